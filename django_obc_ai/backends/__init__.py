@@ -1,0 +1,3 @@
+"""Pluggable backends: one folder per family, one module per product."""
+
+from __future__ import annotations

@@ -1,0 +1,15 @@
+"""Cost stores, which keep budgets under concurrency.
+
+`cost_stores["default"]` is the configured backend; see `BackendHandler`.
+"""
+
+from __future__ import annotations
+
+from django_obc_ai.backends.cost_stores.base import BaseCostStore
+from django_obc_ai.backends.handler import BackendHandler
+
+cost_stores: BackendHandler[BaseCostStore] = BackendHandler(
+    "COST_STORES", "django_obc_ai.backends.cost_stores.base.BaseCostStore"
+)
+
+__all__ = ["BaseCostStore", "cost_stores"]

@@ -1,0 +1,63 @@
+"""The contract of an embedder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from django_obc_ai.backends.base import BaseBackend
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class BaseEmbedder(BaseBackend, ABC):
+    """An embedder turns texts into unit vectors whose inner product is their similarity."""
+
+    #: Does it learn corpus statistics with `fit` when an index is built?
+    is_fitted: ClassVar[bool] = False
+    #: Is it lexical: does it match words rather than meaning?
+    is_lexical: ClassVar[bool] = False
+
+    #: Results below this cosine similarity are noise for this embedder, in [-1, 1].
+    minimum_similarity: float = -1.0
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Return a text that changes whenever the same text would get another vector.
+
+        Names model and options that matter, never a path or a key. The fitted state is
+        not part of it; the index stores that beside it.
+        """
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Return the number of components of a vector."""
+
+    @abstractmethod
+    def embed_documents(self, texts: Sequence[str], *, state: bytes = b"") -> NDArray[np.float32]:
+        """Embed texts that are stored in an index.
+
+        Args:
+            texts: n texts, in any language; an empty text gets a zero vector.
+            state: What `fit` returned when the index was built; b"" before any fit.
+
+        Returns:
+            (n, d) float32 in the order of the texts, rows L2-normalised or zero.
+        """
+
+    def embed_queries(self, texts: Sequence[str], *, state: bytes = b"") -> NDArray[np.float32]:
+        """Embed search texts; differs from documents for models with query prefixes.
+
+        Returns:
+            (n, d) float32 in the order of the texts, rows L2-normalised or zero.
+        """
+        return self.embed_documents(texts, state=state)
+
+    def fit(self, texts: Iterable[str]) -> bytes:
+        """Learn statistics of a whole corpus, read once and lazily; b"" if there are none."""
+        return b""

@@ -1,0 +1,108 @@
+"""The contract of a language-model provider."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator
+from typing import ClassVar
+
+from asgiref.sync import sync_to_async
+
+from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.types import GenerationRequest, ProviderResponse, StreamChunk
+
+#: Bound of the answer when neither the call nor the provider's options name one.
+DEFAULT_MAX_OUTPUT_TOKENS = 8_192
+_TOKENS_PER_TURN = 16
+
+
+class BaseProvider(BaseBackend, ABC):
+    """A provider turns a `GenerationRequest` into a `ProviderResponse`.
+
+    Providers send exactly one request per call: no hidden retry, no automatic
+    continuation. They translate every SDK error into an `ObcAIError`, with ``usage`` set
+    where the failed call is billed, and put no prompt text or key into messages.
+    """
+
+    #: Do calls cost nothing, by declaration of whoever wrote the backend?
+    is_free: ClassVar[bool] = False
+    #: Does it answer without any language model? Such answers are labelled.
+    is_offline: ClassVar[bool] = False
+    #: Is ``api_key`` an option that must not be empty?
+    requires_api_key: ClassVar[bool] = False
+    #: Can it answer in the shape of a JSON Schema?
+    supports_schema: ClassVar[bool] = False
+    #: Does `stream` deliver text before the answer is complete?
+    supports_streaming: ClassVar[bool] = False
+    #: Names of the extra keyword arguments that `GenerationRequest.options` may hold.
+    generation_options: ClassVar[frozenset[str]] = frozenset()
+
+    #: The model asked for when the call names none.
+    model: str = ""
+    #: Upper bound of an answer, thinking included, when the call names none.
+    max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS
+
+    @abstractmethod
+    def generate(self, request: GenerationRequest) -> ProviderResponse:
+        """Send the request once and return the answer.
+
+        Raises:
+            ProviderError: One of its subclasses, by the kind of failure.
+        """
+
+    def stream(self, request: GenerationRequest) -> Iterator[StreamChunk]:
+        """Yield the answer in pieces; the last chunk has usage and finish_reason.
+
+        Raises:
+            StreamInterruptedError: The stream ended without a finish_reason.
+        """
+        response = self.generate(request)
+        yield StreamChunk(
+            text=response.text,
+            usage=response.usage,
+            finish_reason=response.finish_reason,
+            model=response.model,
+        )
+
+    @abstractmethod
+    def count_tokens(self, request: GenerationRequest) -> int:
+        """Return the prompt's tokens as the provider would count them."""
+
+    async def agenerate(self, request: GenerationRequest) -> ProviderResponse:
+        """See generate(). Runs in a thread unless the provider has native async."""
+        return await sync_to_async(self.generate, thread_sensitive=False)(request)
+
+    async def astream(self, request: GenerationRequest) -> AsyncIterator[StreamChunk]:
+        """See stream(). Each step runs in a thread unless the provider has native async."""
+        iterator = self.stream(request)
+
+        def advance() -> StreamChunk | None:
+            return next(iterator, None)
+
+        step = sync_to_async(advance, thread_sensitive=False)
+        try:
+            while (chunk := await step()) is not None:
+                yield chunk
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                await sync_to_async(close, thread_sensitive=False)()
+
+    def bound_tokens(self, request: GenerationRequest) -> int:
+        """Return an upper bound of the prompt's tokens, without asking anybody.
+
+        A tokenizer with byte fallback never makes more tokens than there are UTF-8
+        bytes; a constant per turn covers role markers.
+        """
+        texts = [request.system, request.render_prompt(), *(m.text for m in request.history)]
+        if request.response_schema is not None:
+            texts.append(str(request.response_schema))
+        return sum(len(text.encode()) + _TOKENS_PER_TURN for text in texts)
+
+    def bound_output_tokens(self, request: GenerationRequest) -> int:
+        """Return the answer's upper bound in tokens, thinking included."""
+        return (
+            self.max_output_tokens
+            if request.max_output_tokens is None
+            else request.max_output_tokens
+        )

@@ -1,0 +1,104 @@
+"""The contract of a vector store."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.types import ReplicaState, SearchHit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+class BaseVectorStore(BaseBackend, ABC):
+    """A replica of the chunk table that finds the nearest vectors.
+
+    The chunk table is the truth; a store may forget everything at any time (`state`
+    then returns None and it is filled again). A chunk's vector never changes: an edited
+    text becomes new chunks with new ids. All methods are safe to call from many threads;
+    a search sees the index before or after an `apply`, never half of it.
+    """
+
+    #: Does it keep its content on disk, so that a new process starts warm?
+    is_persistent: ClassVar[bool] = False
+    #: Folder the store writes to; None for stores without files. Checked by E008.
+    path: str | None = None
+
+    @abstractmethod
+    def state(self, index: str) -> ReplicaState | None:
+        """Return what moment of the index is held, or None if nothing is."""
+
+    @abstractmethod
+    def reset(
+        self, index: str, *, dimension: int, batches: Iterable[Batch], state: ReplicaState
+    ) -> None:
+        """Replace the whole content of an index at once.
+
+        Args:
+            index: Name of the index.
+            dimension: d, the number of components of each vector.
+            batches: Pairs of ids (n,) int64 and vectors (n, d) float32, rows
+                L2-normalised or zero; read once.
+            state: The moment that this content is.
+
+        Raises:
+            DimensionMismatchError: A batch has another dimension; nothing is replaced.
+        """
+
+    @abstractmethod
+    def apply(
+        self,
+        index: str,
+        *,
+        ids: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        removed: Sequence[int],
+        state: ReplicaState,
+    ) -> None:
+        """Add and remove chunks at once and move to a later moment.
+
+        Ids that are held already are replaced; removed ids that are not held are
+        ignored; an id in both is removed.
+
+        Raises:
+            DimensionMismatchError: The vectors have another dimension than the index.
+            IndexNotReadyError: The index is not held.
+        """
+
+    @abstractmethod
+    def search(
+        self,
+        index: str,
+        vectors: NDArray[np.float32],
+        k: int,
+        allowed_ids: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> list[list[SearchHit]]:
+        """Return the k nearest chunks to each query.
+
+        Args:
+            index: Name of the index.
+            vectors: (m, d) float32, rows L2-normalised.
+            k: Results per query, at least 1. Fewer come back if fewer are held.
+            allowed_ids: Only these chunks count, if given; unknown ids are ignored.
+
+        Returns:
+            One list of SearchHit per query, best first, ties by rising id.
+
+        Raises:
+            DimensionMismatchError: d differs from the dimension of the index.
+            IndexNotReadyError: The index is not held.
+        """
+
+    @abstractmethod
+    def count(self, index: str) -> int:
+        """Return how many chunks are held; 0 if the index is not."""
+
+    @abstractmethod
+    def drop(self, index: str) -> None:
+        """Forget an index; do nothing if it is not held."""

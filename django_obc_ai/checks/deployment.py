@@ -1,0 +1,48 @@
+"""W003 and W005, under ``check --deploy``: what must be shared between processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage
+
+from django_obc_ai.backends.cost_stores import cost_stores
+from django_obc_ai.checks.messages import warning
+from django_obc_ai.conf import find_errors, get_settings
+from django_obc_ai.exceptions import ConfigurationError
+
+_PRIVATE_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
+
+
+def check_deployment(**_: Any) -> list[CheckMessage]:
+    """Warn of caches and stores that each worker process would have to itself."""
+    if find_errors():
+        return []
+    messages = []
+    parsed = get_settings()
+    alias = parsed.cache.alias
+    backend = settings.CACHES.get(alias, {}).get("BACKEND", "") if alias else ""
+    if backend.endswith(_PRIVATE_CACHES):
+        messages.append(
+            warning(
+                "W003",
+                f"OBC_AI['CACHE'] uses {backend.rpartition('.')[2]}, which workers do not share:"
+                " each pays for the same answer, and dropped tags live on in the others.",
+                "Use Redis, Memcached or the database cache.",
+            )
+        )
+    try:
+        is_shared = cost_stores["default"].is_shared
+    except ConfigurationError:  # check_backends reports it
+        return messages
+    if not is_shared:
+        messages.append(
+            warning(
+                "W005",
+                "OBC_AI['COST_STORES']['default'] is not shared between processes: every worker"
+                " may spend the whole budget.",
+                "Use the database cost store.",
+            )
+        )
+    return messages

@@ -1,0 +1,106 @@
+"""E009, E011 and W004: the declared indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.checks import CheckMessage
+from django.core.exceptions import FieldDoesNotExist
+from django.db import DatabaseError, models
+from django.db.models.constants import LOOKUP_SEP
+
+from django_obc_ai.checks.messages import error, from_exception, warning
+from django_obc_ai.conf import find_errors, get_settings, suggest
+from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.indexes import VectorIndex, generations, get_indexes
+
+
+def check_indexes(**_: Any) -> list[CheckMessage]:
+    """Report indexes that say nothing about permissions or name what does not exist."""
+    messages: list[CheckMessage] = []
+    for index in get_indexes():
+        where = f"The index {index.name!r} ({type(index).__module__})"
+        if type(index).visible_to is VectorIndex.visible_to:
+            messages.append(
+                error(
+                    "E009",
+                    f"{where} does not define visible_to(self, queryset, user).",
+                    "Return the rows the user may see; 'return queryset' makes all rows public.",
+                )
+            )
+        if not index.fields and type(index).get_text is VectorIndex.get_text:
+            messages.append(
+                error("E011", f"{where} has neither fields nor get_text().", "Give one of them.")
+            )
+        for attribute in ("fields", "filter_fields"):
+            for path in getattr(index, attribute):
+                messages += _check_path(index.model, path, f"{where}, {attribute}")
+        if not find_errors():
+            for key in ("embedder", "vector_store"):
+                aliases = get_settings().backends(f"{key}s")
+                alias = getattr(index, key)
+                if alias not in aliases:
+                    setting = f"OBC_AI[{key.upper() + 'S'!r}]"
+                    messages.append(
+                        error(
+                            "E011",
+                            f"{where} names the {key} {alias!r}, which {setting} lacks.",
+                            suggest(alias, aliases),
+                        )
+                    )
+    return messages
+
+
+def _check_path(model: type[models.Model], path: str, where: str) -> list[CheckMessage]:
+    current: Any = model
+    for name in path.split(LOOKUP_SEP):
+        try:
+            field = current._meta.get_field(name if name != "pk" else current._meta.pk.name)
+        except FieldDoesNotExist:
+            if hasattr(current, name):  # a property or method's value ends the path
+                return []
+            names = [each.name for each in current._meta.get_fields()]
+            return [
+                error(
+                    "E011",
+                    f"{where}: {path!r} names {name!r}, which {current._meta.label} lacks.",
+                    suggest(name, names),
+                )
+            ]
+        if not field.is_relation or field.related_model is None:
+            return []
+        current = field.related_model
+    return []
+
+
+def check_index_embedders(
+    *, databases: Sequence[str] | None = None, **_: Any
+) -> list[CheckMessage]:
+    """W004: an index was built with another embedder; runs with ``check --database``."""
+    from django_obc_ai.services.embeddings import EmbeddingService
+
+    messages: list[CheckMessage] = []
+    for index in get_indexes():
+        if index.database not in (databases or ()):
+            continue
+        try:
+            serving = generations.serving_of(index)
+            if serving is None:
+                continue
+            identity = EmbeddingService(index.embedder).identity
+        except DatabaseError:  # not migrated yet: there is no index either
+            continue
+        except ConfigurationError as exception:
+            messages.append(from_exception(exception))
+            continue
+        if serving.fingerprint != generations.fingerprint_of(index, identity):
+            messages.append(
+                warning(
+                    "W004",
+                    f"The index {index.name!r} was built with another embedder or text template"
+                    " than is configured now, and cannot be searched.",
+                    f"Run: manage.py ai_index {index.name}",
+                )
+            )
+    return messages

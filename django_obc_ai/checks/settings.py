@@ -1,0 +1,98 @@
+"""E001, E002, E003, E007, E010 and W001: the settings dictionary itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage
+from django.utils.module_loading import import_string
+
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.checks.messages import error, from_exception, warning
+from django_obc_ai.conf import find_errors, get_settings, suggest
+from django_obc_ai.contexts import get_contexts
+from django_obc_ai.exceptions import ConfigurationError
+
+_MINIMUM_SECRET_LENGTH = 12  # shorter texts are placeholders and would be found anywhere
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Report everything wrong in ``OBC_AI`` at once."""
+    errors = find_errors()
+    if errors:
+        return [from_exception(each) for each in errors]
+    messages = []
+    parsed = get_settings()
+    alias = parsed.cache.alias
+    if alias is not None and alias not in settings.CACHES:
+        messages.append(
+            error(
+                "E007",
+                f"OBC_AI['CACHE']['alias'] names the cache {alias!r}, which CACHES lacks.",
+                suggest(alias, settings.CACHES),
+            )
+        )
+    if parsed.database not in settings.DATABASES:
+        messages.append(
+            error(
+                "E010",
+                f"OBC_AI['DATABASE'] names {parsed.database!r}, which DATABASES lacks.",
+                suggest(parsed.database, settings.DATABASES),
+            )
+        )
+    try:
+        get_contexts()
+    except ConfigurationError as exception:
+        messages.append(from_exception(exception))
+    if isinstance(parsed.scope, str):
+        try:
+            import_string(parsed.scope)
+        except ImportError as exception:
+            messages.append(
+                error(
+                    "E003",
+                    f"OBC_AI['SCOPE'] cannot be imported: {exception}.",
+                    "Give the dotted path of a function that takes a user and returns text.",
+                )
+            )
+    return messages
+
+
+def check_key_in_source(**_: Any) -> list[CheckMessage]:
+    """W001: an API key that stands in a settings file will be committed one day."""
+    if find_errors():
+        return []
+    messages = []
+    for alias in providers:
+        key = providers.spec(alias).options.get("api_key")
+        if not isinstance(key, str) or len(key) < _MINIMUM_SECRET_LENGTH:
+            continue
+        messages += [
+            warning(
+                "W001",
+                f"The API key of {providers.where(alias)} stands in {path.name}.",
+                "Read it from the environment, and replace the key: it may be in the"
+                " repository's history already.",
+            )
+            for path in _settings_files()
+            if key in path.read_text(encoding="utf-8", errors="replace")
+        ]
+    return messages
+
+
+def _settings_files() -> Iterator[Path]:
+    """Yield the source files of the settings module and of its package's modules in use."""
+    module = getattr(settings, "SETTINGS_MODULE", None)
+    if not module:
+        return
+    package = module.rpartition(".")[0]
+    names = [name for name in sorted(sys.modules) if package and name.rpartition(".")[0] == package]
+    for name in dict.fromkeys([module, *names]):
+        spec = importlib.util.find_spec(name) if name in sys.modules else None
+        if spec is not None and spec.origin and spec.origin.endswith(".py"):
+            yield Path(spec.origin)

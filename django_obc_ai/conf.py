@@ -1,0 +1,329 @@
+"""The only module that reads ``settings.OBC_AI``.
+
+`get_settings` parses the dictionary once into a frozen `AISettings`, and
+``setting_changed`` drops it, so ``override_settings(OBC_AI=...)`` works. Unknown keys
+and wrong types raise `ConfigurationError` with the nearest valid name; the system
+checks show the same errors, all at once, through `find_errors`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.types import BackendSpec, PriceRow
+
+_BACKENDS = "django_obc_ai.backends"
+#: What each family uses when its key is absent: no key, no service, no extra.
+EMBEDDED_BACKENDS = {
+    "PROVIDERS": f"{_BACKENDS}.providers.offline.OfflineProvider",
+    "EMBEDDERS": f"{_BACKENDS}.embedders.hashing.HashingEmbedder",
+    "VECTOR_STORES": f"{_BACKENDS}.vector_stores.numpy.NumpyVectorStore",
+    "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
+}
+DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
+PERIODS = ("hour", "day", "week", "month", "total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """``OBC_AI["CACHE"]``: the Django cache alias (None: off) and seconds by content type."""
+
+    alias: str | None
+    ttl_seconds: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """``OBC_AI["RETRY"]``: attempts at most, and seconds for all of them together."""
+
+    attempts: int
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """One entry of ``OBC_AI["BUDGETS"]``; the limit is in US dollars."""
+
+    scope: str
+    period: str
+    limit_usd: Decimal
+    enforce: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AISettings:
+    """``settings.OBC_AI``, parsed and completed with defaults."""
+
+    providers: Mapping[str, BackendSpec]
+    embedders: Mapping[str, BackendSpec]
+    vector_stores: Mapping[str, BackendSpec]
+    cost_stores: Mapping[str, BackendSpec]
+    budgets: tuple[BudgetSettings, ...]
+    cache: CacheSettings
+    retry: RetrySettings
+    context: tuple[str, ...]
+    scope: str | Callable[[Any], str] | None
+    database: str
+    prices: tuple[PriceRow, ...]
+
+    def backends(self, key: str) -> Mapping[str, BackendSpec]:
+        """Return the specifications of a family by its settings key."""
+        specs: Mapping[str, BackendSpec] = getattr(self, key.lower())
+        return specs
+
+
+def suggest(name: str, valid: Any) -> str:
+    """Return a hint that names the nearest valid name, or all of them."""
+    names = sorted(str(each) for each in valid)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.6) or get_close_matches(
+        str(name).upper(), names, n=1, cutoff=0.6
+    )
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Valid names: {', '.join(names)}." if names else "No names are valid here."
+
+
+def _wrong(where: str, value: Any, wanted: str) -> ConfigurationError:
+    # The value itself stays out of the message: it may be a secret in the wrong place.
+    return ConfigurationError(
+        f"{where} is of type {type(value).__name__}, not {wanted}.",
+        hint=f"Give {wanted}.",
+    )
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(where, value, "a dictionary")
+    for key in value:
+        if not isinstance(key, str):
+            raise _wrong(f"{where}: the key {key!r}", key, "a string")
+    return dict(value)
+
+
+def _only(value: Mapping[str, Any], valid: Any, where: str, check_id: str = "E001") -> None:
+    for key in value:
+        if key not in valid:
+            raise ConfigurationError(
+                f"{where} has the unknown key {key!r}.", hint=suggest(key, valid), check_id=check_id
+            )
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _wrong(where, value, "a non-empty string")
+    return value
+
+
+def _positive(value: Any, where: str, kind: type[int] | tuple[type, ...], wanted: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise _wrong(where, value, wanted)
+    if not value > 0:  # type: ignore[operator]  # int and float compare with 0
+        raise ConfigurationError(f"{where} is {value}.", hint=f"Give {wanted}.")
+    return value
+
+
+def _money(value: Any, where: str) -> Decimal:
+    wanted = 'a dollar amount as a string such as "5.00" (floats are inexact)'
+    if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
+        raise _wrong(where, value, wanted)
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise ConfigurationError(f"{where} is not a dollar amount.", hint=f"Give {wanted}.")
+    return amount
+
+
+def _family(value: Any, where: str) -> dict[str, BackendSpec]:
+    specs = {}
+    for alias, entry in _mapping(value, where).items():
+        at = f"{where}[{alias!r}]"
+        entry = _mapping(entry, at)
+        _only(entry, ("BACKEND", "OPTIONS"), at)
+        if "BACKEND" not in entry:
+            raise ConfigurationError(
+                f"{at} has no 'BACKEND'.", hint="Give the dotted path of the backend class."
+            )
+        options = _mapping(entry.get("OPTIONS", {}), f"{at}['OPTIONS']")
+        specs[alias] = BackendSpec(
+            path=_text(entry["BACKEND"], f"{at}['BACKEND']"), options=options
+        )
+    if "default" not in specs:
+        raise ConfigurationError(f"{where} has no 'default'.", hint="Name one entry 'default'.")
+    return specs
+
+
+def _budgets(value: Any, where: str) -> tuple[BudgetSettings, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(where, value, "a list of dictionaries")
+    budgets = []
+    for number, entry in enumerate(value):
+        at = f"{where}[{number}]"
+        entry = _mapping(entry, at)
+        _only(entry, ("scope", "period", "limit_usd", "enforce"), at)
+        for key, valid in (("scope", ("global",)), ("period", PERIODS)):
+            if entry.get(key) not in valid:
+                raise ConfigurationError(
+                    f"{at}[{key!r}] is missing or unknown.",
+                    hint=suggest(str(entry.get(key)), valid),
+                )
+        enforce = entry.get("enforce", True)
+        if not isinstance(enforce, bool):
+            raise _wrong(f"{at}['enforce']", enforce, "True or False")
+        budgets.append(
+            BudgetSettings(
+                scope=entry["scope"],
+                period=entry["period"],
+                limit_usd=_money(entry.get("limit_usd"), f"{at}['limit_usd']"),
+                enforce=enforce,
+            )
+        )
+    return tuple(budgets)
+
+
+def _cache(value: Any, where: str) -> CacheSettings:
+    entry = _mapping(value, where)
+    _only(entry, ("alias", "ttl_seconds"), where)
+    alias = entry.get("alias", "default")
+    if alias is not None:
+        _text(alias, f"{where}['alias']")
+    ttl = _mapping(entry.get("ttl_seconds", {}), f"{where}['ttl_seconds']")
+    for name, seconds in ttl.items():
+        _positive(seconds, f"{where}['ttl_seconds'][{name!r}]", int, "a whole number above 0")
+    return CacheSettings(alias=alias, ttl_seconds={**DEFAULT_TTL_SECONDS, **ttl})
+
+
+def _retry(value: Any, where: str) -> RetrySettings:
+    entry = _mapping(value, where)
+    _only(entry, ("attempts", "deadline_seconds"), where)
+    attempts = entry.get("attempts", 3)
+    deadline = entry.get("deadline_seconds", 60)
+    _positive(attempts, f"{where}['attempts']", int, "a whole number above 0")
+    _positive(deadline, f"{where}['deadline_seconds']", (int, float), "seconds above 0")
+    return RetrySettings(attempts=attempts, deadline_seconds=float(deadline))
+
+
+def _context(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(where, value, "a list of dotted paths")
+    return tuple(_text(path, f"{where}[{number}]") for number, path in enumerate(value))
+
+
+def _scope(value: Any, where: str) -> str | Callable[[Any], str] | None:
+    if value is None:
+        return None
+    if callable(value):
+        scope: Callable[[Any], str] = value
+        return scope
+    return _text(value, where)
+
+
+def _prices(value: Any, where: str) -> tuple[PriceRow, ...]:
+    rows = []
+    for model, entries in _mapping(value, where).items():
+        listed = entries if isinstance(entries, (list, tuple)) else [entries]
+        for number, entry in enumerate(listed):
+            at = f"{where}[{model!r}]" + (f"[{number}]" if listed is entries else "")
+            entry = _mapping(entry, at)
+            names = ("input_usd", "output_usd", "cached_input_usd", "thinking_usd")
+            _only(entry, (*names, "effective_from"), at)
+            start = entry.get("effective_from")
+            if isinstance(start, str):
+                try:
+                    start = datetime.date.fromisoformat(start)
+                except ValueError:
+                    raise ConfigurationError(
+                        f"{at}['effective_from'] is not a date.", hint='Write it "YYYY-MM-DD".'
+                    ) from None
+            elif start is not None and type(start) is not datetime.date:
+                raise _wrong(f"{at}['effective_from']", start, 'a date or "YYYY-MM-DD"')
+            prices = {
+                name: _money(entry[name], f"{at}[{name!r}]") for name in names if name in entry
+            }
+            for name in ("input_usd", "output_usd"):
+                if name not in prices:
+                    raise ConfigurationError(
+                        f"{at} has no {name!r}.", hint="Give dollars per million tokens."
+                    )
+            rows.append(PriceRow(model=model, effective_from=start, **prices))
+    return tuple(rows)
+
+
+_PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
+    **{key: (_family, {"default": {"BACKEND": path}}) for key, path in EMBEDDED_BACKENDS.items()},
+    "BUDGETS": (_budgets, ()),
+    "CACHE": (_cache, {}),
+    "RETRY": (_retry, {}),
+    "CONTEXT": (_context, ()),
+    "SCOPE": (_scope, None),
+    "DATABASE": (_text, "default"),
+    "PRICES": (_prices, {}),
+}
+#: Every key that ``OBC_AI`` may hold.
+KEYS = tuple(_PARSERS)
+
+_lock = threading.Lock()
+_parsed: AISettings | None = None
+
+
+def _parse() -> tuple[dict[str, Any], list[ConfigurationError]]:
+    try:
+        raw = _mapping(getattr(settings, "OBC_AI", {}), "OBC_AI")
+    except ConfigurationError as error:
+        return {}, [error]
+    errors = [
+        ConfigurationError(
+            f"OBC_AI has the unknown key {key!r}.", hint=suggest(key, KEYS), check_id="E001"
+        )
+        for key in raw
+        if key not in KEYS
+    ]
+    values = {}
+    for key, (parse, default) in _PARSERS.items():
+        try:
+            values[key.lower()] = parse(raw.get(key, default), f"OBC_AI[{key!r}]")
+        except ConfigurationError as error:
+            errors.append(error)
+    return values, errors
+
+
+def find_errors() -> list[ConfigurationError]:
+    """Return everything that is wrong in ``OBC_AI``; empty if it is fine."""
+    return _parse()[1]
+
+
+def get_settings() -> AISettings:
+    """Return the parsed settings.
+
+    Raises:
+        ConfigurationError: ``OBC_AI`` holds something wrong; the first fault is named.
+    """
+    global _parsed
+    current = _parsed
+    if current is None:
+        with _lock:
+            values, errors = _parse()
+            if errors:
+                raise errors[0]
+            current = _parsed = AISettings(**values)
+    return current
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    global _parsed
+    if setting == "OBC_AI":
+        _parsed = None
+
+
+setting_changed.connect(_forget, dispatch_uid="django_obc_ai.conf")

@@ -1,0 +1,218 @@
+"""The books of a call: what each attempt held, used and cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import replace
+from decimal import Decimal
+
+from django.utils import timezone
+
+from django_obc_ai.backends.providers import BaseProvider, providers
+from django_obc_ai.exceptions import (
+    BadResponseError,
+    ConfigurationError,
+    ContentBlockedError,
+    ObcAIError,
+    StreamInterruptedError,
+    TransientError,
+)
+from django_obc_ai.gateway import budget, cache, ledger, prices
+from django_obc_ai.types import (
+    CallInfo,
+    CallOutcome,
+    GenerationRequest,
+    ProviderResponse,
+    StreamChunk,
+    Usage,
+)
+
+logger = logging.getLogger("django_obc_ai.gateway")
+
+
+class CallBook:
+    """The books of one call over all its attempts.
+
+    An attempt is `open`, then exactly one of `accept` and `abort`; `finish` writes the
+    row. Nothing is held in the database between these steps.
+    """
+
+    def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
+        """Start the clock; nothing is looked up yet."""
+        self.request = request
+        self.info = info
+        self.outcome: CallOutcome | None = None
+        self._started_at = timezone.now()
+        self._clock = time.perf_counter()
+        self._attempts = 0
+        self._usage = Usage()
+        self._cost = Decimal(0)
+        self._is_cost_known = True
+        self._model_used = ""
+
+    def prepare(self) -> BaseProvider | None:
+        """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
+        try:
+            provider = providers[self.info.provider]
+            self.request = replace(
+                self.request,
+                model=self.request.model or provider.model,
+                max_output_tokens=provider.bound_output_tokens(self.request),
+            )
+            stored = cache.get(self.request, self.info)
+        except ConfigurationError as error:
+            self.finish(error=error)
+            return None
+        if stored is not None:
+            self._model_used = stored.model
+            self.finish(stored, cached=True)
+            return None
+        return provider
+
+    def open(self, provider: BaseProvider) -> None:
+        """Hold the ceiling of one attempt; raise if a budget refuses it."""
+        self._provider = provider
+        self._at = timezone.now()  # one time for ceiling and cost
+        price = prices.find_price(self.request.model, self._at)
+        if provider.is_free:
+            ceiling: Decimal | None = Decimal(0)
+        elif price is None:
+            ceiling = None
+        else:
+            ceiling = prices.ceiling_of(provider, self.request, price)
+        self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
+        self._attempts += 1
+
+    def accept(self, response: ProviderResponse) -> ProviderResponse:
+        """Settle an attempt by what the provider counted, and check its answer.
+
+        Raises:
+            ContentBlockedError: The answer is marked as blocked.
+            BadResponseError: A JSON answer was asked for and this is none.
+        """
+        self._settle(response.usage, response.model or self.request.model)
+        if response.finish_reason == "blocked":
+            raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
+        if self.request.response_schema is not None and response.finish_reason == "stop":
+            try:
+                json.loads(response.text)
+            except ValueError:
+                raise BadResponseError(
+                    "The provider was asked for JSON and answered something else."
+                ) from None
+        return response
+
+    def abort(self, error: BaseException, seen: Usage | None = None) -> BaseException:
+        """Settle a failed attempt and return the error to raise in its place.
+
+        What the provider reported is booked; without a report, a request that may have
+        been billed is booked at its ceiling, and one that surely was not, at 0.
+        """
+        usage = getattr(error, "usage", None) or seen
+        if usage is not None:
+            self._settle(usage, self._model_used or self.request.model)
+        elif getattr(error, "is_possibly_billed", True) and not self._provider.is_free:
+            self._hold.settle(self._hold.ceiling_usd)
+            self._cost += self._hold.ceiling_usd
+            self._is_cost_known = False
+            self._usage += Usage(is_exact=False)
+        else:
+            self._hold.settle(Decimal(0))
+        if isinstance(error, (ObcAIError, ConfigurationError)) or not isinstance(error, Exception):
+            return error
+        logger.error("The provider raised %s, which is none of ours.", type(error).__name__)
+        translated = BadResponseError(
+            f"The provider backend failed with {type(error).__name__}. Its class should"
+            " translate this into an error of django_obc_ai.exceptions."
+        )
+        translated.retryable = False
+        translated.__cause__ = error
+        return translated
+
+    def _settle(self, usage: Usage, model: str) -> None:
+        self._usage += usage
+        self._model_used = model
+        cost = Decimal(0)
+        if not self._provider.is_free:
+            price = prices.find_price(model, self._at)
+            if price is None:
+                price = prices.find_price(self.request.model, self._at)
+                self._is_cost_known = False
+            if price is not None:
+                cost = prices.cost_of(price, usage)
+            else:
+                logger.warning("The model %r has no price; its cost is not known.", model)
+        self._cost += cost
+        self._hold.settle(cost)
+
+    def finish(
+        self,
+        response: ProviderResponse | None = None,
+        *,
+        error: BaseException | None = None,
+        cached: bool = False,
+    ) -> CallOutcome:
+        """Store the answer in the cache, write the ledger row and return the outcome."""
+        if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
+            error = TransientError(f"The call was interrupted by {type(error).__name__}.")
+        self.outcome = CallOutcome(
+            text="" if response is None else response.text,
+            finish_reason="" if response is None else response.finish_reason,
+            usage=self._usage,
+            model_requested=self.request.model,
+            model_used=self._model_used,
+            cost_usd=self._cost,
+            is_cost_known=self._is_cost_known,
+            cached=cached,
+            attempts=self._attempts,
+            started_at=self._started_at,
+            response_time_seconds=time.perf_counter() - self._clock,
+            error=error,
+        )
+        if response is not None and error is None and not cached:
+            cache.put(self.request, self.info, response)
+        ledger.record(self.request, self.info, self.outcome)
+        return self.outcome
+
+
+class StreamBook(CallBook):
+    """The books of a streamed call: collects the chunks of the attempt that answers."""
+
+    def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
+        """See `CallBook`."""
+        super().__init__(request, info)
+        self._texts: list[str] = []
+        self._seen: Usage | None = None
+        self._last: StreamChunk = StreamChunk()
+
+    def see(self, chunk: StreamChunk) -> str:
+        """Note a chunk and return its text; usage is cumulative, the last one wins."""
+        self._texts.append(chunk.text)
+        self._seen = chunk.usage or self._seen
+        self._model_used = chunk.model or self._model_used
+        self._last = chunk
+        return chunk.text
+
+    def complete(self) -> ProviderResponse:
+        """Settle a stream that came to its end.
+
+        Raises:
+            StreamInterruptedError: It ended without a finish_reason.
+        """
+        if self._last.finish_reason is None:
+            raise StreamInterruptedError("The stream ended before the answer was finished.")
+        return self.accept(
+            ProviderResponse(
+                text="".join(self._texts),
+                finish_reason=self._last.finish_reason,
+                usage=self._seen or Usage(is_exact=False),
+                model=self._model_used,
+            )
+        )
+
+    def cut(self, error: BaseException) -> BaseException:
+        """Settle a stream that broke or was abandoned by the floor that was seen."""
+        floor = None if self._seen is None else replace(self._seen, is_exact=False)
+        return self.abort(error, seen=floor)

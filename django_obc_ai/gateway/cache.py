@@ -1,0 +1,125 @@
+"""The exact response cache on a Django cache alias.
+
+The key is a keyed hash of everything that shapes an answer: backend, options, model,
+system instruction, history, sources, prompt, schema, sampling, tenant scope, and the
+user where a context says that its text varies by user. Only finished, unblocked answers
+are stored. A cache that fails is a miss, logged; it never fails a call.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from django.core.cache import BaseCache, caches
+from django.utils.crypto import salted_hmac
+
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.conf import get_settings
+from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
+
+logger = logging.getLogger("django_obc_ai.cache")
+_SECRET_OPTIONS = frozenset({"api_key"})
+_TAG_TTL_SECONDS = 90 * 86_400
+
+
+def _cache() -> BaseCache | None:
+    alias = get_settings().cache.alias
+    return None if alias is None else caches[alias]
+
+
+def _plain(value: Any) -> Any:
+    """Return dataclasses and mappings as what json can sort and write."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return repr(value)
+
+
+def digest(purpose: str, value: Any) -> str:
+    """Return a keyed SHA-256 of a value's canonical JSON, 64 hex digits."""
+    canonical = json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"))
+    return salted_hmac(f"django_obc_ai.{purpose}", canonical, algorithm="sha256").hexdigest()
+
+
+def key_of(request: GenerationRequest, info: CallInfo) -> str:
+    """Return the cache key of a request; it reveals nothing about the prompt."""
+    spec = providers.spec(info.provider)
+    options = {name: v for name, v in spec.options.items() if name not in _SECRET_OPTIONS}
+    parts = {
+        "backend": [info.provider, spec.path, options],
+        "request": request,
+        "scope": info.scope,
+        "user": repr(info.user_id) if info.varies_by_user else None,
+    }
+    return f"django_obc_ai:answer:{digest('cache', parts)}"
+
+
+def get(request: GenerationRequest, info: CallInfo) -> ProviderResponse | None:
+    """Return a stored answer whose tags are unchanged, or None."""
+    cache = _cache()
+    if cache is None or not info.use_cache:
+        return None
+    try:
+        entry = cache.get(key_of(request, info))
+    except Exception:  # any backend, any client library: the cache is a convenience
+        logger.warning("The response cache failed to answer; calling the provider.", exc_info=True)
+        return None
+    if not entry or entry["tags"] != dict(info.cache_tags):
+        return None
+    return ProviderResponse(text=entry["text"], model=entry["model"])
+
+
+def put(request: GenerationRequest, info: CallInfo, response: ProviderResponse) -> None:
+    """Store a finished answer; do nothing for any other."""
+    cache = _cache()
+    if cache is None or not info.use_cache or response.finish_reason != "stop":
+        return
+    ttl = info.cache_ttl_seconds
+    if ttl is None:
+        ttl = get_settings().cache.ttl_seconds.get(info.content_type)
+    if not ttl:
+        return
+    entry = {"text": response.text, "model": response.model, "tags": dict(info.cache_tags)}
+    try:
+        cache.set(key_of(request, info), entry, ttl)
+    except Exception:  # see get()
+        logger.warning("The response cache did not store an answer.", exc_info=True)
+
+
+def read_tags(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return each tag with its present version; call it before reading the rows.
+
+    A version that is missing is made up and stored, so that nothing stored before a
+    tag was lost can be served after it.
+    """
+    wanted = {_tag_key(name): name for name in sorted(set(names))}
+    cache = _cache()
+    if cache is None or not wanted:
+        return ()
+    try:
+        found = cache.get_many(wanted)
+        for key in wanted.keys() - found.keys():
+            cache.add(key, secrets.token_hex(8), _TAG_TTL_SECONDS)
+            found[key] = cache.get(key) or secrets.token_hex(8)
+    except Exception:  # see get(); unknown versions make a miss
+        logger.warning("The response cache failed to read tags.", exc_info=True)
+        found = {key: secrets.token_hex(8) for key in wanted}
+    return tuple((name, found[key]) for key, name in wanted.items())
+
+
+def invalidate_tags(names: Iterable[str]) -> None:
+    """Make every answer stored under one of the tags unusable."""
+    cache = _cache()
+    if cache is not None:
+        fresh = {_tag_key(name): secrets.token_hex(8) for name in names}
+        cache.set_many(fresh, _TAG_TTL_SECONDS)
+
+
+def _tag_key(name: str) -> str:
+    return f"django_obc_ai:tag:{digest('tag', name)}"

@@ -1,0 +1,196 @@
+"""Every paid call passes here: cache, hold, one attempt at a time, price, ledger.
+
+`call`, `acall`, `stream` and `astream` differ only in how they wait; the books are kept
+by `CallBook` for all four. They return or end in a `CallOutcome`, failures included,
+because a failed call has tokens, cost and attempts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+
+from asgiref.sync import sync_to_async
+
+from django_obc_ai.exceptions import (
+    ConfigurationError,
+    ObcAIError,
+    StreamInterruptedError,
+)
+from django_obc_ai.gateway import retry
+from django_obc_ai.gateway.book import CallBook, StreamBook
+from django_obc_ai.types import (
+    CallInfo,
+    CallOutcome,
+    GenerationRequest,
+    ProviderResponse,
+    StreamChunk,
+)
+
+
+def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
+    """Answer a request from the cache or from its provider."""
+    book = CallBook(request, info)
+    provider = book.prepare()
+    if provider is None:
+        return _ended(book)
+
+    def attempt() -> ProviderResponse:
+        book.open(provider)
+        try:
+            response = provider.generate(book.request)
+        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
+            failure = book.abort(error)
+            raise failure from failure.__cause__
+        return book.accept(response)
+
+    try:
+        return book.finish(retry.policy()(attempt))
+    except (ObcAIError, ConfigurationError) as error:
+        return book.finish(error=error)
+    except BaseException as error:
+        book.finish(error=error)
+        raise
+
+
+async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
+    """See call()."""
+    book = CallBook(request, info)
+    provider = await sync_to_async(book.prepare)()
+    if provider is None:
+        return _ended(book)
+
+    async def attempt() -> ProviderResponse:
+        await sync_to_async(book.open)(provider)
+        try:
+            response = await provider.agenerate(book.request)
+        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
+            failure = await sync_to_async(book.abort)(error)
+            raise failure from failure.__cause__
+        return await sync_to_async(book.accept)(response)
+
+    try:
+        response: ProviderResponse = await retry.apolicy()(attempt)
+    except (ObcAIError, ConfigurationError) as error:
+        return await sync_to_async(book.finish)(error=error)
+    except BaseException as error:
+        await sync_to_async(book.finish)(error=error)
+        raise
+    return await sync_to_async(book.finish)(response)
+
+
+def _ended(book: CallBook) -> CallOutcome:
+    assert book.outcome is not None  # noqa: S101 - prepare() returns None only after finish()
+    return book.outcome
+
+
+def stream(book: StreamBook) -> Generator[str, None, None]:
+    """Yield the answer's text in pieces; ``book.outcome`` is set when it ends.
+
+    Failures before the first chunk are retried; later ones are raised. Closing the
+    iterator early settles what was seen and marks the row as interrupted.
+
+    Raises:
+        ObcAIError: The call failed.
+        ConfigurationError: The provider is misconfigured.
+    """
+    provider = book.prepare()
+    if provider is None:
+        outcome = _ended(book)
+        if outcome.error is not None:
+            raise outcome.error
+        yield outcome.text
+        return
+    chunks: Iterator[StreamChunk] = iter(())
+
+    def first() -> StreamChunk | None:
+        nonlocal chunks
+        book.open(provider)
+        try:
+            chunks = provider.stream(book.request)
+            return next(chunks, None)
+        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
+            failure = book.abort(error)
+            raise failure from failure.__cause__
+
+    try:
+        chunk = retry.policy()(first)
+    except BaseException as error:
+        book.finish(error=error)
+        raise
+    try:
+        while chunk is not None:
+            yield book.see(chunk)
+            chunk = next(chunks, None)
+    except BaseException as error:
+        raised = book.cut(_abandoned(error))
+        book.finish(error=raised)
+        if raised is error or isinstance(error, GeneratorExit):
+            raise
+        raise raised from raised.__cause__
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+    _conclude(book)
+
+
+async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
+    """See stream()."""
+    provider = await sync_to_async(book.prepare)()
+    if provider is None:
+        outcome = _ended(book)
+        if outcome.error is not None:
+            raise outcome.error
+        yield outcome.text
+        return
+    chunks: AsyncIterator[StreamChunk]
+
+    async def first() -> StreamChunk | None:
+        nonlocal chunks
+        await sync_to_async(book.open)(provider)
+        try:
+            chunks = provider.astream(book.request)
+            return await anext(chunks, None)
+        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
+            failure = await sync_to_async(book.abort)(error)
+            raise failure from failure.__cause__
+
+    try:
+        chunk: StreamChunk | None = await retry.apolicy()(first)
+    except BaseException as error:
+        await sync_to_async(book.finish)(error=error)
+        raise
+    try:
+        while chunk is not None:
+            yield book.see(chunk)
+            chunk = await anext(chunks, None)
+    except BaseException as error:
+        raised = await sync_to_async(book.cut)(_abandoned(error))
+        await sync_to_async(book.finish)(error=raised)
+        if raised is error or isinstance(error, GeneratorExit):
+            raise
+        raise raised from raised.__cause__
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+    await sync_to_async(_conclude)(book)
+
+
+def _abandoned(error: BaseException) -> BaseException:
+    if isinstance(error, GeneratorExit):
+        return StreamInterruptedError("The caller stopped reading before the answer was finished.")
+    return error
+
+
+def _conclude(book: StreamBook) -> None:
+    try:
+        response = book.complete()
+    except StreamInterruptedError as error:
+        raised = book.cut(error)
+        book.finish(error=raised)
+        raise raised from None
+    except ObcAIError as error:
+        book.finish(error=error)
+        raise
+    book.finish(response)

@@ -1,0 +1,58 @@
+"""The only retrier: which failures are tried again, and when.
+
+Providers and SDKs are configured not to retry by themselves. A failure is tried again
+only if it is ``retryable``, attempts and deadline allow it, and the wait that the server
+asked for still fits.
+"""
+
+from __future__ import annotations
+
+import time
+
+import tenacity
+
+from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import ObcAIError
+
+_BACKOFF = tenacity.wait_exponential_jitter(initial=0.5, max=20, jitter=0.5)
+
+
+class _Wait(tenacity.wait.wait_base):
+    """The longer of exponential backoff with jitter and the server's own delay."""
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        """Return seconds."""
+        outcome = retry_state.outcome
+        error = outcome.exception() if outcome is not None else None
+        asked = getattr(error, "retry_after_seconds", None) or 0.0
+        return max(_BACKOFF(retry_state), float(asked))
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, ObcAIError) and error.retryable
+
+
+_RETRY = tenacity.retry_if_exception(_is_retryable)
+
+
+def policy() -> tenacity.Retrying:
+    """Return a fresh retrier from ``OBC_AI["RETRY"]``; it raises the last error unchanged."""
+    return tenacity.Retrying(stop=_stop(), wait=_Wait(), retry=_RETRY, reraise=True, sleep=_sleep)
+
+
+def apolicy() -> tenacity.AsyncRetrying:
+    """See policy(). Waits without blocking the loop."""
+    return tenacity.AsyncRetrying(stop=_stop(), wait=_Wait(), retry=_RETRY, reraise=True)
+
+
+def _stop() -> tenacity.stop.stop_base:
+    """Give up after the attempts, or where the wait would end past the deadline."""
+    settings = get_settings().retry
+    return tenacity.stop_any(
+        tenacity.stop_after_attempt(settings.attempts),
+        tenacity.stop_before_delay(settings.deadline_seconds),
+    )
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)  # looked up at the call, so that tests can replace the clock

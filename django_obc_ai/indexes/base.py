@@ -1,0 +1,115 @@
+"""The declaration of a search index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import models, router
+from django.db.models.constants import LOOKUP_SEP
+
+from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.indexes.chunking import MAX_CHUNK_CHARACTERS, split_text
+
+
+class VectorIndex:
+    """Says which rows of a model are searched, by what text, and who may see them.
+
+    Subclass it in an app's ``ai_indexes.py`` and decorate it with `register`::
+
+        @register
+        class CommunityIndex(VectorIndex):
+            name = "communities"
+            model = Community
+            fields = ["name", "municipality__name"]
+
+            def visible_to(self, queryset, user):
+                return queryset.filter(is_public=True)
+    """
+
+    #: Unique short name, used by commands and searches.
+    name: ClassVar[str]
+    model: ClassVar[type[models.Model]]
+    #: Field paths whose values make up the text; alternatively override `get_text`.
+    fields: ClassVar[Sequence[str]] = ()
+    #: Field paths that searches may filter by, with any lookup Django has.
+    filter_fields: ClassVar[Sequence[str]] = ()
+    #: Alias in ``OBC_AI["EMBEDDERS"]``.
+    embedder: ClassVar[str] = "default"
+    #: Alias in ``OBC_AI["VECTOR_STORES"]``.
+    vector_store: ClassVar[str] = "default"
+    #: Change it when `get_text` changes: the index is then rebuilt.
+    text_version: ClassVar[str] = "1"
+    #: Longer texts are split; characters.
+    max_chunk_characters: ClassVar[int] = MAX_CHUNK_CHARACTERS
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return the rows that belong into the index, all of them by default.
+
+        Add ``select_related`` for what `get_text` follows. The base manager would see
+        soft-deleted rows; the default manager is what the project means by "all".
+        """
+        return self.model._default_manager.all()
+
+    def get_text(self, instance: Any) -> str:
+        """Return the text that an object is found by; "" keeps it out of the results."""
+        values = (_value_at(instance, path) for path in self.fields)
+        return ", ".join(text for value in values if (text := str(value).strip()))
+
+    def visible_to(self, queryset: models.QuerySet[Any], user: Any) -> models.QuerySet[Any]:
+        """Return the rows of a queryset that a user may see; has no default.
+
+        Args:
+            queryset: Rows of the model.
+            user: A user, an AnonymousUser or None.
+
+        Raises:
+            ConfigurationError: The index does not say; it cannot be searched.
+        """
+        raise ConfigurationError(
+            f"The index {self.name!r} does not define visible_to().",
+            hint="Return the rows the user may see; 'return queryset' makes all rows public.",
+            check_id="E009",
+        )
+
+    @property
+    def database(self) -> str:
+        """Return the alias that holds the model and its index tables."""
+        return router.db_for_write(self.model)
+
+    @property
+    def text_identity(self) -> str:
+        """Return a text that changes when the same row would get another text."""
+        parts = [list(self.fields), self.text_version, self.max_chunk_characters]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def split(self, instance: Any) -> list[str]:
+        """Return the chunks of an object's text, in order; [] if it has none."""
+        return split_text(self.get_text(instance), self.max_chunk_characters)
+
+    def key_of(self, instance: models.Model) -> str:
+        """Return an object's primary key of any type as text."""
+        return self.model._meta.pk.value_to_string(instance)
+
+    def pk_of(self, key: str) -> Any:
+        """Return the primary key of a text made by `key_of`; None if it is none."""
+        try:
+            pk = self.model._meta.pk.to_python(key)
+        except (ValidationError, ValueError, TypeError):
+            return None
+        return tuple(pk) if isinstance(pk, list) else pk  # a composite key comes as a list
+
+
+def _value_at(instance: Any, path: str) -> Any:
+    value = instance
+    for name in path.split(LOOKUP_SEP):
+        try:
+            value = getattr(value, name)
+        except ObjectDoesNotExist:  # an empty reverse one-to-one
+            return ""
+        if value is None:
+            return ""
+    return value

@@ -1,0 +1,271 @@
+"""Writing the index tables: one serialised transaction at a time.
+
+Every write bumps ``IndexState.version`` in its first statement. The row lock that this
+takes serialises the writers of one index on every database; SQLite, which ignores
+``select_for_update``, takes its write lock there, before anything has been read.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.db import OperationalError, connections, transaction
+from django.db.models import F
+
+from django_obc_ai.indexes.base import VectorIndex
+from django_obc_ai.indexes.chunking import CHUNKER
+from django_obc_ai.indexes.documents import Documents, Piece
+from django_obc_ai.models import (
+    Chunk,
+    DirtyRow,
+    IndexGeneration,
+    IndexState,
+    IndexVersion,
+    Tombstone,
+)
+
+logger = logging.getLogger("django_obc_ai.indexes")
+ResultT = TypeVar("ResultT")
+#: Versions and tombstones that are kept; a replica further behind loads everything anew.
+KEPT_VERSIONS = 10_000
+_ATTEMPTS = 5
+
+
+def uncommitted_mark() -> None:
+    """Stand in a connection's on-commit list while it has uncommitted index writes.
+
+    Django drops the entry on rollback, to a savepoint too, and runs it on commit, so its
+    presence is exactly the fact; see `replica.sync`.
+    """
+
+
+def fingerprint_of(index: VectorIndex, identity: str) -> str:
+    """Return what pins a generation: embedder, chunker and text template."""
+    return f"{identity}|{CHUNKER}|{index.text_identity}"
+
+
+def ensure_state(index: VectorIndex) -> None:
+    """Create the row of the index if it is missing."""
+    IndexState.objects.using(index.database).get_or_create(name=index.name)
+
+
+def write(index: VectorIndex, work: Callable[[IndexState], ResultT]) -> ResultT:
+    """Run work in the index's one write transaction.
+
+    A database that is busy is tried again from the start, unless the caller's own
+    transaction is around it.
+    """
+    alias = index.database
+    connection = connections[alias]
+    for attempt in range(1, _ATTEMPTS + 1):
+        is_nested = connection.in_atomic_block
+        try:
+            with transaction.atomic(using=alias):
+                if is_nested:
+                    transaction.on_commit(uncommitted_mark, using=alias)
+                return work(_next_version(index))
+        except OperationalError:
+            if is_nested or attempt == _ATTEMPTS:
+                raise
+            time.sleep(0.05 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _next_version(index: VectorIndex) -> IndexState:
+    alias = index.database
+    states = IndexState.objects.using(alias)
+    stamp = secrets.token_hex(8)
+    states.filter(pk=index.name).update(version=F("version") + 1, stamp=stamp)
+    state = states.get(pk=index.name)
+    IndexVersion.objects.using(alias).create(index=state, version=state.version, stamp=stamp)
+    if state.version % 1_000 == 0:
+        _forget_before(state, state.version - KEPT_VERSIONS, alias)
+    return state
+
+
+def _forget_before(state: IndexState, horizon: int, alias: str) -> None:
+    if horizon <= state.horizon:
+        return
+    IndexState.objects.using(alias).filter(pk=state.pk).update(horizon=horizon)
+    IndexVersion.objects.using(alias).filter(index=state, version__lt=horizon).delete()
+    Tombstone.objects.using(alias).filter(generation__index=state, version__lte=horizon).delete()
+    state.horizon = horizon
+
+
+def generations_of(index: VectorIndex, fingerprint: str) -> list[IndexGeneration]:
+    """Return the generations that the configured embedder can write, oldest first."""
+    rows = IndexGeneration.objects.using(index.database)
+    return list(rows.filter(index_id=index.name, fingerprint=fingerprint))
+
+
+def serving_of(index: VectorIndex) -> IndexGeneration | None:
+    """Return the generation that searches use, or None if there is none yet."""
+    states = IndexState.objects.using(index.database).select_related("serving")
+    state = states.filter(pk=index.name).first()
+    return None if state is None else state.serving
+
+
+def create_generation(
+    index: VectorIndex, *, fingerprint: str, dimension: int, state: bytes, count: int
+) -> IndexGeneration:
+    """Start a new generation; the serving one goes on serving."""
+
+    def work(index_state: IndexState) -> IndexGeneration:
+        return IndexGeneration.objects.using(index.database).create(
+            index=index_state,
+            fingerprint=fingerprint,
+            dimension=dimension,
+            fitted_state=state,
+            fitted_count=count,
+        )
+
+    return write(index, work)
+
+
+def switch_to(index: VectorIndex, generation: IndexGeneration) -> None:
+    """Let a finished generation serve, at once, and remove all others."""
+    alias = index.database
+
+    def work(state: IndexState) -> bool:
+        rows = IndexGeneration.objects.using(alias).filter(pk=generation.pk)
+        if not rows.update(is_complete=True):
+            return False  # a run beside this one has finished first and removed it
+        IndexState.objects.using(alias).filter(pk=state.pk).update(serving=generation)
+        return True
+
+    if not write(index, work):
+        return
+    others = IndexGeneration.objects.using(alias).filter(index_id=index.name)
+    for old in others.exclude(pk=generation.pk):
+        remove_generation(index, old)
+
+
+def remove_generation(index: VectorIndex, generation: IndexGeneration) -> None:
+    """Delete a generation that does not serve, in steps that each stay short."""
+    alias = index.database
+    chunks = Chunk.objects.using(alias).filter(generation=generation)
+    while ids := list(chunks.values_list("pk", flat=True)[:1_000]):
+        Chunk.objects.using(alias).filter(pk__in=ids).delete()
+    # Inside a write, so that no indexer adds to it meanwhile.
+    rows = IndexGeneration.objects.using(alias).filter(pk=generation.pk)
+    write(index, lambda _: rows.delete())
+
+
+def missing_hashes(
+    index: VectorIndex, generation: IndexGeneration, documents: Documents, *, force: bool
+) -> dict[str, str]:
+    """Return the texts by hash that a generation has no vector for, under these keys."""
+    wanted = {
+        piece.content_hash: piece.text for pieces in documents.pieces.values() for piece in pieces
+    }
+    if force:
+        return wanted
+    held = Chunk.objects.using(index.database).filter(
+        generation=generation, object_key__in=list(documents.pieces)
+    )
+    for content_hash in held.values_list("content_hash", flat=True):
+        wanted.pop(content_hash, None)
+    return wanted
+
+
+def replace_chunks(
+    index: VectorIndex,
+    generation: IndexGeneration,
+    version: int,
+    pieces: Mapping[str, Sequence[Piece]],
+    vectors: Mapping[str, bytes],
+    *,
+    force: bool = False,
+) -> set[str]:
+    """Bring the chunks of some keys up to date, inside a `write`.
+
+    Args:
+        index: The index.
+        generation: The generation to change.
+        version: The version of this write.
+        pieces: By key, the chunks as they should be.
+        vectors: By content hash, the vectors that were embedded for this write.
+        force: Replace chunks whose text has not changed, too.
+
+    Returns:
+        Keys that were left alone because a vector is missing; embed and try again.
+    """
+    alias = index.database
+    held: dict[str, list[tuple[int, int, str]]] = {key: [] for key in pieces}
+    rows = Chunk.objects.using(alias).filter(generation=generation, object_key__in=list(pieces))
+    for pk, key, number, content_hash in rows.order_by("number").values_list(
+        "pk", "object_key", "number", "content_hash"
+    ):
+        held[key].append((pk, number, content_hash))
+    again: set[str] = set()
+    gone: list[int] = []
+    fresh: list[Chunk] = []
+    for key, wanted in pieces.items():
+        old = held[key]
+        if not force and [row[2] for row in old] == [piece.content_hash for piece in wanted]:
+            continue
+        reusable = {} if force else {row[2]: row[0] for row in old}
+        if any(p.content_hash not in vectors and p.content_hash not in reusable for p in wanted):
+            again.add(key)
+            continue
+        moved = _vectors_of(
+            alias, [reusable[p.content_hash] for p in wanted if p.content_hash not in vectors]
+        )
+        gone += [row[0] for row in old]
+        fresh += [
+            Chunk(
+                generation=generation,
+                object_key=key,
+                number=number,
+                text=piece.text,
+                content_hash=piece.content_hash,
+                vector=vectors.get(piece.content_hash) or moved[piece.content_hash],
+                version=version,
+            )
+            for number, piece in enumerate(wanted)
+        ]
+    if gone:
+        Chunk.objects.using(alias).filter(pk__in=gone).delete()
+        Tombstone.objects.using(alias).bulk_create(
+            [Tombstone(generation=generation, chunk_id=pk, version=version) for pk in gone]
+        )
+    Chunk.objects.using(alias).bulk_create(fresh, batch_size=200)
+    return again
+
+
+def _vectors_of(alias: str, ids: Sequence[int]) -> dict[str, bytes]:
+    if not ids:
+        return {}
+    rows = Chunk.objects.using(alias).filter(pk__in=ids)
+    return {h: bytes(v) for h, v in rows.values_list("content_hash", "vector")}
+
+
+def stored_keys(
+    index: VectorIndex, generation: IndexGeneration, after: str, size: int
+) -> list[str]:
+    """Return the next object keys that a generation holds, in order of the key."""
+    rows = Chunk.objects.using(index.database).filter(generation=generation, object_key__gt=after)
+    keys = rows.order_by("object_key").values_list("object_key", flat=True).distinct()
+    return list(keys[:size])
+
+
+def take_dirty(index: VectorIndex, after: int, size: int) -> list[tuple[int, str]]:
+    """Return the next outbox rows of an index as (id, key), oldest first."""
+    rows = DirtyRow.objects.using(index.database).filter(index_name=index.name, pk__gt=after)
+    return list(rows.order_by("pk").values_list("pk", "object_key")[:size])
+
+
+def add_dirty(index: VectorIndex, keys: Sequence[str], *, using: Any = None) -> None:
+    """Write outbox rows for changed objects into the caller's own transaction."""
+    DirtyRow.objects.using(using or index.database).bulk_create(
+        [DirtyRow(index_name=index.name, object_key=key) for key in keys], batch_size=500
+    )
+
+
+def clear_dirty(index: VectorIndex, ids: Sequence[int]) -> None:
+    """Delete outbox rows that have been dealt with, inside a `write`."""
+    DirtyRow.objects.using(index.database).filter(pk__in=list(ids)).delete()

@@ -1,0 +1,187 @@
+"""Keeping a vector store equal to the chunk table, from the last moment it held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.db import connections
+from numpy.typing import NDArray
+
+from django_obc_ai.backends.vector_stores import BaseVectorStore, vector_stores
+from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
+from django_obc_ai.exceptions import IndexNotReadyError
+from django_obc_ai.indexes.base import VectorIndex
+from django_obc_ai.indexes.generations import uncommitted_mark
+from django_obc_ai.models import Chunk, IndexGeneration, IndexState, IndexVersion, Tombstone
+from django_obc_ai.types import ReplicaState
+
+_BATCH = 2_000
+_MAX_KNOWN_GENERATIONS = 64
+_locks: dict[str, threading.Lock] = {}
+_locks_guard = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What a search needs to know of a generation; it never changes."""
+
+    fingerprint: str
+    dimension: int
+    fitted_state: bytes
+
+
+_known: dict[object, Generation] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A vector store that holds an index at the moment of its state row.
+
+    Attributes:
+        store: Search it under the index's name.
+        generation: What queries must be embedded with.
+    """
+
+    store: BaseVectorStore
+    generation: Generation
+
+
+def sync(index: VectorIndex) -> Replica:
+    """Return a store that holds what the database holds now.
+
+    Reads one row when nothing changed, the new chunks and tombstones when something
+    did, and everything when the store holds a history that this database does not know:
+    a rolled-back write, a restored backup, another database.
+
+    Raises:
+        IndexNotReadyError: The index was never built.
+    """
+    state = read_state(index)
+    generation = _generation(index, state)
+    if _has_uncommitted_writes(index.database):
+        # What this transaction wrote may never be: it must not reach the shared replica.
+        store: BaseVectorStore = NumpyVectorStore()
+        store.reset(
+            index.name,
+            dimension=generation.dimension,
+            batches=_all_chunks(index, state),
+            state=state,
+        )
+        return Replica(store=store, generation=generation)
+    store = vector_stores[index.vector_store]
+    if store.state(index.name) != state:
+        with _lock_of(index.name):
+            # Read again: another thread may have moved store and state on meanwhile.
+            state = read_state(index)
+            generation = _generation(index, state)
+            _bring_up(index, store, generation, state)
+    return Replica(store=store, generation=generation)
+
+
+def read_state(index: VectorIndex) -> ReplicaState:
+    """Return the moment the database is at.
+
+    Raises:
+        IndexNotReadyError: The index was never built.
+    """
+    columns = ("uuid", "serving_id", "version", "stamp")
+    rows = IndexState.objects.using(index.database).filter(pk=index.name)
+    row = rows.values_list(*columns).first()
+    if row is None or row[1] is None:
+        raise IndexNotReadyError(
+            f"The index {index.name!r} has not been built. Run: manage.py ai_index {index.name}"
+        )
+    return ReplicaState(index_uuid=row[0], generation=row[1], version=row[2], stamp=row[3])
+
+
+def _bring_up(
+    index: VectorIndex, store: BaseVectorStore, generation: Generation, state: ReplicaState
+) -> None:
+    held = store.state(index.name)
+    if held == state:
+        return
+    if held is None or not _continues(index, held, state):
+        store.reset(
+            index.name,
+            dimension=generation.dimension,
+            batches=_all_chunks(index, state),
+            state=state,
+        )
+        return
+    alias = index.database
+    chunks = Chunk.objects.using(alias).filter(
+        generation_id=state.generation, version__gt=held.version, version__lte=state.version
+    )
+    rows = list(chunks.values_list("pk", "vector"))
+    removed = Tombstone.objects.using(alias).filter(
+        generation_id=state.generation, version__gt=held.version, version__lte=state.version
+    )
+    ids, vectors = _arrays(rows, generation.dimension)
+    store.apply(
+        index.name,
+        ids=ids,
+        vectors=vectors,
+        removed=list(removed.values_list("chunk_id", flat=True)),
+        state=state,
+    )
+
+
+def _continues(index: VectorIndex, held: ReplicaState, state: ReplicaState) -> bool:
+    if held.index_uuid != state.index_uuid or held.generation != state.generation:
+        return False
+    if held.version >= state.version:
+        return False
+    versions = IndexVersion.objects.using(index.database).filter(
+        index_id=index.name, version=held.version, stamp=held.stamp
+    )
+    return versions.exists()
+
+
+def _all_chunks(
+    index: VectorIndex, state: ReplicaState
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    chunks = Chunk.objects.using(index.database).filter(generation_id=state.generation)
+    last = 0
+    dimension = _generation(index, state).dimension
+    while rows := list(
+        chunks.filter(pk__gt=last).order_by("pk").values_list("pk", "vector")[:_BATCH]
+    ):
+        last = rows[-1][0]
+        yield _arrays(rows, dimension)
+
+
+def _arrays(
+    rows: Sequence[tuple[int, bytes | memoryview]], dimension: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+    joined = b"".join(bytes(row[1]) for row in rows)
+    vectors = np.frombuffer(joined, dtype="<f4").reshape(len(rows), dimension)
+    return ids, vectors.astype(np.float32, copy=False)
+
+
+def _generation(index: VectorIndex, state: ReplicaState) -> Generation:
+    known = _known.get(state.generation)
+    if known is None:
+        row = IndexGeneration.objects.using(index.database).get(pk=state.generation)
+        known = Generation(
+            fingerprint=row.fingerprint,
+            dimension=row.dimension,
+            fitted_state=bytes(row.fitted_state),
+        )
+        if len(_known) >= _MAX_KNOWN_GENERATIONS:
+            _known.clear()
+        _known[state.generation] = known
+    return known
+
+
+def _has_uncommitted_writes(alias: str) -> bool:
+    entries = connections[alias].run_on_commit
+    return any(entry[1] is uncommitted_mark for entry in entries)
+
+
+def _lock_of(name: str) -> threading.Lock:
+    with _locks_guard:
+        return _locks.setdefault(name, threading.Lock())

@@ -1,0 +1,28 @@
+"""Models of django-obc-ai: the ledger, the cost store's tables and the index."""
+
+from __future__ import annotations
+
+from django_obc_ai.models.costs import CostReservation, CostTotal
+from django_obc_ai.models.fields import NanoDollarField
+from django_obc_ai.models.indexes import (
+    Chunk,
+    DirtyRow,
+    IndexGeneration,
+    IndexState,
+    IndexVersion,
+    Tombstone,
+)
+from django_obc_ai.models.operations import AIOperation
+
+__all__ = [
+    "AIOperation",
+    "Chunk",
+    "CostReservation",
+    "CostTotal",
+    "DirtyRow",
+    "IndexGeneration",
+    "IndexState",
+    "IndexVersion",
+    "NanoDollarField",
+    "Tombstone",
+]

@@ -1,0 +1,57 @@
+"""Tables of the database cost store: running totals and open reservations."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+from django_obc_ai.models.managers import ConfiguredManager
+
+
+class CostTotal(models.Model):
+    """What one budget key has spent and holds, in nano-dollars."""
+
+    key = models.CharField(max_length=200, primary_key=True)
+    spent_nano = models.BigIntegerField(default=0)
+    held_nano = models.BigIntegerField(default=0)
+
+    objects = ConfiguredManager["CostTotal"]()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=models.Q(held_nano__gte=0), name="obc_ai_total_held_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return the key."""
+        return self.key
+
+
+class CostReservation(models.Model):
+    """One amount that was promised to a call; closed when the call is settled."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    keys = models.JSONField()
+    amount_nano = models.BigIntegerField()
+    is_open = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ConfiguredManager["CostReservation"]()
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(is_open=True),
+                name="obc_ai_reservation_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return the id."""
+        return str(self.id)

@@ -1,0 +1,93 @@
+"""The ledger: one row for every call, answered, failed or served from the cache."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from django_obc_ai.models.fields import NanoDollarField
+from django_obc_ai.models.managers import AIOperationManager
+
+
+class AIOperation(models.Model):
+    """One call to a language model, with its tokens and its exact cost.
+
+    Rows hold no prompt and no answer; `prompt_hash` is a keyed hash that only tells
+    equal prompts. Rows are written once by the gateway.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    operation_type = models.CharField(max_length=50, default="other")
+    module = models.CharField(max_length=50, default="general")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,  # the ledger may live in another database than the users
+        related_name="+",
+    )
+    scope = models.CharField(max_length=100, blank=True, default="")
+    provider = models.CharField(max_length=50)
+    model_requested = models.CharField(max_length=100, blank=True)
+    model_used = models.CharField(max_length=100, blank=True)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    cached_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    thinking_tokens = models.PositiveBigIntegerField(default=0)
+    tool_tokens = models.PositiveBigIntegerField(default=0)
+    tokens_exact = models.BooleanField(default=True)
+    cost_usd = NanoDollarField(default=0)
+    cost_known = models.BooleanField(default=True)
+    response_time_ms = models.PositiveBigIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=1)
+    success = models.BooleanField()
+    error_category = models.CharField(max_length=50, blank=True, default="")
+    error_message = models.TextField(blank=True, default="")
+    finish_reason = models.CharField(max_length=20, blank=True, default="")
+    cached = models.BooleanField(default=False)
+    prompt_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = AIOperationManager()
+
+    class Meta:
+        verbose_name = "AI operation"
+        verbose_name_plural = "AI operations"
+        ordering: ClassVar[list[str]] = ["-created_at"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["created_at", "cost_usd"], name="obc_ai_op_created"),
+            models.Index(fields=["module", "created_at"], name="obc_ai_op_module"),
+            models.Index(fields=["user", "created_at"], name="obc_ai_op_user"),
+            models.Index(fields=["scope", "created_at"], name="obc_ai_op_scope"),
+        ]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=models.Q(cost_usd__gte=0), name="obc_ai_op_cost_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cached=False) | models.Q(cost_usd=0),
+                name="obc_ai_op_cached_is_free",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cached_tokens__lte=models.F("input_tokens")),
+                name="obc_ai_op_cached_in_input",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(success=False) | models.Q(error_category=""),
+                name="obc_ai_op_success_or_error",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return what was done, when, and what it cost."""
+        return f"{self.operation_type} {self.created_at:%Y-%m-%d %H:%M:%S} ${self.cost_usd}"
+
+    @property
+    def total_tokens(self) -> int:
+        """Return all billed tokens."""
+        return self.input_tokens + self.output_tokens + self.thinking_tokens + self.tool_tokens

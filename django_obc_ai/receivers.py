@@ -1,0 +1,87 @@
+"""Signal receivers that keep the indexes' outbox; connected only to indexed models."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.db import models
+from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from django_obc_ai.indexes import VectorIndex, get_indexes
+
+
+def connect_all() -> None:
+    """Watch the models of all registered indexes, with their proxies and children."""
+    for index in get_indexes():
+        connect(index)
+
+
+def connect(index: VectorIndex) -> None:
+    """Watch the model of one index; connecting twice changes nothing."""
+    for model in apps.get_models():
+        if not issubclass(model, index.model):
+            continue
+        for signal in (post_save, post_delete):
+            signal.connect(
+                partial(_on_row, index),
+                sender=model,
+                weak=False,
+                dispatch_uid=f"django_obc_ai:{index.name}",
+            )
+    for field in index.model._meta.many_to_many:
+        m2m_changed.connect(
+            partial(_on_relation, index),
+            sender=field.remote_field.through,
+            weak=False,
+            dispatch_uid=f"django_obc_ai:{index.name}:{field.name}",
+        )
+
+
+def disconnect(index: VectorIndex) -> None:
+    """Stop watching the model of an index; for tests."""
+    for model in apps.get_models():
+        for signal in (post_save, post_delete):
+            signal.disconnect(sender=model, dispatch_uid=f"django_obc_ai:{index.name}")
+    for field in index.model._meta.many_to_many:
+        m2m_changed.disconnect(
+            sender=field.remote_field.through,
+            dispatch_uid=f"django_obc_ai:{index.name}:{field.name}",
+        )
+
+
+def _on_row(index: VectorIndex, instance: models.Model, using: str, **_: Any) -> None:
+    from django_obc_ai.services.changes import mark_objects
+
+    mark_objects(index, [instance], using=using)
+
+
+def _on_relation(
+    index: VectorIndex,
+    instance: models.Model,
+    action: str,
+    reverse: bool,
+    pk_set: set[Any] | None,
+    using: str,
+    **_: Any,
+) -> None:
+    """Note the indexed side of a changed many-to-many relation."""
+    from django_obc_ai.services.changes import mark_changed, mark_objects
+
+    if not reverse:
+        if action.startswith("post_"):
+            mark_objects(index, [instance], using=using)
+    elif action in ("post_add", "post_remove"):
+        mark_changed(index.model, pk_set or (), using=using)
+    elif action == "pre_clear":
+        # After the clear nobody knows which objects were related.
+        rows = index.model._base_manager.using(using)
+        names = [
+            field.name
+            for field in index.model._meta.many_to_many
+            if isinstance(instance, field.remote_field.model)
+        ]
+        for name in names:
+            pks = rows.filter(**{name: instance.pk}).values_list("pk", flat=True)
+            mark_changed(index.model, list(pks), using=using)

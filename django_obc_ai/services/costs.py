@@ -1,0 +1,59 @@
+"""What calls cost, read from the ledger."""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from django_obc_ai.conf import suggest
+from django_obc_ai.models import AIOperation
+from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey
+
+
+def _today() -> datetime.date:
+    return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
+class CostTracker:
+    """Sums of `AIOperation` in the project's time zone (``TIME_ZONE``).
+
+    Amounts are ``Decimal`` US dollars, added as integers and exact to the nano-dollar.
+    """
+
+    def get_daily_cost(self, date: datetime.date | None = None) -> Decimal:
+        """Return the cost of one day; today's if none is given."""
+        day = date or _today()
+        return AIOperation.objects.between(day, day).total_cost()
+
+    def get_monthly_cost(self, year: int | None = None, month: int | None = None) -> Decimal:
+        """Return the cost of one month; missing parts are today's.
+
+        Raises:
+            ValueError: The month is not in 1 to 12.
+        """
+        today = _today()
+        first = datetime.date(year or today.year, month or today.month, 1)
+        last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        return AIOperation.objects.between(first, last).total_cost()
+
+    def get_cost_breakdown(
+        self, start: datetime.date, end: datetime.date, by: BreakdownKey = "module"
+    ) -> list[dict[str, Any]]:
+        """Return costs by one property for the days start to end, both included.
+
+        Returns:
+            Rows with ``key``, ``cost`` (Decimal US dollars), ``operations``, ``failures``,
+            ``cached`` and ``tokens``; dearest first, days in order of time.
+
+        Raises:
+            ValueError: ``by`` is unknown, or end lies before start.
+        """
+        if by not in BREAKDOWN_FIELDS:
+            raise ValueError(f"Costs have no breakdown by {by!r}. {suggest(by, BREAKDOWN_FIELDS)}")
+        if end < start:
+            raise ValueError(f"The end {end} lies before the start {start}.")
+        return AIOperation.objects.between(start, end).breakdown(by)

@@ -1,0 +1,207 @@
+"""Is everything in place? One report for the command and, later, for the endpoint."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import django
+from django.core.cache import caches
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from django_obc_ai import __version__
+from django_obc_ai.backends.cost_stores import cost_stores
+from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.backends.handler import BackendHandler
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.backends.vector_stores import vector_stores
+from django_obc_ai.conf import find_errors, get_settings
+from django_obc_ai.exceptions import IndexNotReadyError
+from django_obc_ai.indexes import VectorIndex, get_indexes
+from django_obc_ai.models import AIOperation, DirtyRow
+
+logger = logging.getLogger("django_obc_ai.health")
+Status = Literal["ok", "warning", "error", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthItem:
+    """The state of one part.
+
+    Attributes:
+        name: For example "provider default".
+        status: "error" means broken, "unknown" that it could not be asked.
+        message: What was found; never a key, a path of options or a prompt.
+        hint: What to do, "" if nothing.
+        detail: Class path and versions, for ``--verbose``.
+    """
+
+    name: str
+    status: Status
+    message: str
+    hint: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """All parts, in the order they were looked at."""
+
+    items: tuple[HealthItem, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if healthy, 1 if something is broken, 2 if something could not be told."""
+        statuses = {item.status for item in self.items}
+        return 1 if "error" in statuses else 2 if "unknown" in statuses else 0
+
+
+def check_health(*, is_live: bool = False) -> HealthReport:
+    """Look at every configured part; spends nothing unless ``is_live``.
+
+    Args:
+        is_live: Also make one smallest possible call through the default provider.
+    """
+    errors = find_errors()
+    if errors:
+        items = [
+            HealthItem(name="settings", status="error", message=e.message, hint=e.hint)
+            for e in errors
+        ]
+        return HealthReport(items=tuple(items))
+    items = [
+        HealthItem(name="settings", status="ok", message="OBC_AI is valid.", detail=_versions())
+    ]
+    for label, handler in (
+        ("provider", providers),
+        ("embedder", embedders),
+        ("vector store", vector_stores),
+        ("cost store", cost_stores),
+    ):
+        items += _backends(label, handler)
+    alias = get_settings().database
+    items.append(_guarded(f"database {alias}", partial(_database, alias)))
+    items.append(_guarded("response cache", _cache))
+    items += [_guarded(f"index {each.name}", partial(_index, each)) for each in get_indexes()]
+    if is_live:
+        items.append(_guarded("live call", _live_call))
+    return HealthReport(items=tuple(items))
+
+
+def _versions() -> str:
+    """Return what a bug report needs."""
+    return (
+        f"django-obc-ai {__version__}, Django {django.get_version()},"
+        f" Python {platform.python_version()}"
+    )
+
+
+def _guarded(name: str, check: Callable[[], HealthItem]) -> HealthItem:
+    """Run one check; what it could not find out is "unknown", logged in full."""
+    try:
+        return check()
+    except Exception as error:
+        logger.exception("The health check of %s failed.", name)
+        return HealthItem(
+            name=name,
+            status="unknown",
+            message=f"Could not be checked ({type(error).__name__}).",
+            hint="See the log of django_obc_ai.health.",
+        )
+
+
+def _backends(label: str, handler: BackendHandler[Any]) -> Iterator[HealthItem]:
+    for alias in handler:
+        yield _guarded(f"{label} {alias}", partial(_backend, label, handler, alias))
+
+
+def _backend(label: str, handler: BackendHandler[Any], alias: str) -> HealthItem:
+    name = f"{label} {alias}"
+    backend = handler[alias]
+    where = handler.where(alias)
+    for message in backend.check(where):
+        status: Status = "error" if message.is_serious() else "warning"
+        return HealthItem(name=name, status=status, message=message.msg, hint=message.hint or "")
+    text = type(backend).__name__
+    model = getattr(backend, "model", "")
+    text += f", model {model}" if model else ""
+    text += ", offline: no language model is asked" if getattr(backend, "is_offline", False) else ""
+    text += ", lexical: matches spelling" if getattr(backend, "is_lexical", False) else ""
+    detail = f"{type(backend).__module__}.{type(backend).__qualname__}"
+    detail += f", {version}" if (version := backend.sdk_version()) else ""
+    return HealthItem(name=name, status="ok", message=f"{text}.", detail=detail)
+
+
+def _database(alias: str) -> HealthItem:
+    name = f"database {alias}"
+    executor = MigrationExecutor(connections[alias])
+    targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "django_obc_ai"]
+    if executor.migration_plan(targets):
+        option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
+        return HealthItem(
+            name=name,
+            status="error",
+            message="Migrations of django_obc_ai are missing.",
+            hint=f"Run: manage.py migrate django_obc_ai{option}",
+        )
+    count = AIOperation.objects.using(alias).count()
+    return HealthItem(name=name, status="ok", message=f"Migrated; {count} operations logged.")
+
+
+def _cache() -> HealthItem:
+    name = "response cache"
+    alias = get_settings().cache.alias
+    if alias is None:
+        return HealthItem(name=name, status="ok", message="Switched off.")
+    caches[alias].set("django_obc_ai:health", "written", 30)
+    if caches[alias].get("django_obc_ai:health") != "written":
+        return HealthItem(
+            name=name,
+            status="warning",
+            message=f"The cache {alias!r} does not keep what is written; answers are paid twice.",
+            hint="Point OBC_AI['CACHE']['alias'] to a cache that stores.",
+        )
+    return HealthItem(name=name, status="ok", message=f"The cache {alias!r} keeps answers.")
+
+
+def _index(index: VectorIndex) -> HealthItem:
+    from django_obc_ai.indexes.replica import sync
+    from django_obc_ai.services.indexing import IndexingService
+
+    name = f"index {index.name}"
+    hint = f"Run: manage.py ai_index {index.name}"
+    try:
+        replica = sync(index)
+    except IndexNotReadyError:
+        return HealthItem(name=name, status="warning", message="Not built yet.", hint=hint)
+    if not IndexingService().is_current(index.name):
+        message = "Built with another embedder or text template; it cannot be searched."
+        return HealthItem(name=name, status="error", message=message, hint=hint)
+    waiting = DirtyRow.objects.using(index.database).filter(index_name=index.name).count()
+    if waiting:
+        message = f"{waiting} changes wait to be indexed."
+        return HealthItem(name=name, status="warning", message=message, hint=hint)
+    chunks = replica.store.count(index.name)
+    return HealthItem(name=name, status="ok", message=f"{chunks} chunks, up to date.")
+
+
+def _live_call() -> HealthItem:
+    from django_obc_ai.services.text import TextService
+
+    result = TextService().generate_text(
+        "Say OK.",
+        operation_type="health_check",
+        use_cache=False,
+        include_context=False,
+        max_output_tokens=16,
+    )
+    if result.success:
+        label = "offline answer" if result.is_offline else "answer"
+        message = f"{label} from {result.model} in {result.response_time:.2f} s, ${result.cost:f}."
+        return HealthItem(name="live call", status="ok", message=message)
+    return HealthItem(name="live call", status="error", message=result.error_message)

@@ -1,0 +1,313 @@
+"""Keeping indexes equal to their rows: full runs, and the outbox of changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from django_obc_ai.indexes import VectorIndex, generations, get_index
+from django_obc_ai.indexes.documents import (
+    Documents,
+    iterate_keys,
+    iterate_texts,
+    read_documents,
+)
+from django_obc_ai.models import Chunk, IndexGeneration, IndexState
+from django_obc_ai.services.embeddings import EmbeddingService
+
+logger = logging.getLogger("django_obc_ai.indexing")
+BATCH_SIZE = 200
+_PASSES = 5
+
+#: Called with (objects done, objects in total).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReport:
+    """What a run of the indexer did.
+
+    Attributes:
+        index: Name of the index.
+        seen: Objects looked at.
+        embedded: Texts that were embedded; unchanged texts are not.
+        removed: Objects taken out because their rows are gone.
+        failed: Keys whose text could not be computed; they stay as they were.
+        is_serving: Whether searches use what this run wrote.
+        reason: Why a new generation was built, "" if none was.
+    """
+
+    index: str
+    seen: int = 0
+    embedded: int = 0
+    removed: int = 0
+    failed: tuple[str, ...] = ()
+    is_serving: bool = True
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Tally:
+    seen: int = 0
+    embedded: int = 0
+    failed: dict[str, None] = field(default_factory=dict)
+
+
+class IndexingService:
+    """Build and update the indexes of this project."""
+
+    def index(
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        rebuild: bool = False,
+        force: bool = False,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Bring one index up to date with its rows, embedding only what changed.
+
+        Safe to interrupt at any point and to run again, which continues; safe to run
+        beside saves, searches and other runs. A missing index, another embedder or, for
+        a fitted embedder, a corpus of another order of size builds a new generation
+        beside the serving one and switches at the end.
+
+        Args:
+            name: Name of the index.
+            limit: Look at so many rows only; a new generation then does not serve yet.
+            rebuild: Build a new generation even if nothing asks for one.
+            force: Embed texts again that have not changed.
+            batch_size: Rows a step, at least 1, at most 500.
+            progress: Called after each batch.
+
+        Raises:
+            UnknownIndexError: No such index.
+            ValueError: limit or batch_size is out of range.
+        """
+        if not 1 <= batch_size <= 500:  # below SQLite's limit on query parameters
+            raise ValueError(f"batch_size is {batch_size}; give 1 to 500.")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; give at least 1, or None for all rows.")
+        index = get_index(name)
+        generations.ensure_state(index)
+        generation, reason = self._target(index, rebuild=rebuild, batch_size=batch_size)
+        tally = _Tally()
+        total = index.get_queryset().using(index.database).count()
+        total = total if limit is None else min(total, limit)
+        for keys in iterate_keys(index, batch_size, limit):
+            self._refresh(index, keys, tally, force=force)
+            if progress is not None:
+                progress(tally.seen, total)
+        if limit is not None:
+            serving = generations.serving_of(index)
+            is_serving = serving is not None and serving.pk == generation.pk
+            return self._report(index, tally, 0, is_serving=is_serving, reason=reason)
+        removed = self._prune(index, generation, batch_size, tally)
+        serving = generations.serving_of(index)
+        if serving is None or serving.pk != generation.pk:
+            generations.switch_to(index, generation)
+        self._drain(index, tally)
+        return self._report(index, tally, removed, is_serving=True, reason=reason)
+
+    def process_changes(self, name: str) -> IndexReport:
+        """Work off the outbox of one index; what cannot be done yet stays in it.
+
+        An index that was never built, or whose embedder changed, waits for `index`.
+        """
+        index = get_index(name)
+        tally = _Tally()
+        if self._writable(index):
+            self._drain(index, tally)
+        return self._report(index, tally, 0, is_serving=True, reason="")
+
+    def is_current(self, name: str) -> bool:
+        """Return whether the serving generation fits the configured embedder and text."""
+        index = get_index(name)
+        serving = generations.serving_of(index)
+        return serving is not None and serving.fingerprint == self._fingerprint(index)
+
+    def _fingerprint(self, index: VectorIndex) -> str:
+        return generations.fingerprint_of(index, EmbeddingService(index.embedder).identity)
+
+    def _writable(self, index: VectorIndex) -> list[IndexGeneration]:
+        return generations.generations_of(index, self._fingerprint(index))
+
+    def _target(
+        self, index: VectorIndex, *, rebuild: bool, batch_size: int
+    ) -> tuple[IndexGeneration, str]:
+        """Return the generation to fill, and why it is a new one ("" if it serves)."""
+        fingerprint = self._fingerprint(index)
+        serving = generations.serving_of(index)
+        candidates = self._writable(index)
+        service = EmbeddingService(index.embedder)
+        reason = ""
+        if serving is None:
+            reason = "first build"
+        elif serving.fingerprint != fingerprint:
+            reason = "embedder or text template changed"
+        elif service.is_fitted and self._is_outgrown(index, serving):
+            reason = "corpus size changed"
+        elif rebuild:
+            reason = "rebuild"
+        if not reason and serving is not None:
+            return serving, ""
+        unfinished = [each for each in candidates if not each.is_complete]
+        if unfinished:
+            return unfinished[-1], reason
+        texts = iterate_texts(index, batch_size)
+        state = service.fit(texts) if service.is_fitted else b""
+        generation = generations.create_generation(
+            index,
+            fingerprint=fingerprint,
+            dimension=service.dimension,
+            state=state,
+            count=index.get_queryset().using(index.database).count(),
+        )
+        return generation, reason
+
+    @staticmethod
+    def _is_outgrown(index: VectorIndex, serving: IndexGeneration) -> bool:
+        rows = index.get_queryset().using(index.database).count()
+        return not serving.fitted_count <= 2 * rows <= 4 * max(serving.fitted_count, 1)
+
+    def _refresh(
+        self,
+        index: VectorIndex,
+        keys: Sequence[str],
+        tally: _Tally,
+        *,
+        dirty: Sequence[tuple[int, str]] = (),
+        force: bool = False,
+    ) -> None:
+        """Bring some objects up to date in every writable generation.
+
+        Texts are embedded before the write transaction; inside it the live rows are read
+        again, and whatever changed in between goes round once more.
+        """
+        tally.seen += len(keys)
+        left = list(keys)
+        for _ in range(_PASSES):
+            left = self._pass(index, left, tally, dirty=dirty, force=force)
+            if not left:
+                return
+        logger.warning(
+            "The index %r: %d objects change faster than they can be embedded; they stay"
+            " in the outbox.",
+            index.name,
+            len(left),
+        )
+        generations.add_dirty(index, left)
+
+    def _pass(
+        self,
+        index: VectorIndex,
+        keys: Sequence[str],
+        tally: _Tally,
+        *,
+        dirty: Sequence[tuple[int, str]],
+        force: bool,
+    ) -> list[str]:
+        documents = read_documents(index, keys)
+        tally.failed.update(dict.fromkeys(documents.broken))
+        targets = self._writable(index)
+        vectors = {
+            target.pk: self._embed(index, target, documents, tally, force=force)
+            for target in targets
+        }
+        if not dirty and not any(vectors.values()) and self._equal(index, targets, documents):
+            return []
+
+        def work(state: IndexState) -> list[str]:
+            live = read_documents(index, list(documents.pieces))
+            again: set[str] = set()
+            for target in self._writable(index):
+                again |= generations.replace_chunks(
+                    index,
+                    target,
+                    state.version,
+                    live.pieces,
+                    vectors.get(target.pk, {}),
+                    force=force and target.pk in vectors,
+                )
+            kept = again | documents.broken.keys() | live.broken.keys()
+            generations.clear_dirty(index, [pk for pk, key in dirty if key not in kept])
+            return sorted(again)
+
+        return generations.write(index, work)
+
+    def _embed(
+        self,
+        index: VectorIndex,
+        target: IndexGeneration,
+        documents: Documents,
+        tally: _Tally,
+        *,
+        force: bool,
+    ) -> dict[str, bytes]:
+        missing = generations.missing_hashes(index, target, documents, force=force)
+        if not missing:
+            return {}
+        vectors = EmbeddingService(index.embedder).embed_documents(
+            list(missing.values()), state=bytes(target.fitted_state)
+        )
+        tally.embedded += len(missing)
+        return {h: row.astype("<f4").tobytes() for h, row in zip(missing, vectors, strict=True)}
+
+    @staticmethod
+    def _equal(
+        index: VectorIndex, targets: Sequence[IndexGeneration], documents: Documents
+    ) -> bool:
+        """Return whether every target holds these documents already."""
+        for target in targets:
+            held: dict[str, list[str]] = {key: [] for key in documents.pieces}
+            rows = Chunk.objects.using(index.database).filter(
+                generation=target, object_key__in=list(documents.pieces)
+            )
+            for key, content_hash in rows.order_by("number").values_list(
+                "object_key", "content_hash"
+            ):
+                held[key].append(content_hash)
+            for key, pieces in documents.pieces.items():
+                if held[key] != [piece.content_hash for piece in pieces]:
+                    return False
+        return True
+
+    def _prune(
+        self, index: VectorIndex, generation: IndexGeneration, batch_size: int, tally: _Tally
+    ) -> int:
+        """Remove objects that are held but no longer rows of the index."""
+        removed, after = 0, ""
+        while keys := generations.stored_keys(index, generation, after, batch_size):
+            after = keys[-1]
+            by_pk = {index.pk_of(key): key for key in keys}
+            rows = index.get_queryset().using(index.database).order_by()
+            live = rows.filter(pk__in=[pk for pk in by_pk if pk is not None])
+            alive = {index.key_of(instance) for instance in live.select_related(None)}
+            gone = [key for key in keys if key not in alive]
+            if gone:
+                self._refresh(index, gone, tally)
+                removed += len(gone)
+        return removed
+
+    def _drain(self, index: VectorIndex, tally: _Tally) -> None:
+        after = 0
+        while rows := generations.take_dirty(index, after, BATCH_SIZE):
+            after = rows[-1][0]
+            keys = list(dict.fromkeys(key for _, key in rows))
+            self._refresh(index, keys, tally, dirty=rows)
+
+    @staticmethod
+    def _report(
+        index: VectorIndex, tally: _Tally, removed: int, *, is_serving: bool, reason: str
+    ) -> IndexReport:
+        return IndexReport(
+            index=index.name,
+            seen=tally.seen,
+            embedded=tally.embedded,
+            removed=removed,
+            failed=tuple(tally.failed),
+            is_serving=is_serving,
+            reason=reason,
+        )

@@ -1,0 +1,134 @@
+"""Replacing what costs money, for the length of a test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.core.cache import caches
+from django.test.utils import override_settings
+
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.backends.vector_stores import vector_stores
+from django_obc_ai.indexes import get_index, get_indexes
+from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.testing.provider import ScriptedProvider
+from django_obc_ai.types import ReplicaState
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PROVIDER = "django_obc_ai.testing.provider.ScriptedProvider"
+_CACHE_BACKEND = "django.core.cache.backends.locmem.LocMemCache"
+
+
+class override_ai(ContextDecorator):  # noqa: N801 - named like override_settings
+    """Run a test with scripted answers, fresh memory stores and a fresh cache.
+
+    A context manager and a decorator of functions, and through
+    ``django_obc_ai.testing.plugin`` a pytest fixture. Embedder and indexes stay the
+    project's own; the vector store and the cost store live in memory for this test only.
+
+    Args:
+        script: What the provider answers, in order; see `ScriptedProvider`. Without a
+            script it is the offline provider that answers.
+        **settings: Further keys of ``OBC_AI`` for this test.
+
+    Attributes:
+        provider: The `ScriptedProvider`, with its ``requests``; None without a script.
+    """
+
+    def __init__(self, script: Sequence[Any] | None = None, **settings: Any) -> None:
+        """Note what to override; nothing changes before the block is entered."""
+        self._script = script
+        self._settings = settings
+        self._override: override_settings | None = None
+
+    def __enter__(self) -> Self:
+        """Override the settings and start with empty stores."""
+        cache = f"obc-ai-test-{uuid.uuid4()}"
+        families = {
+            "PROVIDERS": "django_obc_ai.backends.providers.offline.OfflineProvider",
+            "VECTOR_STORES": "django_obc_ai.backends.vector_stores.numpy.NumpyVectorStore",
+            "COST_STORES": "django_obc_ai.backends.cost_stores.memory.MemoryCostStore",
+        }
+        overridden: dict[str, Any] = {
+            key: {"default": {"BACKEND": path}} for key, path in families.items()
+        }
+        if self._script is not None:
+            overridden["PROVIDERS"]["default"] = {
+                "BACKEND": _PROVIDER,
+                "OPTIONS": {"script": self._script},
+            }
+        project = dict(getattr(settings, "OBC_AI", {}))
+        cache_settings = {**project.get("CACHE", {}), "alias": cache}
+        self._override = override_settings(
+            OBC_AI={**project, **overridden, "CACHE": cache_settings, **self._settings},
+            CACHES={**settings.CACHES, cache: {"BACKEND": _CACHE_BACKEND, "LOCATION": cache}},
+        )
+        self._override.enable()
+        self._cache = cache
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the project's settings back."""
+        assert self._override is not None
+        caches[self._cache].clear()
+        self._override.disable()
+
+    def _recreate_cm(self) -> override_ai:
+        """Return a fresh instance for each call of a decorated function."""
+        return override_ai(self._script, **self._settings)
+
+    @property
+    def provider(self) -> ScriptedProvider:
+        """Return the scripted provider; its ``requests`` are what was asked.
+
+        Raises:
+            TypeError: There is no script, so another provider answers.
+        """
+        provider = providers["default"]
+        if not isinstance(provider, ScriptedProvider):
+            raise TypeError(f"The provider of this test is {type(provider).__name__}, unscripted.")
+        return provider
+
+
+def index_now(*names: str) -> None:
+    """Bring indexes up to date in the test's own transaction; all of them by default.
+
+    A ``TestCase`` never commits, so saves do not wake the indexer.
+    """
+    for name in names or [index.name for index in get_indexes()]:
+        IndexingService().index(name)
+
+
+def load_vectors(index: str, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
+    """Fill the vector store of an index directly, for tests and benchmarks of stores.
+
+    Args:
+        index: Name of a registered index, or any other text for the default store.
+        ids: n distinct chunk ids.
+        vectors: (n, d) float32, rows L2-normalised.
+    """
+    import numpy as np
+
+    names = [each.name for each in get_indexes()]
+    alias = get_index(index).vector_store if index in names else "default"
+    vector_stores[alias].reset(
+        index,
+        dimension=vectors.shape[1],
+        batches=[(np.asarray(ids, dtype=np.int64), np.asarray(vectors, dtype=np.float32))],
+        state=ReplicaState(
+            index_uuid=uuid.uuid4(), generation=uuid.uuid4(), version=1, stamp="loaded"
+        ),
+    )
