@@ -1,4 +1,4 @@
-"""The immutable values that cross the layers of the package.
+"""Requests, answers and calls.
 
 Token counts follow one convention everywhere: ``input_tokens`` includes
 ``cached_tokens``; ``output_tokens`` excludes ``thinking_tokens``; what the provider
@@ -9,24 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 if TYPE_CHECKING:
     from django_obc_ai.exceptions import ConfigurationError, ObcAIError
-
-
-def usd_from_nano(nano: int) -> Decimal:
-    """Return US dollars, exactly."""
-    return Decimal(nano).scaleb(-9)
-
-
-def nano_from_usd(usd: Decimal, *, rounding: str = ROUND_HALF_EVEN) -> int:
-    """Return nano-dollars; what is finer than a nano-dollar is rounded."""
-    return int(usd.scaleb(9).to_integral_value(rounding=rounding))
-
 
 #: Operation types that ship as suggestions; any other short text may be used.
 OPERATION_TYPES = (
@@ -291,99 +280,3 @@ class GenerationResult(Mapping[str, Any]):
 
 
 _RESULT_KEYS = tuple(f.name for f in fields(GenerationResult) if f.name != "exception")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchHit:
-    """One chunk found by a vector store.
-
-    Attributes:
-        id: Primary key of the chunk.
-        score: Cosine similarity in [-1, 1], higher is closer.
-    """
-
-    id: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """One object found by a search.
-
-    Attributes:
-        object: The live model instance, read as the searching user.
-        score: Cosine similarity of its best chunk in [-1, 1], higher is closer.
-        text: The chunk that matched.
-        chunk_id: Primary key of that chunk.
-    """
-
-    object: Any
-    score: float
-    text: str
-    chunk_id: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaState:
-    """Which moment of which index a vector store holds.
-
-    Attributes:
-        index_uuid: Identity of the index row; another database has another one.
-        generation: Identity of the generation that is served.
-        version: Number of the last write, rising by one.
-        stamp: Random mark of that write; a rolled-back write of the same number
-            carries another one.
-    """
-
-    index_uuid: UUID
-    generation: UUID
-    version: int
-    stamp: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetHold:
-    """One total that a reservation counts against.
-
-    Attributes:
-        key: Names scope and period, for example "global:day:2026-11-22".
-        limit_nano: The limit in nano-dollars, or None to count without a limit.
-    """
-
-    key: str
-    limit_nano: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetTotals:
-    """What one key has spent and holds, in nano-dollars."""
-
-    spent_nano: int = 0
-    held_nano: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceRow:
-    """What one model costs from one day on, in US dollars per million tokens.
-
-    Attributes:
-        model: The provider's name of the model, without a "models/" prefix.
-        effective_from: First UTC day of this price; None means always.
-        cached_input_usd: Price of cached prompt tokens; None means the input price.
-        thinking_usd: Price of thinking tokens; None means the output price.
-    """
-
-    model: str
-    input_usd: Decimal
-    output_usd: Decimal
-    cached_input_usd: Decimal | None = None
-    thinking_usd: Decimal | None = None
-    effective_from: date | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendSpec:
-    """One entry of a backend family in settings; its options stay out of the repr."""
-
-    path: str
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)

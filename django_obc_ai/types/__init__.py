@@ -1,0 +1,59 @@
+"""The immutable values that cross the layers of the package."""
+
+from __future__ import annotations
+
+from django_obc_ai.types.backends import (
+    BackendSpec,
+)
+from django_obc_ai.types.generation import (
+    MODULES,
+    OPERATION_TYPES,
+    CallInfo,
+    CallOutcome,
+    FinishReason,
+    GenerationRequest,
+    GenerationResult,
+    Message,
+    ProviderResponse,
+    Role,
+    Source,
+    StreamChunk,
+    Usage,
+)
+from django_obc_ai.types.money import (
+    BudgetHold,
+    BudgetTotals,
+    PriceRow,
+    nano_from_usd,
+    usd_from_nano,
+)
+from django_obc_ai.types.search import (
+    ReplicaState,
+    SearchHit,
+    SearchResult,
+)
+
+__all__ = [
+    "MODULES",
+    "OPERATION_TYPES",
+    "BackendSpec",
+    "BudgetHold",
+    "BudgetTotals",
+    "CallInfo",
+    "CallOutcome",
+    "FinishReason",
+    "GenerationRequest",
+    "GenerationResult",
+    "Message",
+    "PriceRow",
+    "ProviderResponse",
+    "ReplicaState",
+    "Role",
+    "SearchHit",
+    "SearchResult",
+    "Source",
+    "StreamChunk",
+    "Usage",
+    "nano_from_usd",
+    "usd_from_nano",
+]

@@ -1,0 +1,57 @@
+"""Money, budgets and prices; amounts are Decimal dollars or integer nano-dollars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+
+
+def usd_from_nano(nano: int) -> Decimal:
+    """Return US dollars, exactly."""
+    return Decimal(nano).scaleb(-9)
+
+
+def nano_from_usd(usd: Decimal, *, rounding: str = ROUND_HALF_EVEN) -> int:
+    """Return nano-dollars; what is finer than a nano-dollar is rounded."""
+    return int(usd.scaleb(9).to_integral_value(rounding=rounding))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRow:
+    """What one model costs from one day on, in US dollars per million tokens.
+
+    Attributes:
+        model: The provider's name of the model, without a "models/" prefix.
+        effective_from: First UTC day of this price; None means always.
+        cached_input_usd: Price of cached prompt tokens; None means the input price.
+        thinking_usd: Price of thinking tokens; None means the output price.
+    """
+
+    model: str
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal | None = None
+    thinking_usd: Decimal | None = None
+    effective_from: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetHold:
+    """One total that a reservation counts against.
+
+    Attributes:
+        key: Names scope and period, for example "global:day:2026-11-22".
+        limit_nano: The limit in nano-dollars, or None to count without a limit.
+    """
+
+    key: str
+    limit_nano: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetTotals:
+    """What one key has spent and holds, in nano-dollars."""
+
+    spent_nano: int = 0
+    held_nano: int = 0
