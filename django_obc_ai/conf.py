@@ -32,6 +32,7 @@ EMBEDDED_BACKENDS = {
 }
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
 PERIODS = ("hour", "day", "week", "month", "total")
+_MOST_USD = 9_000_000_000  # what 64-bit integers of nano-dollars hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +134,14 @@ def _positive(value: Any, where: str, kind: type[int] | tuple[type, ...], wanted
 
 
 def _money(value: Any, where: str) -> Decimal:
-    wanted = 'a dollar amount as a string such as "5.00" (floats are inexact)'
+    wanted = 'a dollar amount up to 9 billion as a string such as "5.00" (floats are inexact)'
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise _wrong(where, value, wanted)
     try:
         amount = Decimal(value)
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or not 0 <= amount <= _MOST_USD:
         raise ConfigurationError(f"{where} is not a dollar amount.", hint=f"Give {wanted}.")
     return amount
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from django.core.signals import setting_changed
@@ -134,7 +134,7 @@ class BackendHandler(Generic[BackendT]):
                 f" {_redact(str(error), options)}.",
                 hint="Correct the option that the message names.",
                 check_id="E004",
-            ) from error
+            ) from None  # a traceback would show the message as it was written
 
     def reset(self) -> None:
         """Close and forget all instances; the next use builds them anew."""
@@ -150,7 +150,19 @@ class BackendHandler(Generic[BackendT]):
 
 def _redact(message: str, options: dict[str, Any]) -> str:
     """Take option values out of a message that a constructor wrote: one may be a key."""
-    for value in options.values():
-        if isinstance(value, str) and value:
-            message = message.replace(value, "…")
+    for text in sorted(_texts(options), key=len, reverse=True):
+        for written in (text, repr(text)[1:-1]):
+            message = message.replace(written, "…")
     return message
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a value, however deep; names of options are none."""
+    if isinstance(value, str):
+        yield from [value] if value else []
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _texts(each)

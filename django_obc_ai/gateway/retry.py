@@ -14,7 +14,11 @@ import tenacity
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ObcAIError
 
-_BACKOFF = tenacity.wait_exponential_jitter(initial=0.5, max=20, jitter=0.5)
+_sleep = time.sleep
+# Not wait_exponential_jitter: its parameters were renamed between releases.
+_BACKOFF = tenacity.wait_combine(
+    tenacity.wait_exponential(multiplier=0.5, max=20), tenacity.wait_random(0, 0.5)
+)
 
 
 class _Wait(tenacity.wait.wait_base):
@@ -52,7 +56,3 @@ def _stop() -> tenacity.stop.stop_base:
         tenacity.stop_after_attempt(settings.attempts),
         tenacity.stop_before_delay(settings.deadline_seconds),
     )
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)  # looked up at the call, so that tests can replace the clock

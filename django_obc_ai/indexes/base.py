@@ -106,8 +106,11 @@ class VectorIndex:
 def _value_at(instance: Any, path: str) -> Any:
     value = instance
     for name in path.split(LOOKUP_SEP):
+        # A field with choices says what people read, not what the column holds.
+        name = f"get_{name}_display" if hasattr(value, f"get_{name}_display") else name
         try:
             value = getattr(value, name)
+            value = value() if name.endswith("_display") and callable(value) else value
         except ObjectDoesNotExist:  # an empty reverse one-to-one
             return ""
         if value is None:

@@ -104,11 +104,13 @@ class IndexingService:
             serving = generations.serving_of(index)
             is_serving = serving is not None and serving.pk == generation.pk
             return self._report(index, tally, 0, is_serving=is_serving, reason=reason)
+        seen = tally.seen
         removed = self._prune(index, generation, batch_size, tally)
         serving = generations.serving_of(index)
         if serving is None or serving.pk != generation.pk:
             generations.switch_to(index, generation)
         self._drain(index, tally)
+        tally.seen = seen  # rows of the index, each once, whatever the outbox held besides
         return self._report(index, tally, removed, is_serving=True, reason=reason)
 
     def process_changes(self, name: str) -> IndexReport:

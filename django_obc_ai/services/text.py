@@ -237,7 +237,9 @@ class TextService:
             raise ValueError("cache_ttl is negative; give seconds, or 0 to store nothing.")
         if max_output_tokens is not None and max_output_tokens < 1:
             raise ValueError("max_output_tokens is below 1.")
-        valid = providers.backend_class(self.provider).generation_options
+        if not options:
+            return
+        valid = providers[self.provider].generation_options
         for name in options:
             if name not in valid:
                 names = [*valid, "sources", "history", "max_output_tokens", "temperature"]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+# The thread's own context may round to a few digits; money does not.
+_EXACT = Context(prec=60)
 
 
 def usd_from_nano(nano: int) -> Decimal:
     """Return US dollars, exactly."""
-    return Decimal(nano).scaleb(-9)
+    return Decimal(nano).scaleb(-9, context=_EXACT)
 
 
 def nano_from_usd(usd: Decimal, *, rounding: str = ROUND_HALF_EVEN) -> int:
     """Return nano-dollars; what is finer than a nano-dollar is rounded."""
-    return int(usd.scaleb(9).to_integral_value(rounding=rounding))
+    scaled = usd.scaleb(9, context=_EXACT)
+    return int(scaled.to_integral_value(rounding=rounding, context=_EXACT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,36 @@
+"""What the tests of the paid path share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from django_obc_ai.testing import override_ai
+
+#: $1 per million input tokens and $4 per million output tokens: 1,000 and 4,000 nano each.
+PRICES = {"scripted": {"input_usd": "1", "output_usd": "4", "cached_input_usd": "0.25"}}
+
+Scripted = Callable[..., override_ai]
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    """Return a function that scripts the provider for the rest of the test."""
+    with ExitStack() as stack:
+
+        def enter(*script: Any, **settings: Any) -> override_ai:
+            settings = {"PRICES": PRICES, **settings}
+            return stack.enter_context(override_ai(list(script), **settings))
+
+        yield enter
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Replace the clock's sleep and return the waits that were asked for."""
+    slept: list[float] = []
+    monkeypatch.setattr("django_obc_ai.gateway.retry._sleep", slept.append)
+    return slept

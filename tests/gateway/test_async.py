@@ -1,0 +1,157 @@
+"""The async twins: the same books, and a loop that is never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from django_obc_ai.exceptions import (
+    ConfigurationError,
+    RateLimitError,
+    StreamInterruptedError,
+    TransientError,
+)
+from django_obc_ai.models import AIOperation
+from django_obc_ai.services.text import TextService
+from django_obc_ai.testing import CutStream, Reply, override_ai
+from django_obc_ai.types import Usage
+from tests.gateway.conftest import Scripted
+
+pytestmark = pytest.mark.django_db(transaction=True)
+USAGE = Usage(input_tokens=10, output_tokens=3)
+COST = Decimal("0.000022")
+BROKEN = {
+    "default": {"BACKEND": "django_obc_ai.backends.providers.offline.OfflineProvider"},
+    "broken": {"BACKEND": "no.such.Provider"},
+}
+
+
+def test_an_awaited_answer_is_booked_and_cached_like_any_other(scripted: Scripted) -> None:
+    kit = scripted(Reply("A", usage=USAGE))
+
+    async def main() -> None:
+        first = await TextService().agenerate_text("Q", scope="s")
+        again = await TextService().agenerate_text("Q", scope="s")
+        assert (first.text, first.cost, first.cached) == ("A", COST, False)
+        assert (again.text, again.cost, again.cached) == ("A", 0, True)
+
+    asyncio.run(main())
+    assert (kit.provider.call_count, AIOperation.objects.count()) == (1, 2)
+    assert TextService().generate_text("Q", scope="s").cached is True
+
+
+def test_awaited_failures_are_results_too(scripted: Scripted) -> None:
+    scripted(RateLimitError("Busy."), RETRY={"attempts": 1})
+    result = asyncio.run(TextService().agenerate_text("Q"))
+    assert (result.success, result.error) == (False, "rate_limited")
+
+
+def test_awaited_calls_are_tried_again(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_obc_ai.gateway.retry._BACKOFF", lambda _: 0.0)
+    scripted(RateLimitError("Busy."), Reply("A", usage=USAGE))
+    assert asyncio.run(TextService().agenerate_text("Q")).success
+    assert AIOperation.objects.get().attempts == 2
+
+
+def test_configuration_faults_are_results() -> None:
+    with override_ai(PROVIDERS=BROKEN):
+        assert asyncio.run(TextService("broken").agenerate_text("Q")).error == "configuration"
+    with override_ai(NONSENSE=1):
+        assert asyncio.run(TextService().agenerate_text("Q")).operation_id is None
+
+
+def test_a_cancelled_call_is_booked_at_its_ceiling(scripted: Scripted) -> None:
+    scripted(Reply("A", delay_seconds=30))
+
+    async def main() -> None:
+        call = TextService().agenerate_text("Q", max_output_tokens=100, include_context=False)
+        task = asyncio.create_task(call)
+        while not await AIOperation.objects.aexists() and not task.done():
+            await asyncio.sleep(0.01)
+            if kit.provider.call_count:
+                task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    kit = scripted(Reply("A", delay_seconds=30))
+    asyncio.run(main())
+    row = AIOperation.objects.get()
+    assert (row.success, row.error_category, row.cost_known) == (False, "transient", False)
+    assert row.cost_usd == Decimal("0.000433")
+
+
+def test_the_loop_goes_on_while_the_provider_thinks(scripted: Scripted) -> None:
+    kit = scripted(Reply("A", delay_seconds=0.2))
+    turns = 0
+
+    async def main() -> None:
+        nonlocal turns
+        task = asyncio.create_task(TextService().agenerate_text("Q"))
+        while not task.done():
+            turns += 1 if kit.provider.call_count else 0
+            await asyncio.sleep(0)
+        assert (await task).text == "A"
+
+    asyncio.run(main())
+    assert turns > 10
+
+
+def test_an_async_stream_yields_and_is_booked(scripted: Scripted) -> None:
+    scripted(Reply(chunks=["One ", "two"], usage=USAGE))
+
+    async def main() -> None:
+        stream = TextService().astream_text("Q")
+        assert stream.result is None
+        assert [piece async for piece in stream] == ["One ", "two"]
+        assert stream.result is not None
+        assert stream.result.cost == COST
+        assert [piece async for piece in TextService().astream_text("Q")] == ["One two"]
+
+    asyncio.run(main())
+    assert AIOperation.objects.count() == 2
+
+
+def test_an_async_stream_that_is_cut_or_left_is_booked(scripted: Scripted) -> None:
+    scripted(
+        CutStream(chunks=["One"], usage=USAGE),
+        Reply(chunks=["One ", "two"], usage=USAGE),
+        TransientError("Down."),
+        RETRY={"attempts": 1},
+    )
+
+    async def main() -> None:
+        with pytest.raises(StreamInterruptedError):
+            [piece async for piece in TextService().astream_text("1")]
+        async with TextService().astream_text("2") as stream:
+            assert await anext(stream) == "One "
+        with pytest.raises(TransientError):
+            [piece async for piece in TextService().astream_text("3")]
+
+    asyncio.run(main())
+    rows = AIOperation.objects.order_by("created_at")
+    assert [row.error_category for row in rows] == [
+        "stream_interrupted", "stream_interrupted", "transient",
+    ]  # fmt: skip
+    assert rows[0].cost_usd == COST
+    assert rows[1].tokens_exact is False
+
+
+def test_an_async_stream_of_a_misconfigured_provider_raises() -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="broken"):
+            await anext(TextService("broken").astream_text("Q"))
+
+    with override_ai(PROVIDERS=BROKEN):
+        asyncio.run(main())
+
+
+def test_a_provider_without_native_async_runs_in_a_thread(scripted: Scripted) -> None:
+    async def main() -> list[str]:
+        with override_ai():
+            result = await TextService().agenerate_text("Q")
+            assert result.is_offline is True
+            return [piece async for piece in TextService().astream_text("R")]
+
+    assert "".join(asyncio.run(main()))
