@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
@@ -85,6 +84,8 @@ class AISettings:
 
 def suggest(name: str, valid: Any) -> str:
     """Return a hint that names the nearest valid name, or all of them."""
+    from difflib import get_close_matches  # wanted when something is wrong only
+
     names = sorted(str(each) for each in valid)
     near = get_close_matches(str(name), names, n=1, cutoff=0.6) or get_close_matches(
         str(name).upper(), names, n=1, cutoff=0.6

@@ -52,9 +52,9 @@ def disconnect(index: VectorIndex) -> None:
 
 
 def _on_row(index: VectorIndex, instance: models.Model, using: str, **_: Any) -> None:
-    from django_obc_ai.services.changes import mark_objects
+    from django_obc_ai.services.changes import mark_keys
 
-    mark_objects(index, [instance], using=using)
+    mark_keys(index, [index.key_of(instance)], using=using)
 
 
 def _on_relation(
@@ -67,11 +67,11 @@ def _on_relation(
     **_: Any,
 ) -> None:
     """Note the indexed side of a changed many-to-many relation."""
-    from django_obc_ai.services.changes import mark_changed, mark_objects
+    from django_obc_ai.services.changes import mark_changed, mark_keys
 
     if not reverse:
         if action.startswith("post_"):
-            mark_objects(index, [instance], using=using)
+            mark_keys(index, [index.key_of(instance)], using=using)
     elif action in ("post_add", "post_remove"):
         mark_changed(index.model, pk_set or (), using=using)
     elif action == "pre_clear":

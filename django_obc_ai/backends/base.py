@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from types import ModuleType
 from typing import ClassVar
@@ -69,6 +68,8 @@ class BaseBackend:
         name = cls.sdk_module.partition(".")[0]
         if not name:
             return ""
+        import importlib.metadata  # slow to import, and wanted for reports only
+
         for distribution in importlib.metadata.packages_distributions().get(name, ()):
             return f"{distribution} {importlib.metadata.version(distribution)}"
         return ""

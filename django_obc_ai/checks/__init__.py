@@ -1,23 +1,38 @@
 """System checks of ``OBC_AI`` and of the indexes; ids are stable and documented.
 
-Each message carries a hint and a link to its paragraph in ``reference/checks.md``.
+Each message carries a hint and a link to its paragraph in ``reference/checks.md``. The
+modules are imported when checks run, which a web worker never does.
 """
 
 from __future__ import annotations
 
-from django.core import checks
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from django_obc_ai.checks.backends import check_backends
-from django_obc_ai.checks.deployment import check_deployment
-from django_obc_ai.checks.indexes import check_index_embedders, check_indexes
-from django_obc_ai.checks.settings import check_key_in_source, check_settings
+from django.core import checks
+from django.core.checks import CheckMessage
 
 TAG = "obc_ai"
+_Check = Callable[..., list[CheckMessage]]
+
+
+def _deferred(module: str, name: str) -> _Check:
+    def check(**options: Any) -> list[CheckMessage]:
+        run: _Check = getattr(import_module(f"django_obc_ai.checks.{module}"), name)
+        return run(**options)
+
+    return check
 
 
 def register_all() -> None:
     """Register the checks with Django."""
-    for check in (check_settings, check_key_in_source, check_backends, check_indexes):
-        checks.register(check, TAG)
-    checks.register(check_deployment, TAG, deploy=True)
-    checks.register(check_index_embedders, checks.Tags.database)
+    for module, name in (
+        ("settings", "check_settings"),
+        ("settings", "check_key_in_source"),
+        ("backends", "check_backends"),
+        ("indexes", "check_indexes"),
+    ):
+        checks.register(_deferred(module, name), TAG)
+    checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)
+    checks.register(_deferred("indexes", "check_index_embedders"), checks.Tags.database)

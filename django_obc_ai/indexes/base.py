@@ -94,6 +94,10 @@ class VectorIndex:
         """Return an object's primary key of any type as text."""
         return self.model._meta.pk.value_to_string(instance)
 
+    def key_of_pk(self, pk: Any) -> str:
+        """Return the text of a primary key, as `key_of` would for its object."""
+        return self.key_of(self.model(pk=self.model._meta.pk.to_python(pk)))
+
     def pk_of(self, key: str) -> Any:
         """Return the primary key of a text made by `key_of`; None if it is none."""
         try:

@@ -77,12 +77,12 @@ def iterate_keys(index: VectorIndex, batch_size: int, limit: int | None) -> Iter
     while left is None or left > 0:
         size = batch_size if left is None else min(batch_size, left)
         page = rows if last is None else rows.filter(pk__gt=last)
-        instances = list(page[:size])
-        if not instances:
+        pks = list(page.values_list("pk", flat=True)[:size])
+        if not pks:
             return
-        yield [index.key_of(instance) for instance in instances]
-        last = instances[-1].pk
-        left = None if left is None else left - len(instances)
+        yield [index.key_of_pk(pk) for pk in pks]
+        last = pks[-1]
+        left = None if left is None else left - len(pks)
 
 
 def iterate_texts(index: VectorIndex, batch_size: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import models, router, transaction
@@ -22,17 +22,17 @@ def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = 
         using: Database alias; by default where the model is written.
     """
     alias = using or router.db_for_write(model)
-    objects = [model(pk=model._meta.pk.to_python(pk)) for pk in pks]
+    pks = list(pks)
     for index in get_indexes():
         if issubclass(model, index.model) or issubclass(index.model, model):
-            mark_objects(index, objects, using=alias)
+            mark_keys(index, [index.key_of_pk(pk) for pk in pks], using=alias)
 
 
-def mark_objects(index: VectorIndex, objects: Iterable[Any], *, using: str) -> None:
+def mark_keys(index: VectorIndex, keys: Sequence[str], *, using: str) -> None:
     """Write outbox rows for objects and wake the indexer when the transaction commits."""
-    if using != index.database:  # the row of another database is none of this index
+    if using != index.database or not keys:  # another database's row is none of this index
         return
-    generations.add_dirty(index, [index.key_of(each) for each in objects], using=using)
+    generations.add_dirty(index, keys, using=using)
     transaction.on_commit(_Wake(index.name), using=using, robust=True)
 
 

@@ -286,7 +286,7 @@ class IndexingService:
             by_pk = {index.pk_of(key): key for key in keys}
             rows = index.get_queryset().using(index.database).order_by()
             live = rows.filter(pk__in=[pk for pk in by_pk if pk is not None])
-            alive = {index.key_of(instance) for instance in live.select_related(None)}
+            alive = {index.key_of_pk(pk) for pk in live.values_list("pk", flat=True)}
             gone = [key for key in keys if key not in alive]
             if gone:
                 self._refresh(index, gone, tally)

@@ -149,7 +149,7 @@ def _allowed_chunks(
     chunks = Chunk.objects.using(index.database)
     ids: list[int] = []
     if generation is not None:
-        keys = [index.key_of(each) for each in visible.select_related(None).only("pk").iterator()]
+        keys = [index.key_of_pk(pk) for pk in visible.values_list("pk", flat=True).iterator()]
         for start in range(0, len(keys), _PAGE):
             found = chunks.filter(
                 generation_id=generation.generation, object_key__in=keys[start : start + _PAGE]

@@ -59,6 +59,13 @@ class CostStoreContract(_Case):
         self.assertEqual(refused and refused.key, "narrow")
         self.assertEqual(self._spent_and_held(store, "wide"), (0, 0))
 
+    def test_the_first_full_key_in_the_order_given_is_named(self) -> None:
+        store = self.make_store()
+        holds = [BudgetHold(key=key, limit_nano=limit) for key, limit in (("c", 9), ("b", 1))]
+        for order in ([*holds, BudgetHold(key="a", limit_nano=2)], holds[::-1]):
+            refused = store.reserve(uuid.uuid4(), order, 5)
+            self.assertEqual(refused and refused.key, "b")
+
     def test_keys_without_a_limit_only_count(self) -> None:
         store, reservation = self.make_store(), uuid.uuid4()
         self.assertIsNone(store.reserve(reservation, [BudgetHold(key="a")], 10**15))

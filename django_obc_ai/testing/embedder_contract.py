@@ -62,6 +62,13 @@ class EmbedderContract(_Case):
     def test_order_is_kept(self) -> None:
         np.testing.assert_allclose(self._embed(_TEXTS[::-1]), self._embed(_TEXTS)[::-1], atol=1e-5)
 
+    def test_earlier_results_are_not_overwritten(self) -> None:
+        embedder = self.make_embedder()
+        first = embedder.embed_documents(_TEXTS)
+        kept = first.copy()
+        embedder.embed_documents(_TEXTS[::-1])
+        np.testing.assert_array_equal(first, kept)
+
     def test_a_text_is_nearer_to_itself_than_to_others(self) -> None:
         vectors = self._embed(["coastal fishing village", "mountain coffee farm"])
         self.assertGreater(float(vectors[0] @ vectors[0]), float(vectors[0] @ vectors[1]))

@@ -9,6 +9,7 @@ import threading
 import unittest
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,21 +168,22 @@ class VectorStoreContract(_Case):
                 if len({hit.id for hit in hits}) != 64:
                     problems.append(f"{len(hits)} hits")
 
-        threads = [threading.Thread(target=search) for _ in range(4)]
-        for thread in threads:
-            thread.start()
         current = ids.tolist()
-        for version in range(2, 120):
-            fresh = (np.arange(64) + version * 1_000).tolist()
-            store.apply(
-                "places",
-                ids=np.array(fresh),
-                vectors=_unit(version, 64),
-                removed=current,
-                state=_moment(version),
-            )
-            current = fresh
-        is_done.set()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as pool:
+            searches = [pool.submit(search) for _ in range(4)]
+            try:
+                for version in range(2, 120):
+                    fresh = (np.arange(64) + version * 1_000).tolist()
+                    store.apply(
+                        "places",
+                        ids=np.array(fresh),
+                        vectors=_unit(version, 64),
+                        removed=current,
+                        state=_moment(version),
+                    )
+                    current = fresh
+            finally:
+                is_done.set()
+            for each in searches:
+                each.result()
         self.assertEqual(problems, [])

@@ -2,7 +2,8 @@
 
 Every trial edits random rows (saves, deletes, bulk writes without signals), starts
 ``ai_index`` in its own process, sometimes as a rebuild, kills it at a random moment of its
-run, edits again, and lets it run to the end. Then every chunk, text and vector, is compared with every row.
+run, edits again, and lets it run to the end. Then every chunk, text and vector, is
+compared with every row.
 """
 
 from __future__ import annotations
@@ -86,9 +87,7 @@ def differences() -> tuple[int, int]:
     return len(wrong), len(chunks)
 
 
-def trial(
-    chance: random.Random, rows: int, start_up: float, full_run: float
-) -> tuple[float, bool]:
+def trial(chance: random.Random, rows: int, start_up: float, full_run: float) -> tuple[float, bool]:
     """Edit, kill a run at a random point, edit, and let a run end; return the kill's time."""
     edit(chance, rows)
     options = ["--rebuild"] if chance.random() < 0.5 else []
@@ -122,6 +121,7 @@ def run(database: str, trials: int, rows: int, seed: int) -> list[str]:
 
         django.setup()
         from django.db import connection
+
         from tests.testapp.models import Place
 
         finish("migrate", "--run-syncdb", "--verbosity", "0")
@@ -143,14 +143,18 @@ def run(database: str, trials: int, rows: int, seed: int) -> list[str]:
             print(f"{database} {lines[-1]}", flush=True)
             if wrong:
                 raise SystemExit(f"{wrong} rows differ from their chunks in trial {number}.")
-        connection.close()
             if number > 2 * trials:
                 raise SystemExit(f"Only {killed} of {number} runs were alive when killed.")
+        connection.close()
+        summary = (
+            f"{number} trials over {rows} rows, {killed} of them killed while running; a full run"
+            f" takes {full_run:.1f} s, of which {start_up:.1f} s is Python's start. Differences"
+            " after the next run: **0** in every trial."
+        )
         head = [
             f"## {database}",
             "",
-            f"{number} trials over {rows} rows, {killed} of them killed while running; a full run takes"
-            f" {full_run:.1f} s, of which {start_up:.1f} s is Python's start. Differences after the next run: **0** in every trial.",
+            summary,
             "",
             "| trial | killed after | chunks compared | rows that differ |",
             "|---|---|---|---|",
@@ -170,13 +174,16 @@ def main() -> None:
         part = run(options.only, trials, rows, options.seed)
         Path(options.out).write_text("\n".join(part), encoding="utf-8")
         return
+    command_line = (
+        f"Python {platform.python_version()}, {os.cpu_count()} cores. Command:"
+        " `./tests/acceptance/run.sh indexing_kill`"
+    )
     parts = [
         "# Killing the indexer",
         "",
         (__doc__ or "").strip(),
         "",
-        f"Python {platform.python_version()}, {os.cpu_count()} cores. Command:"
-        " `./tests/acceptance/run.sh indexing_kill`",
+        command_line,
         "",
     ]
     for database in ("sqlite", "postgres"):

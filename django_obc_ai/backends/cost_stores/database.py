@@ -47,8 +47,9 @@ class DatabaseCostStore(BaseCostStore):
                 )
             with transaction.atomic(using=alias):
                 # Totals first: on SQLite the UPDATE takes the write lock before any read.
-                for key in sorted(by_key):
-                    self._hold(by_key[key], amount_nano)
+                full = {key for key in sorted(by_key) if not _hold(by_key[key], amount_nano)}
+                if full:
+                    raise _RefusedError(next(hold for hold in holds if hold.key in full))
                 CostReservation.objects.create(
                     id=reservation, keys=sorted(by_key), amount_nano=amount_nano
                 )
@@ -60,14 +61,6 @@ class DatabaseCostStore(BaseCostStore):
                 f" ({type(error).__name__}), so nothing was sent. Try again."
             ) from error
         return None
-
-    @staticmethod
-    def _hold(hold: BudgetHold, amount_nano: int) -> None:
-        rows = CostTotal.objects.filter(pk=hold.key)
-        if hold.limit_nano is not None:
-            rows = rows.filter(spent_nano__lte=hold.limit_nano - amount_nano - F("held_nano"))
-        if not rows.update(held_nano=F("held_nano") + amount_nano):
-            raise _RefusedError(hold)
 
     def settle(self, reservation: UUID, amount_nano: int) -> bool:
         """See `BaseCostStore.settle`.
@@ -95,14 +88,31 @@ class DatabaseCostStore(BaseCostStore):
         return True
 
     def totals(self, keys: Sequence[str]) -> dict[str, BudgetTotals]:
-        """See `BaseCostStore.totals`."""
-        rows = CostTotal.objects.in_bulk(list(keys))
+        """See `BaseCostStore.totals`.
+
+        Raises:
+            CostStoreError: The database failed.
+        """
+        try:
+            rows = CostTotal.objects.in_bulk(list(keys))
+        except DatabaseError as error:
+            raise CostStoreError(
+                f"The database {get_settings().database!r} could not say what is spent"
+                f" ({type(error).__name__}). Try again."
+            ) from error
         return {
             key: BudgetTotals(spent_nano=rows[key].spent_nano, held_nano=rows[key].held_nano)
             if key in rows
             else BudgetTotals()
             for key in keys
         }
+
+
+def _hold(hold: BudgetHold, amount_nano: int) -> bool:
+    rows = CostTotal.objects.filter(pk=hold.key)
+    if hold.limit_nano is not None:
+        rows = rows.filter(spent_nano__lte=hold.limit_nano - amount_nano - F("held_nano"))
+    return bool(rows.update(held_nano=F("held_nano") + amount_nano))
 
 
 def _refuse_inside_transaction(alias: str) -> None:

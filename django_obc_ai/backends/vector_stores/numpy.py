@@ -1,7 +1,6 @@
 """Exact search in memory with numpy: the default that needs nothing else.
 
-One matrix product per query is bound by memory bandwidth, and on few cores it is faster
-than a flat FAISS index (``docs/explanation/index.md``). Each process holds its own copy.
+One matrix product per query, over every vector. Each process holds its own copy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Acceptance proofs: what is too long for the test suite. Without arguments their names are listed.
+#
+#   tests/acceptance/run.sh NAME           full size; the result goes to docs/acceptance/NAME.md
+#   tests/acceptance/run.sh NAME --small   reduced size for CI; the result is only printed
+#
+# A proof is tests/acceptance/NAME.py (or .sh). It takes [--small] --out FILE, resumes where it can
+# and has 25 minutes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+names() {
+    find tests/acceptance -maxdepth 1 \( -name '*.py' -o -name '*.sh' \) \
+        ! -name '_*' ! -name run.sh -printf '%f\n' | sed 's/\.[^.]*$//' | sort
+}
+
+name="${1:-}"
+if [[ -z "$name" ]]; then
+    names
+    exit 0
+fi
+if ! names | grep -qx -- "$name"; then
+    echo "There is no proof '$name'. There are:" >&2
+    names | sed 's/^/  /' >&2
+    exit 2
+fi
+shift
+
+out="$PWD/docs/acceptance/$name.md"
+if [[ "${1:-}" == --small ]]; then
+    scratch="$(mktemp -d)"
+    trap 'rm -rf "$scratch"' EXIT
+    out="$scratch/$name.md"
+fi
+mkdir -p "$(dirname "$out")"
+
+python="$(tests/prepare.sh)"
+export PYTHON="$python"
+source tests/environment.sh "$python"
+command=("$python" "tests/acceptance/$name.py")
+[[ -f "tests/acceptance/$name.sh" ]] && command=(bash "tests/acceptance/$name.sh")
+
+status=0
+timeout --kill-after=30 25m "${command[@]}" "$@" --out "$out" </dev/null || status=$?
+((status == 124)) && echo "$name: stopped after 25 minutes" >&2
+[[ -f "$out" ]] && cat "$out"
+exit "$status"

@@ -1,0 +1,46 @@
+"""Print what ``django.setup()`` costs, with or without the app; run in a fresh process.
+
+Usage: python -m tests.startup_probe [--without]
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+#: Packages that enabling the app must not load.
+HEAVY = ("google", "openai", "faiss", "numpy", "redis", "celery", "rest_framework", "onnxruntime")
+
+
+def main() -> None:
+    import django
+
+    # What the app itself needs of Django is loaded in both cases.
+    import django.contrib.admin
+    import django.core.cache
+    import django.db.models
+    from django.conf import settings
+
+    apps = ["django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"]
+    apps += ["django.contrib.sessions", "django.contrib.messages", "tests.testapp"]
+    if "--without" not in sys.argv:
+        apps.append("django_obc_ai")
+    settings.configure(
+        INSTALLED_APPS=apps,
+        SECRET_KEY="only for the probe",
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    django.setup()
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loaded = [name for name in HEAVY if name in sys.modules]
+    print(json.dumps({"ms": seconds * 1e3, "kib": after - before, "loaded": loaded}))
+
+
+if __name__ == "__main__":
+    main()
