@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 
 def probe(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.startup_probe", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # Coverage that follows subprocesses would be measured, too.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return dict(json.loads(done.stdout))
 
 

@@ -1,0 +1,1 @@
+"""Places of the Philippines, from region to barangay, and the pages that search them."""

@@ -1,0 +1,1 @@
+"""The example site: settings, addresses and entry points."""

@@ -1,0 +1,23 @@
+"""Fixtures and rules for the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
+    django_db_modify_db_settings,
+    postgres_alias,
+    postgres_server,
+    redis_server,
+    redis_session_server,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("OBC_AI_LIVE_API_KEY"):
+        return
+    for item in items:
+        if item.get_closest_marker("live"):
+            item.add_marker(pytest.mark.skip(reason="needs OBC_AI_LIVE_API_KEY"))

@@ -1,0 +1,6 @@
+# Sourced with the path of a Python: makes `tests` importable for it from everywhere, subprocesses
+# included, through a .pth file. Folders named there come after site-packages, so that
+# `import django_obc_ai` finds the installed package and not the sources next to the tests.
+# PYTHONSAFEPATH keeps the working directory off sys.path for the same reason.
+echo "$PWD" >"$("$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/obc_ai_tests.pth"
+export PYTHONSAFEPATH=1

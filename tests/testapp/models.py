@@ -1,0 +1,72 @@
+"""Models that tests index and query: one per kind of primary key, and the usual relations.
+
+The app has no migrations; the test database gets its tables directly.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+
+
+class Tag(models.Model):
+    name = models.CharField(max_length=50, unique=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Place(models.Model):
+    """Something to search, with rows that not everyone may see."""
+
+    name = models.CharField(max_length=200)
+    province = models.CharField(max_length=100, blank=True)
+    is_hidden = models.BooleanField(default=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        db_constraint=False,  # tables without migrations come before the users' table
+        related_name="places",
+    )
+    tags = models.ManyToManyField(Tag, blank=True, related_name="places")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Child(Place):
+    """Multi-table inheritance: its primary key is the link to Place."""
+
+    population = models.PositiveIntegerField(default=0)
+
+
+class UUIDThing(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    title = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Slugged(models.Model):
+    slug = models.CharField(max_length=50, primary_key=True)
+    title = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class CompositeThing(models.Model):
+    """A primary key of two columns (Django 5.2)."""
+
+    pk = models.CompositePrimaryKey("region", "number")
+    region = models.CharField(max_length=20)
+    number = models.IntegerField()
+    title = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.region}/{self.number}"
