@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from django.db import models
@@ -11,8 +12,6 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from django_obc_ai.models import AIOperation  # noqa: F401 - named in a string below
 
 BreakdownKey: TypeAlias = Literal["module", "operation_type", "model", "user", "day"]
@@ -49,7 +48,7 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
 
     def total_cost(self) -> Decimal:
         """Return the summed cost in US dollars, exact to the nano-dollar."""
-        total: Decimal = self.aggregate(total=models.Sum("cost_usd", default=0))["total"]
+        total: Decimal = self.aggregate(total=models.Sum("cost_usd", default=Decimal(0)))["total"]
         return total
 
     def breakdown(self, by: BreakdownKey) -> list[dict[str, Any]]:

@@ -8,6 +8,9 @@ import pytest
 
 from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
     django_db_modify_db_settings,
+    gemini_process,
+    gemini_server,
+    gemini_session_process,
     postgres_alias,
     postgres_server,
     redis_server,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from django_obc_ai.conf import get_settings
 from django_obc_ai.models import AIOperation
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ class AIOperationAdmin(ModelAdmin):
         "created_at",
         "operation_type",
         "module",
-        "user",
+        "caller",
         "model_used",
         "tokens",
         "cost",
@@ -42,16 +47,22 @@ class AIOperationAdmin(ModelAdmin):
         "model_used",
         "error_category",
     )
-    search_fields = ("id__exact", "scope__exact", "prompt_hash__exact")
+    search_fields = ("scope__exact", "prompt_hash__exact")
     search_help_text = "Exact operation id, scope or prompt hash"
     date_hierarchy = "created_at"
-    list_select_related = ("user",)
     show_full_result_count = False
 
     @admin.display(description="Tokens")
     def tokens(self, operation: AIOperation) -> str:
         """Return all billed tokens, marked where they are not the provider's own count."""
         return f"{operation.total_tokens:,}" + ("" if operation.tokens_exact else " ≈")
+
+    @admin.display(description="User", ordering="user_id")
+    def caller(self, operation: AIOperation) -> str:
+        """Return the user's name, or only the key where users live in another database."""
+        if operation.user_id is None:
+            return "-"
+        return str(operation.user) if _users_are_near() else f"#{operation.user_id}"
 
     @admin.display(description="Cost", ordering="cost_usd")
     def cost(self, operation: AIOperation) -> str:
@@ -60,7 +71,26 @@ class AIOperationAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIOperation]:
         """Return the ledger from the database it lives in."""
-        return AIOperation.objects.all().order_by("-created_at")
+        rows = AIOperation.objects.order_by("-created_at")
+        return rows.select_related("user") if _users_are_near() else rows
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AIOperation], search_term: str
+    ) -> tuple[QuerySet[AIOperation], bool]:
+        """Look for an operation's id, too, which databases write in different ways."""
+        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        with suppress(ValueError):
+            found |= queryset.filter(pk=UUID(search_term.strip()))
+        return found, may_have_duplicates
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Return all fields, the user as in the list."""
+        names = [field.name for field in AIOperation._meta.fields]
+        return ["caller" if name == "user" else name for name in names]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Return all fields."""
+        return self.get_fields(request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse."""
@@ -73,3 +103,8 @@ class AIOperationAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse."""
         return False
+
+
+def _users_are_near() -> bool:
+    """Return whether users live in the ledger's database, so that a join reaches them."""
+    return router.db_for_read(get_user_model()) == get_settings().database

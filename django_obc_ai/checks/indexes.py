@@ -35,7 +35,9 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
             )
         for attribute in ("fields", "filter_fields"):
             for path in getattr(index, attribute):
-                messages += _check_path(index.model, path, f"{where}, {attribute}")
+                messages += _check_path(
+                    index.model, path, f"{where}, {attribute}", is_text=attribute == "fields"
+                )
         if not find_errors():
             for key in ("embedder", "vector_store"):
                 aliases = get_settings().backends(f"{key}s")
@@ -52,13 +54,15 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
     return messages
 
 
-def _check_path(model: type[models.Model], path: str, where: str) -> list[CheckMessage]:
+def _check_path(
+    model: type[models.Model], path: str, where: str, *, is_text: bool
+) -> list[CheckMessage]:
     current: Any = model
     for name in path.split(LOOKUP_SEP):
         try:
             field = current._meta.get_field(name if name != "pk" else current._meta.pk.name)
         except FieldDoesNotExist:
-            if hasattr(current, name):  # a property or method's value ends the path
+            if is_text and hasattr(current, name):  # a property or method's value ends the path
                 return []
             names = [each.name for each in current._meta.get_fields()]
             return [
@@ -66,6 +70,14 @@ def _check_path(model: type[models.Model], path: str, where: str) -> list[CheckM
                     "E011",
                     f"{where}: {path!r} names {name!r}, which {current._meta.label} lacks.",
                     suggest(name, names),
+                )
+            ]
+        if is_text and (field.many_to_many or field.one_to_many):
+            return [
+                error(
+                    "E011",
+                    f"{where}: {path!r} has many values for one row.",
+                    "Override get_text() and join them there.",
                 )
             ]
         if not field.is_relation or field.related_model is None:

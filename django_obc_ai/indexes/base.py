@@ -114,7 +114,7 @@ def _value_at(instance: Any, path: str) -> Any:
         name = f"get_{name}_display" if hasattr(value, f"get_{name}_display") else name
         try:
             value = getattr(value, name)
-            value = value() if name.endswith("_display") and callable(value) else value
+            value = value() if callable(value) else value
         except ObjectDoesNotExist:  # an empty reverse one-to-one
             return ""
         if value is None:

@@ -25,6 +25,7 @@ def split_text(text: str, limit: int = MAX_CHUNK_CHARACTERS) -> list[str]:
 
 
 def _split(text: str, limit: int, level: int) -> list[str]:
+    text = text.strip()  # a part ends at its boundary, spaces beside it included
     if len(text) <= limit:
         return [text]
     if level == len(_BOUNDARIES):

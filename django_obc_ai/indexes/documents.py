@@ -69,9 +69,14 @@ def iterate_keys(index: VectorIndex, batch_size: int, limit: int | None) -> Iter
     """Yield the keys of the index's rows in batches, in order of the primary key.
 
     Each batch is a query of its own that continues after the last key, so nothing is
-    held open while a batch is worked on.
+    held open while a batch is worked on. It ends at the key that is the last one now:
+    rows that are added meanwhile are in the outbox, and would never let it end.
     """
     rows = index.get_queryset().using(index.database).select_related(None).order_by("pk")
+    end = rows.values_list("pk", flat=True).last()
+    if end is None:
+        return
+    rows = rows.filter(pk__lte=end)
     last: Any = None
     left = limit
     while left is None or left > 0:

@@ -7,6 +7,7 @@ takes serialises the writers of one index on every database; SQLite, which ignor
 
 from __future__ import annotations
 
+import datetime
 import logging
 import secrets
 import time
@@ -14,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from django.db import OperationalError, connections, transaction
-from django.db.models import F
+from django.db.models import F, Max
+from django.utils import timezone
 
 from django_obc_ai.indexes.base import VectorIndex
 from django_obc_ai.indexes.chunking import CHUNKER
@@ -32,7 +34,12 @@ logger = logging.getLogger("django_obc_ai.indexes")
 ResultT = TypeVar("ResultT")
 #: Versions and tombstones that are kept; a replica further behind loads everything anew.
 KEPT_VERSIONS = 10_000
+#: A build that is not finished by then was given up.
+ABANDONED_AFTER = datetime.timedelta(days=1)
+#: Fingerprint of generations that nobody writes or switches to any more.
+RETIRED = "retired"
 _ATTEMPTS = 5
+_sleep = time.sleep
 
 
 def uncommitted_mark() -> None:
@@ -71,7 +78,7 @@ def write(index: VectorIndex, work: Callable[[IndexState], ResultT]) -> ResultT:
         except OperationalError:
             if is_nested or attempt == _ATTEMPTS:
                 raise
-            time.sleep(0.05 * 2**attempt)
+            _sleep(0.05 * 2**attempt)
     raise AssertionError("unreachable")
 
 
@@ -127,32 +134,45 @@ def create_generation(
 
 
 def switch_to(index: VectorIndex, generation: IndexGeneration) -> None:
-    """Let a finished generation serve, at once, and remove all others."""
+    """Let a finished generation serve and retire all others, at once.
+
+    Nothing happens if a run beside this one has finished first and retired it.
+    """
     alias = index.database
+    rows = IndexGeneration.objects.using(alias).filter(index_id=index.name)
 
-    def work(state: IndexState) -> bool:
-        rows = IndexGeneration.objects.using(alias).filter(pk=generation.pk)
-        if not rows.update(is_complete=True):
-            return False  # a run beside this one has finished first and removed it
-        IndexState.objects.using(alias).filter(pk=state.pk).update(serving=generation)
-        return True
+    def work(state: IndexState) -> None:
+        mine = rows.filter(pk=generation.pk, fingerprint=generation.fingerprint)
+        if mine.update(is_complete=True):
+            IndexState.objects.using(alias).filter(pk=state.pk).update(serving=generation)
+            rows.exclude(pk=generation.pk).update(fingerprint=RETIRED)
 
-    if not write(index, work):
-        return
-    others = IndexGeneration.objects.using(alias).filter(index_id=index.name)
-    for old in others.exclude(pk=generation.pk):
-        remove_generation(index, old)
+    write(index, work)
 
 
-def remove_generation(index: VectorIndex, generation: IndexGeneration) -> None:
-    """Delete a generation that does not serve, in steps that each stay short."""
+def has_foreign(index: VectorIndex, fingerprint: str) -> bool:
+    """Return whether a generation exists that other settings serve or build."""
+    rows = IndexGeneration.objects.using(index.database).filter(index_id=index.name)
+    return rows.exclude(fingerprint__in=[fingerprint, RETIRED]).exists()
+
+
+def remove_retired(index: VectorIndex, fingerprint: str) -> None:
+    """Delete retired generations, and builds of other settings given up a day ago.
+
+    Chunks go in steps that each stay short; an interrupted removal is taken up by the
+    next run.
+    """
     alias = index.database
-    chunks = Chunk.objects.using(alias).filter(generation=generation)
-    while ids := list(chunks.values_list("pk", flat=True)[:1_000]):
-        Chunk.objects.using(alias).filter(pk__in=ids).delete()
-    # Inside a write, so that no indexer adds to it meanwhile.
-    rows = IndexGeneration.objects.using(alias).filter(pk=generation.pk)
-    write(index, lambda _: rows.delete())
+    rows = IndexGeneration.objects.using(alias).filter(index_id=index.name)
+    abandoned = rows.filter(is_complete=False, created_at__lt=timezone.now() - ABANDONED_AFTER)
+    abandoned = abandoned.exclude(fingerprint__in=[fingerprint, RETIRED])
+    if abandoned.exists():
+        write(index, lambda _: abandoned.update(fingerprint=RETIRED))
+    for generation in rows.filter(fingerprint=RETIRED):
+        chunks = Chunk.objects.using(alias).filter(generation=generation)
+        while ids := list(chunks.values_list("pk", flat=True)[:1_000]):
+            Chunk.objects.using(alias).filter(pk__in=ids).delete()
+        rows.filter(pk=generation.pk).delete()
 
 
 def missing_hashes(
@@ -253,9 +273,18 @@ def stored_keys(
     return list(keys[:size])
 
 
-def take_dirty(index: VectorIndex, after: int, size: int) -> list[tuple[int, str]]:
-    """Return the next outbox rows of an index as (id, key), oldest first."""
-    rows = DirtyRow.objects.using(index.database).filter(index_name=index.name, pk__gt=after)
+def last_dirty(index: VectorIndex) -> int:
+    """Return the id of the newest outbox row of an index, 0 if there is none."""
+    rows = DirtyRow.objects.using(index.database).filter(index_name=index.name)
+    newest: int | None = rows.aggregate(newest=Max("pk"))["newest"]
+    return newest or 0
+
+
+def take_dirty(index: VectorIndex, after: int, end: int, size: int) -> list[tuple[int, str]]:
+    """Return the next outbox rows of an index, up to an id, as (id, key), oldest first."""
+    rows = DirtyRow.objects.using(index.database).filter(
+        index_name=index.name, pk__gt=after, pk__lte=end
+    )
     return list(rows.order_by("pk").values_list("pk", "object_key")[:size])
 
 

@@ -33,10 +33,12 @@ class CostTracker:
         """Return the cost of one month; missing parts are today's.
 
         Raises:
-            ValueError: The month is not in 1 to 12.
+            ValueError: There is no such month.
         """
         today = _today()
-        first = datetime.date(year or today.year, month or today.month, 1)
+        first = datetime.date(
+            today.year if year is None else year, today.month if month is None else month, 1
+        )
         last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
         return AIOperation.objects.between(first, last).total_cost()
 

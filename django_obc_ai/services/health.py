@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -20,8 +21,8 @@ from django_obc_ai.backends.embedders import embedders
 from django_obc_ai.backends.handler import BackendHandler
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.vector_stores import vector_stores
-from django_obc_ai.conf import find_errors, get_settings
-from django_obc_ai.exceptions import IndexNotReadyError
+from django_obc_ai.conf import find_errors, get_settings, suggest
+from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
 from django_obc_ai.indexes import VectorIndex, get_indexes
 from django_obc_ai.models import AIOperation, DirtyRow
 
@@ -102,9 +103,11 @@ def _versions() -> str:
 
 
 def _guarded(name: str, check: Callable[[], HealthItem]) -> HealthItem:
-    """Run one check; what it could not find out is "unknown", logged in full."""
+    """Run one check; wrong settings are an "error", what else failed "unknown" and logged."""
     try:
         return check()
+    except ConfigurationError as error:
+        return HealthItem(name=name, status="error", message=error.message, hint=error.hint)
     except Exception as error:
         logger.exception("The health check of %s failed.", name)
         return HealthItem(
@@ -124,7 +127,13 @@ def _backend(label: str, handler: BackendHandler[Any], alias: str) -> HealthItem
     name = f"{label} {alias}"
     backend = handler[alias]
     where = handler.where(alias)
-    for message in backend.check(where):
+    if getattr(backend, "requires_api_key", False) and not handler.spec(alias).options.get(
+        "api_key"
+    ):
+        raise ConfigurationError(
+            f"{where} has no API key.", hint="Set OPTIONS['api_key'] from the environment."
+        )
+    for message in sorted(backend.check(where), key=lambda each: -each.level):
         status: Status = "error" if message.is_serious() else "warning"
         return HealthItem(name=name, status=status, message=message.msg, hint=message.hint or "")
     text = type(backend).__name__
@@ -139,6 +148,7 @@ def _backend(label: str, handler: BackendHandler[Any], alias: str) -> HealthItem
 
 def _database(alias: str) -> HealthItem:
     name = f"database {alias}"
+    _known(alias, connections.databases, "OBC_AI['DATABASE'] names", "DATABASES")
     executor = MigrationExecutor(connections[alias])
     targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "django_obc_ai"]
     if executor.migration_plan(targets):
@@ -158,8 +168,10 @@ def _cache() -> HealthItem:
     alias = get_settings().cache.alias
     if alias is None:
         return HealthItem(name=name, status="ok", message="Switched off.")
-    caches[alias].set("django_obc_ai:health", "written", 30)
-    if caches[alias].get("django_obc_ai:health") != "written":
+    _known(alias, caches.settings, "OBC_AI['CACHE']['alias'] names", "CACHES")
+    written = secrets.token_hex(8)
+    caches[alias].set("django_obc_ai:health", written, 30)
+    if caches[alias].get("django_obc_ai:health") != written:
         return HealthItem(
             name=name,
             status="warning",
@@ -167,6 +179,13 @@ def _cache() -> HealthItem:
             hint="Point OBC_AI['CACHE']['alias'] to a cache that stores.",
         )
     return HealthItem(name=name, status="ok", message=f"The cache {alias!r} keeps answers.")
+
+
+def _known(alias: str, valid: Collection[str], names: str, setting: str) -> None:
+    if alias not in valid:
+        raise ConfigurationError(
+            f"{names} {alias!r}, which {setting} lacks.", hint=suggest(alias, valid)
+        )
 
 
 def _index(index: VectorIndex) -> HealthItem:

@@ -109,9 +109,11 @@ class IndexingService:
         serving = generations.serving_of(index)
         if serving is None or serving.pk != generation.pk:
             generations.switch_to(index, generation)
+        generations.remove_retired(index, self._fingerprint(index))
         self._drain(index, tally)
         tally.seen = seen  # rows of the index, each once, whatever the outbox held besides
-        return self._report(index, tally, removed, is_serving=True, reason=reason)
+        is_serving = self.is_current(name)
+        return self._report(index, tally, removed, is_serving=is_serving, reason=reason)
 
     def process_changes(self, name: str) -> IndexReport:
         """Work off the outbox of one index; what cannot be done yet stays in it.
@@ -234,7 +236,9 @@ class IndexingService:
                     force=force and target.pk in vectors,
                 )
             kept = again | documents.broken.keys() | live.broken.keys()
-            generations.clear_dirty(index, [pk for pk, key in dirty if key not in kept])
+            if not generations.has_foreign(index, self._fingerprint(index)):
+                # Else a process with other settings still needs them for its generation.
+                generations.clear_dirty(index, [pk for pk, key in dirty if key not in kept])
             return sorted(again)
 
         return generations.write(index, work)
@@ -294,8 +298,8 @@ class IndexingService:
         return removed
 
     def _drain(self, index: VectorIndex, tally: _Tally) -> None:
-        after = 0
-        while rows := generations.take_dirty(index, after, BATCH_SIZE):
+        after, end = 0, generations.last_dirty(index)
+        while rows := generations.take_dirty(index, after, end, BATCH_SIZE):
             after = rows[-1][0]
             keys = list(dict.fromkeys(key for _, key in rows))
             self._refresh(index, keys, tally, dirty=rows)

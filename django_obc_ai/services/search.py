@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from django.core.exceptions import FieldError, ValidationError
+from django.core.exceptions import EmptyResultSet, FieldError, ValidationError
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from numpy.typing import NDArray
@@ -54,7 +55,8 @@ class SimilaritySearchService:
             user: Whose rows are searched; a user, an AnonymousUser or None.
             k: Objects wanted, at least 1.
             threshold: Least cosine similarity in [-1, 1]; None takes the embedder's own.
-            filters: Django lookups on the index's ``filter_fields``.
+            filters: Django lookups on the index's ``filter_fields``, and on nothing behind
+                them: a declared relation compares keys only.
 
         Returns:
             Best first; one result per object, with its best chunk.
@@ -97,20 +99,31 @@ def _visible(
 ) -> models.QuerySet[Any]:
     rows = index.visible_to(index.get_queryset().using(index.database), user)
     for lookup in filters or {}:
-        parts = lookup.split(LOOKUP_SEP)
-        paths = {LOOKUP_SEP.join(parts[:length]) for length in range(1, len(parts) + 1)}
-        if not paths & set(index.filter_fields):
+        if _path_of(lookup, rows) not in index.filter_fields:
             raise InvalidFilterError(
                 f"The index {index.name!r} offers no filter {lookup!r}."
                 f" {suggest(lookup, index.filter_fields)}"
             )
     try:
-        return rows.filter(**(filters or {}))
+        found = rows.filter(**(filters or {}))
+        with suppress(EmptyResultSet):
+            # Some lookups look at their value only when they become SQL.
+            found.all().query.get_compiler(index.database).as_sql()
+        return found
     except (FieldError, ValidationError, ValueError, TypeError) as error:
         raise InvalidFilterError(
             f"A filter of the index {index.name!r} has a lookup or value that does not fit:"
             f" {', '.join(sorted(filters or {}))}."
         ) from error
+
+
+def _path_of(lookup: str, rows: models.QuerySet[Any]) -> str:
+    """Return the whole field path of a lookup: what a declared relation leads to is not it."""
+    try:
+        _, path, _ = rows.query.solve_lookup_type(lookup)
+    except FieldError:
+        return ""
+    return LOOKUP_SEP.join(path)
 
 
 def _find(
@@ -149,7 +162,8 @@ def _allowed_chunks(
     chunks = Chunk.objects.using(index.database)
     ids: list[int] = []
     if generation is not None:
-        keys = [index.key_of_pk(pk) for pk in visible.values_list("pk", flat=True).iterator()]
+        pks = visible.prefetch_related(None).values_list("pk", flat=True)
+        keys = [index.key_of_pk(pk) for pk in pks.iterator()]
         for start in range(0, len(keys), _PAGE):
             found = chunks.filter(
                 generation_id=generation.generation, object_key__in=keys[start : start + _PAGE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,8 +12,9 @@ from django.conf import settings
 from django.core.cache import caches
 from django.test.utils import override_settings
 
-from django_obc_ai.backends.providers import providers
+from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
+from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import get_index, get_indexes
 from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.testing.provider import ScriptedProvider
@@ -48,9 +49,11 @@ class override_ai(ContextDecorator):  # noqa: N801 - named like override_setting
         self._script = script
         self._settings = settings
         self._override: override_settings | None = None
+        self._ended_with: BaseProvider | None = None
 
     def __enter__(self) -> Self:
         """Override the settings and start with empty stores."""
+        self._ended_with = None
         cache = f"obc-ai-test-{uuid.uuid4()}"
         families = {
             "PROVIDERS": "django_obc_ai.backends.providers.offline.OfflineProvider",
@@ -83,6 +86,8 @@ class override_ai(ContextDecorator):  # noqa: N801 - named like override_setting
     ) -> None:
         """Put the project's settings back."""
         assert self._override is not None
+        with suppress(ConfigurationError):  # the test's own settings may be broken on purpose
+            self._ended_with = providers["default"]
         caches[self._cache].clear()
         self._override.disable()
 
@@ -92,12 +97,12 @@ class override_ai(ContextDecorator):  # noqa: N801 - named like override_setting
 
     @property
     def provider(self) -> ScriptedProvider:
-        """Return the scripted provider; its ``requests`` are what was asked.
+        """Return the scripted provider, after the block too; ``requests`` is what was asked.
 
         Raises:
             TypeError: There is no script, so another provider answers.
         """
-        provider = providers["default"]
+        provider = self._ended_with or providers["default"]
         if not isinstance(provider, ScriptedProvider):
             raise TypeError(f"The provider of this test is {type(provider).__name__}, unscripted.")
         return provider

@@ -35,7 +35,7 @@ def test_the_snippet_of_the_original_runs_unchanged(
     scripted: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scripted("Hello!")
-    service = GeminiService(); result = service.generate_text('Hello'); print('✓ Working' if result['success'] else '✗ Failed')  # noqa: E501, E702, Q000  # fmt: skip
+    service = GeminiService(); result = service.generate_text('Hello'); print('✓ Working' if result['success'] else '✗ Failed')  # noqa: E501, E702  # fmt: skip
     assert capsys.readouterr().out == "✓ Working\n"
 
 

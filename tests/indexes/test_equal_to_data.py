@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.test import TestCase
+from django.utils import timezone
 
 from django_obc_ai.indexes import generations, get_index
-from django_obc_ai.models import Chunk, DirtyRow, IndexState, IndexVersion, Tombstone
+from django_obc_ai.models import (
+    Chunk,
+    DirtyRow,
+    IndexGeneration,
+    IndexState,
+    IndexVersion,
+    Tombstone,
+)
 from django_obc_ai.services.changes import mark_changed
 from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.services.search import SimilaritySearchService
@@ -257,6 +265,46 @@ def test_old_versions_and_tombstones_are_forgotten(monkeypatch: pytest.MonkeyPat
     assert not IndexVersion.objects.filter(version__lt=1_500).exists()
     assert Tombstone.objects.filter(version__gt=1_500).exists()
     assert found("places", "Name") == ["Name 5"]
+
+
+def test_a_deploy_that_changes_the_text_loses_no_save_of_either_side(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Place.objects.bulk_create([Place(name=f"Alpha {n}", province="x") for n in range(6)])
+    IndexingService().index("places")
+    index_class = type(get_index("places"))
+    saved: list[str] = []
+
+    def save_beside_the_build(done: int, total: int) -> None:
+        """A worker with the old settings, then one with the new ones, saves a row."""
+        for version in ("1", "2") if not saved else ():
+            monkeypatch.setattr(index_class, "text_version", version)
+            place = Place.objects.get(name=f"Alpha {version}")
+            place.name = f"Zebra {version}"
+            place.save()
+            saved.append(place.name)
+
+    monkeypatch.setattr(index_class, "text_version", "2")
+    report = IndexingService().index("places", batch_size=3, progress=save_beside_the_build)
+    assert report.reason == "embedder or text template changed"
+    assert sorted(found("places", "Zebra")) == saved
+    assert_equal_to_rows("places")
+    assert not DirtyRow.objects.exists()
+
+
+def test_a_build_that_was_given_up_is_removed_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    Place.objects.bulk_create([Place(name=f"Alpha {n}") for n in range(6)])
+    IndexingService().index("places")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(get_index("places")), "text_version", "2")
+        IndexingService().index("places", limit=2)
+    IndexingService().index("places")
+    assert IndexGeneration.objects.count() == 2
+    old = timezone.now() - generations.ABANDONED_AFTER
+    IndexGeneration.objects.filter(is_complete=False).update(created_at=old)
+    IndexingService().index("places")
+    assert IndexGeneration.objects.get().is_complete
+    assert not DirtyRow.objects.exists()
 
 
 class InsideATestCase(TestCase):

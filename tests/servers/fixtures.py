@@ -11,6 +11,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from tests.servers.databases import sqlite_settings
+from tests.servers.gemini import GeminiServer, RemoteGemini, run_gemini, run_gemini_process
 from tests.servers.launch import make_folder
 from tests.servers.postgres import PostgresServer, run_postgres
 from tests.servers.valkey import RedisServer, run_redis
@@ -31,6 +32,31 @@ def redis_server(redis_session_server: RedisServer) -> RedisServer:
     with valkey.Valkey.from_url(redis_session_server.url) as client:
         client.flushall()
     return redis_session_server
+
+
+@pytest.fixture
+def gemini_server() -> Iterator[GeminiServer]:
+    """A loopback server of the Gemini API, in threads of this process: see its package.
+
+    Each test has its own. It starts within milliseconds, and the threads of one for the session
+    would make every later test that forks warn of them.
+    """
+    with run_gemini() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gemini_session_process() -> Iterator[RemoteGemini]:
+    """One server of the Gemini API in another process. Tests use `gemini_process`."""
+    with run_gemini_process() as server:
+        yield server
+
+
+@pytest.fixture
+def gemini_process(gemini_session_process: RemoteGemini) -> RemoteGemini:
+    """The same as `gemini_server`, in a process of its own, for tests that fork."""
+    gemini_session_process.reset()
+    return gemini_session_process
 
 
 @pytest.fixture(scope="session")

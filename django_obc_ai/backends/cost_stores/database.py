@@ -36,23 +36,19 @@ class DatabaseCostStore(BaseCostStore):
         """See `BaseCostStore.reserve`."""
         alias = get_settings().database
         _refuse_inside_transaction(alias)
-        by_key = {hold.key: hold for hold in holds}
+        keys = sorted(hold.key for hold in holds)
         try:
             if CostReservation.objects.filter(pk=reservation).exists():
                 return None
-            known = set(CostTotal.objects.filter(pk__in=by_key).values_list("pk", flat=True))
-            if missing := by_key.keys() - known:
+            known = set(CostTotal.objects.filter(pk__in=keys).values_list("pk", flat=True))
+            if missing := set(keys) - known:
                 CostTotal.objects.bulk_create(
                     [CostTotal(key=key) for key in sorted(missing)], ignore_conflicts=True
                 )
             with transaction.atomic(using=alias):
                 # Totals first: on SQLite the UPDATE takes the write lock before any read.
-                full = {key for key in sorted(by_key) if not _hold(by_key[key], amount_nano)}
-                if full:
-                    raise _RefusedError(next(hold for hold in holds if hold.key in full))
-                CostReservation.objects.create(
-                    id=reservation, keys=sorted(by_key), amount_nano=amount_nano
-                )
+                _hold_all(holds, amount_nano)
+                CostReservation.objects.create(id=reservation, keys=keys, amount_nano=amount_nano)
         except _RefusedError as refusal:
             return refusal.hold
         except DatabaseError as error:
@@ -106,6 +102,14 @@ class DatabaseCostStore(BaseCostStore):
             else BudgetTotals()
             for key in keys
         }
+
+
+def _hold_all(holds: Sequence[BudgetHold], amount_nano: int) -> None:
+    """Hold an amount under every key, locking in sorted order, or raise `_RefusedError`."""
+    ordered = sorted(holds, key=lambda hold: hold.key)
+    full = [hold for hold in ordered if not _hold(hold, amount_nano)]
+    if full:
+        raise _RefusedError(min(full, key=holds.index))
 
 
 def _hold(hold: BudgetHold, amount_nano: int) -> bool:

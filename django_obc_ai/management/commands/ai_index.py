@@ -28,11 +28,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Index what was named."""
         names = options["names"] or [index.name for index in get_indexes()]
-        if not names:
-            raise CommandError(
-                "No index is registered. Declare one in an app's ai_indexes.py; see"
-                " docs/tutorial/quickstart.md."
-            )
         run(self, names, options)
 
 
@@ -52,8 +47,13 @@ def run(command: BaseCommand, names: list[str], options: dict[str, Any]) -> None
     """Index by name, with progress and a line for each.
 
     Raises:
-        CommandError: An index is unknown or could not be built, or rows failed.
+        CommandError: No index is there, one is unknown or cannot be built, or rows failed.
     """
+    if not names:
+        raise CommandError(
+            "No index is registered. Declare one in an app's ai_indexes.py; see"
+            " docs/tutorial/quickstart.md."
+        )
     failed = 0
     for name in names:
         start = time.monotonic()

@@ -1,0 +1,39 @@
+"""ADDING_BACKENDS.md shows code that runs: it is taken from files that tests execute."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import django_obc_ai
+from django_obc_ai import backends, testing
+from django_obc_ai.conf import EMBEDDED_BACKENDS
+from tests.docs.markdown import Block, blocks, names, table_rows
+from tests.subprocesses import ROOT
+
+PAGE = ROOT / "ADDING_BACKENDS.md"
+SAMPLES = [block for block in blocks(PAGE) if block.language == "python"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"line-{sample.line}")
+def test_samples_stand_word_for_word_in_their_files(sample: Block) -> None:
+    head, _, code = sample.text.partition("\n")
+    assert code in (ROOT / head.removeprefix("# ")).read_text()
+
+
+def test_every_family_has_a_sample() -> None:
+    files = {sample.text.partition("\n")[0].rpartition("/")[2] for sample in SAMPLES}
+    assert {"provider.py", "embedder.py", "vector_store.py", "cost_store.py"} <= files
+
+
+def test_the_table_names_what_there_is() -> None:
+    rows = table_rows(PAGE.read_text().partition("## Rules")[0])
+    assert {names(row[0])[0] for row in rows} == set(EMBEDDED_BACKENDS)
+    for row in rows:
+        key, base, suite, double = (names(cell)[0] for cell in row)
+        family = importlib.import_module(f"{backends.__name__}.{key.lower()}")
+        assert hasattr(family, base)
+        assert suite in testing.__all__
+        assert (Path(django_obc_ai.__file__).parent / double).is_file()

@@ -1,0 +1,93 @@
+"""The how-to pages, followed in the quickstart's project, and the claims they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.execute import Page, run_script
+from tests.docs.markdown import DOCS
+
+HOWTOS = sorted(path.stem for path in (DOCS / "howto").glob("*.md"))
+_PAID = """
+from django.db import transaction
+from django.test import override_settings
+from django.conf import settings
+from django_obc_ai.models import AIOperation
+from django_obc_ai.services.text import TextService
+
+scripted = {"BACKEND": "django_obc_ai.testing.ScriptedProvider",
+            "OPTIONS": {"script": ["Yes."], "repeat_last": True, "model": "some-model"}}
+paid = {**settings.OBC_AI, "PROVIDERS": {"default": scripted}}
+"""
+_ROLLBACK = """
+paid.pop("BUDGETS") if without_budgets else None
+before = AIOperation.objects.count()
+with override_settings(OBC_AI=paid):
+    with transaction.atomic():
+        result = TextService().generate_text("Again?", use_cache=False)
+        transaction.set_rollback(True)
+print(result.error, AIOperation.objects.count() - before)
+"""
+
+
+@pytest.mark.parametrize("name", HOWTOS)
+def test_howto_does_what_it_says(project: Path, name: str) -> None:
+    assert Page(DOCS / "howto" / f"{name}.md", project, settings="mysite.settings").follow() >= 5
+
+
+@pytest.fixture
+def budget_project(project: Path) -> Path:
+    """The quickstart's project after the page on budgets."""
+    path = DOCS / "howto" / "budgets-and-prices.md"
+    Page(path, project, settings="mysite.settings").follow()
+    return project
+
+
+def test_a_rollback_takes_the_row_unless_the_ledger_has_its_own_database(
+    budget_project: Path,
+) -> None:
+    script = f"{_PAID}\nwithout_budgets = True\n{_ROLLBACK}"
+    assert run_script(budget_project, script) == "None 0\n"
+    assert run_script(budget_project, script, settings="mysite.with_own_database") == "None 1\n"
+
+
+def test_a_transaction_refuses_a_reservation_in_its_own_database(budget_project: Path) -> None:
+    script = f"{_PAID}\nwithout_budgets = False\n{_ROLLBACK}"
+    assert run_script(
+        budget_project, f"{script}\nassert 'transaction' in result.error_message"
+    ) == ("transient 0\n")
+    assert run_script(budget_project, script, settings="mysite.with_own_database") == "None 1\n"
+
+
+def test_a_killed_process_leaves_its_hold_until_somebody_closes_it(budget_project: Path) -> None:
+    found = run_script(
+        budget_project,
+        f"""{_PAID}
+import datetime, multiprocessing, os, signal
+from django.utils import timezone
+from django_obc_ai.backends.cost_stores import cost_stores
+from django_obc_ai.models import CostReservation
+from mysite.close_holds import close_old_holds
+
+if os.fork() == 0:
+    scripted["OPTIONS"]["script"] = [lambda request: os.kill(os.getpid(), signal.SIGKILL)]
+    with override_settings(OBC_AI=paid):
+        TextService().generate_text("Again?", use_cache=False)
+os.wait()
+keys = [key for row in CostReservation.objects.filter(is_open=True) for key in row.keys]
+held = lambda: [each.held_nano > 0 for each in cost_stores["default"].totals(keys).values()]
+print(len(keys), held())
+close_old_holds(is_billed=True)
+print(held())
+CostReservation.objects.update(created_at=timezone.now() - datetime.timedelta(hours=2))
+close_old_holds(is_billed=True)
+print(held(), [each.spent_nano > 0 for each in cost_stores["default"].totals(keys).values()])
+""",
+    )
+    assert found.splitlines() == [
+        "2 [True, True]",
+        "[True, True]",
+        "[False, False] [True, True]",
+    ]
