@@ -7,6 +7,7 @@ import zoneinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import TruncDate
 from django.utils import timezone
@@ -35,6 +36,8 @@ def day_bounds(
     zone = zoneinfo.ZoneInfo(timezone.get_default_timezone_name())
     start = datetime.datetime.combine(first, datetime.time(), tzinfo=zone)
     end = datetime.datetime.combine(last + datetime.timedelta(days=1), datetime.time(), tzinfo=zone)
+    if not settings.USE_TZ:  # the database holds local times without a zone
+        return start.replace(tzinfo=None), end.replace(tzinfo=None)
     return start.astimezone(datetime.UTC), end.astimezone(datetime.UTC)
 
 
@@ -57,7 +60,8 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         Days come in order of time. Each row has ``key``, ``cost`` (Decimal US dollars),
         ``operations``, ``failures``, ``cached`` and ``tokens``.
         """
-        zone = zoneinfo.ZoneInfo(timezone.get_default_timezone_name())
+        name = timezone.get_default_timezone_name()
+        zone = zoneinfo.ZoneInfo(name) if settings.USE_TZ else None
         rows = self.annotate(day=TruncDate("created_at", tzinfo=zone)) if by == "day" else self
         column = BREAKDOWN_FIELDS[by]
         tokens = (

@@ -13,7 +13,7 @@ from django_obc_ai.indexes import VectorIndex, get_indexes
 
 
 def connect_all() -> None:
-    """Watch the models of all registered indexes, with their proxies and children."""
+    """Watch the models of all registered indexes, with their relatives."""
     for index in get_indexes():
         connect(index)
 
@@ -21,7 +21,7 @@ def connect_all() -> None:
 def connect(index: VectorIndex) -> None:
     """Watch the model of one index; connecting twice changes nothing."""
     for model in apps.get_models():
-        if not issubclass(model, index.model):
+        if not index.is_fed_by(model):
             continue
         for signal in (post_save, post_delete):
             signal.connect(
@@ -54,7 +54,7 @@ def disconnect(index: VectorIndex) -> None:
 def _on_row(index: VectorIndex, instance: models.Model, using: str, **_: Any) -> None:
     from django_obc_ai.services.changes import mark_keys
 
-    mark_keys(index, [index.key_of(instance)], using=using)
+    mark_keys(index, [index.key_of_pk(instance.pk)], using=using)
 
 
 def _on_relation(
@@ -71,7 +71,7 @@ def _on_relation(
 
     if not reverse:
         if action.startswith("post_"):
-            mark_keys(index, [index.key_of(instance)], using=using)
+            mark_keys(index, [index.key_of_pk(instance.pk)], using=using)
     elif action in ("post_add", "post_remove"):
         mark_changed(index.model, pk_set or (), using=using)
     elif action == "pre_clear":

@@ -82,11 +82,15 @@ def test_the_latest_call_stands_first(viewer: Client) -> None:
 
 
 def test_the_detail_shows_every_field_and_no_input(viewer: Client) -> None:
-    operation = make(error_message="The provider was busy.", success=False, error_category="timeout")
+    operation = make(
+        error_message="The provider was busy.", success=False, error_category="timeout"
+    )
     page = text_of(viewer.get(reverse(DETAIL, args=[operation.pk])))
     for shown in (str(operation.pk), "The provider was busy.", "timeout", "f" * 64):
         assert shown in page
-    form = page[page.index('id="aioperation_form"') : page.index("</form>", page.index("aioperation_form"))]
+    form = page[
+        page.index('id="aioperation_form"') : page.index("</form>", page.index("aioperation_form"))
+    ]
     assert set(re.findall(r'<input type="(\w+)"', form)) <= {"hidden"}
     assert "<textarea" not in form
     assert "_save" not in page
@@ -207,9 +211,7 @@ def test_the_list_can_be_filtered(viewer: Client, name: str, value: str) -> None
 
 
 @pytest.mark.django_db(databases=["default", "postgres"])
-def test_the_ledger_is_read_from_its_own_database(
-    superuser: Client, postgres_alias: str
-) -> None:
+def test_the_ledger_is_read_from_its_own_database(superuser: Client, postgres_alias: str) -> None:
     user = get_user_model().objects.create(username="amina", pk=4_711)
     with override_settings(OBC_AI={"DATABASE": postgres_alias}):
         operation = make(operation_type="elsewhere", user_id=user.pk)

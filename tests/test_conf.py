@@ -260,7 +260,7 @@ def test_obc_ai_itself_must_be_a_dictionary(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [5.0, True, b"5", "5,00", "", "five", "NaN", "Infinity", "-0.01", -1, Decimal("-1")]
+    "amount", [5.0, True, b"5", "5,00", "", "five", "NaN", "Infinity", "-0.01", -1, Decimal(-1)]
 )
 @pytest.mark.parametrize("place", ["limit_usd", "input_usd", "output_usd", "cached_input_usd"])
 def test_money_is_an_exact_amount_and_never_a_float(place: str, amount: Any) -> None:

@@ -84,7 +84,7 @@ def test_embedded_defaults_are_healthy_and_named() -> None:
     provider = item("provider default", found)
     assert "OfflineProvider" in provider.message
     assert "offline: no language model is asked" in provider.message
-    assert "HashingEmbedder, lexical: matches spelling." == item("embedder default", found).message
+    assert item("embedder default", found).message == "HashingEmbedder, lexical: matches spelling."
     assert item("vector store default", found).message == "NumpyVectorStore."
     assert item("cost store default", found).message == "DatabaseCostStore."
     assert provider.detail == "django_obc_ai.backends.providers.offline.OfflineProvider"
@@ -199,7 +199,10 @@ def test_a_current_index_tells_its_size() -> None:
 
 def test_a_cache_that_keeps_nothing_is_a_warning() -> None:
     path = f"{ForgetfulCache.__module__}.ForgetfulCache"
-    with override_ai(CACHE={"alias": "poor"}), override_settings(CACHES={"poor": {"BACKEND": path}}):
+    with (
+        override_ai(CACHE={"alias": "poor"}),
+        override_settings(CACHES={"poor": {"BACKEND": path}}),
+    ):
         found = check_health()
     cache = item("response cache", found)
     assert (found.exit_code, cache.status) == (0, "warning")

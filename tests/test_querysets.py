@@ -77,7 +77,7 @@ def _copy_million(database: str) -> None:
     with connections[database].cursor() as cursor:
         cursor.execute(
             f"WITH RECURSIVE numbers(n) AS ({numbers}) INSERT INTO {TABLE}"
-            f' ({", ".join(columns)}) SELECT {chosen} FROM {TABLE} CROSS JOIN numbers'
+            f" ({', '.join(columns)}) SELECT {chosen} FROM {TABLE} CROSS JOIN numbers"
         )
 
 

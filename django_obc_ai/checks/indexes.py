@@ -15,6 +15,8 @@ from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import VectorIndex, generations, get_indexes
 
+_MAX_KEY_LENGTH = 255  # of the outbox's column
+
 
 def check_indexes(**_: Any) -> list[CheckMessage]:
     """Report indexes that say nothing about permissions or name what does not exist."""
@@ -32,6 +34,15 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
         if not index.fields and type(index).get_text is VectorIndex.get_text:
             messages.append(
                 error("E011", f"{where} has neither fields nor get_text().", "Give one of them.")
+            )
+        if (index.model._meta.pk.max_length or 0) > _MAX_KEY_LENGTH:
+            messages.append(
+                error(
+                    "E011",
+                    f"{where}: the primary key of {index.model._meta.label} may be longer than"
+                    f" {_MAX_KEY_LENGTH} characters.",
+                    "Index a model with a shorter key.",
+                )
             )
         for attribute in ("fields", "filter_fields"):
             for path in getattr(index, attribute):

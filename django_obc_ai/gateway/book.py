@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import time
@@ -28,7 +29,10 @@ from django_obc_ai.types import (
     StreamChunk,
     Usage,
 )
+from django_obc_ai.types.money import EXACT
 
+#: Exceptions that stop the caller itself, by name, since their packages are optional.
+_INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
 logger = logging.getLogger("django_obc_ai.gateway")
 
 
@@ -74,7 +78,7 @@ class CallBook:
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if a budget refuses it."""
         self._provider = provider
-        self._at = timezone.now()  # one time for ceiling and cost
+        self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         price = prices.find_price(self.request.model, self._at)
         if provider.is_free:
             ceiling: Decimal | None = Decimal(0)
@@ -85,23 +89,36 @@ class CallBook:
         self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
         self._attempts += 1
 
+    def take_back(self) -> None:
+        """Close an attempt that was opened and never sent."""
+        self._hold.settle(Decimal(0))
+
     def accept(self, response: ProviderResponse) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its answer.
+
+        An answer without any count was billed nevertheless: its ceiling is booked.
 
         Raises:
             ContentBlockedError: The answer is marked as blocked.
             BadResponseError: A JSON answer was asked for and this is none.
         """
-        self._settle(response.usage, response.model or self.request.model)
+        self._model_used = response.model or self.request.model
+        if response.usage is None:
+            self._presume()
+        else:
+            self._settle(response.usage, self._model_used)
         if response.finish_reason == "blocked":
             raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
-        if self.request.response_schema is not None and response.finish_reason == "stop":
+        if self.request.response_schema is not None:
             try:
                 json.loads(response.text)
             except ValueError:
-                raise BadResponseError(
-                    "The provider was asked for JSON and answered something else."
-                ) from None
+                failure = BadResponseError(
+                    "The provider was asked for JSON and answered something else, or was cut"
+                    f" (finish reason {response.finish_reason!r})."
+                )
+                failure.retryable = response.finish_reason == "stop"
+                raise failure from None
         return response
 
     def abort(self, error: BaseException, seen: Usage | None = None) -> BaseException:
@@ -113,16 +130,13 @@ class CallBook:
         usage = getattr(error, "usage", None) or seen
         if usage is not None:
             self._settle(usage, self._model_used or self.request.model)
-        elif getattr(error, "is_possibly_billed", True) and not self._provider.is_free:
-            self._hold.settle(self._hold.ceiling_usd)
-            self._cost += self._hold.ceiling_usd
-            self._is_cost_known = False
-            self._usage += Usage(is_exact=False)
+        elif getattr(error, "is_possibly_billed", True):
+            self._presume()
         else:
             self._hold.settle(Decimal(0))
         if isinstance(error, (ObcAIError, ConfigurationError)) or not isinstance(error, Exception):
             return error
-        if isinstance(error, AssertionError):  # a test's or a backend's own alarm
+        if isinstance(error, AssertionError) or type(error).__name__ in _INTERRUPTIONS:
             return error
         logger.error("The provider raised %s, which is none of ours.", type(error).__name__)
         translated = BadResponseError(
@@ -133,7 +147,15 @@ class CallBook:
         translated.__cause__ = error
         return translated
 
+    def _presume(self) -> None:
+        """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
+        self._hold.settle(self._hold.ceiling_usd)
+        self._cost = EXACT.add(self._cost, self._hold.ceiling_usd)
+        self._is_cost_known = self._is_cost_known and self._provider.is_free
+        self._usage += Usage(is_exact=False)
+
     def _settle(self, usage: Usage, model: str) -> None:
+        usage = usage.made_plausible()
         self._usage += usage
         self._model_used = model
         cost = Decimal(0)
@@ -146,7 +168,7 @@ class CallBook:
                 cost = prices.cost_of(price, usage)
             else:
                 logger.warning("The model %r has no price; its cost is not known.", model)
-        self._cost += cost
+        self._cost = EXACT.add(self._cost, cost)
         self._hold.settle(cost)
 
     def finish(
@@ -209,7 +231,7 @@ class StreamBook(CallBook):
             ProviderResponse(
                 text="".join(self._texts),
                 finish_reason=self._last.finish_reason,
-                usage=self._seen or Usage(is_exact=False),
+                usage=self._seen,
                 model=self._model_used,
             )
         )

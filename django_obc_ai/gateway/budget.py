@@ -63,7 +63,7 @@ def reserve(ceiling_usd: Decimal | None, at: datetime.datetime, *, model: str) -
                 f"The model {model!r} has no price, so no budget can hold its cost.",
                 hint=f"Give one in OBC_AI['PRICES'][{model!r}].",
             )
-        return Hold(None, Decimal(0))
+        ceiling_usd = Decimal(0)  # soft budgets count what it turns out to be
     holds: dict[str, BudgetHold] = {}
     for budget in budgets:
         key = period_key(budget, at)

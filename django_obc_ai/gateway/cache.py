@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from django.core.cache import BaseCache, caches
+from django.core.cache import BaseCache, InvalidCacheBackendError, caches
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils.crypto import salted_hmac
 
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
 
 logger = logging.getLogger("django_obc_ai.cache")
@@ -29,7 +32,20 @@ _TAG_TTL_SECONDS = 90 * 86_400
 
 def _cache() -> BaseCache | None:
     alias = get_settings().cache.alias
-    return None if alias is None else caches[alias]
+    try:
+        return None if alias is None else caches[alias]
+    except InvalidCacheBackendError as error:
+        raise ConfigurationError(
+            f"OBC_AI['CACHE']['alias'] names the cache {alias!r}, which cannot be had.",
+            hint="Name an entry of CACHES that works, or None for no cache.",
+            check_id="E007",
+        ) from error
+
+
+def _ttl_of(info: CallInfo) -> int:
+    if info.cache_ttl_seconds is not None:
+        return info.cache_ttl_seconds
+    return get_settings().cache.ttl_seconds.get(info.content_type, 0)
 
 
 def _plain(value: Any) -> Any:
@@ -67,12 +83,16 @@ def get(request: GenerationRequest, info: CallInfo) -> ProviderResponse | None:
         return None
     try:
         entry = cache.get(key_of(request, info))
+        if not entry or entry["tags"] != dict(info.cache_tags):
+            return None
+        # Another caller may have stored it for longer than this one accepts.
+        ttl = _ttl_of(info)
+        if ttl and time.time() - entry["at"] > ttl:
+            return None
+        return ProviderResponse(text=entry["text"], model=entry["model"])
     except Exception:  # any backend, any client library: the cache is a convenience
         logger.warning("The response cache failed to answer; calling the provider.", exc_info=True)
         return None
-    if not entry or entry["tags"] != dict(info.cache_tags):
-        return None
-    return ProviderResponse(text=entry["text"], model=entry["model"])
 
 
 def put(request: GenerationRequest, info: CallInfo, response: ProviderResponse) -> None:
@@ -80,12 +100,15 @@ def put(request: GenerationRequest, info: CallInfo, response: ProviderResponse) 
     cache = _cache()
     if cache is None or not info.use_cache or response.finish_reason != "stop":
         return
-    ttl = info.cache_ttl_seconds
-    if ttl is None:
-        ttl = get_settings().cache.ttl_seconds.get(info.content_type)
+    ttl = _ttl_of(info)
     if not ttl:
         return
-    entry = {"text": response.text, "model": response.model, "tags": dict(info.cache_tags)}
+    entry = {
+        "text": response.text,
+        "model": response.model,
+        "tags": dict(info.cache_tags),
+        "at": time.time(),
+    }
     try:
         cache.set(key_of(request, info), entry, ttl)
     except Exception:  # see get()
@@ -113,12 +136,22 @@ def read_tags(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, found[key]) for key, name in wanted.items())
 
 
-def invalidate_tags(names: Iterable[str]) -> None:
-    """Make every answer stored under one of the tags unusable."""
-    cache = _cache()
-    if cache is not None:
-        fresh = {_tag_key(name): secrets.token_hex(8) for name in names}
-        cache.set_many(fresh, _TAG_TTL_SECONDS)
+def invalidate_tags(names: Iterable[str], *, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Make every answer stored under one of the tags unusable.
+
+    Inside a transaction it happens at once and again at the commit: until then others
+    still read the old rows, and store answers made of them under the new version.
+    """
+    keys = [_tag_key(name) for name in names]
+
+    def renew() -> None:
+        cache = _cache()
+        if cache is not None:
+            cache.set_many({key: secrets.token_hex(8) for key in keys}, _TAG_TTL_SECONDS)
+
+    renew()
+    if connections[using].in_atomic_block:
+        transaction.on_commit(renew, using=using, robust=True)
 
 
 def _tag_key(name: str) -> str:

@@ -7,10 +7,14 @@ because a failed call has tokens, cost and attempts too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.utils.asyncio import async_unsafe
 
+from django_obc_ai.backends.providers import BaseProvider
 from django_obc_ai.exceptions import (
     ConfigurationError,
     ObcAIError,
@@ -26,7 +30,14 @@ from django_obc_ai.types import (
     StreamChunk,
 )
 
+_SYNC = (
+    "generate_text() and stream_text() would block this event loop, and nothing was sent."
+    " Await agenerate_text() or iterate over astream_text() instead."
+)
+ResultT = TypeVar("ResultT")
 
+
+@async_unsafe(_SYNC)
 def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
     """Answer a request from the cache or from its provider."""
     book = CallBook(request, info)
@@ -52,30 +63,55 @@ def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
         raise
 
 
+async def _whole(work: Callable[..., ResultT], *arguments: Any, **named: Any) -> ResultT:
+    """Run a step of the books in a thread, to its end even if the caller is cancelled."""
+    step = asyncio.ensure_future(sync_to_async(work)(*arguments, **named))
+    cancelled: asyncio.CancelledError | None = None
+    while not step.done():
+        try:
+            await asyncio.shield(step)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:  # noqa: BLE001 - raised by result() below
+            break
+    if cancelled is not None and step.exception() is None:
+        raise cancelled
+    return step.result()
+
+
+async def _open(book: CallBook, provider: BaseProvider) -> None:
+    """Open an attempt; if the caller is cancelled meanwhile, nothing was sent: give it back."""
+    try:
+        await _whole(book.open, provider)
+    except asyncio.CancelledError:
+        await _whole(book.take_back)
+        raise
+
+
 async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
     """See call()."""
     book = CallBook(request, info)
-    provider = await sync_to_async(book.prepare)()
+    provider = await _whole(book.prepare)
     if provider is None:
         return _ended(book)
 
     async def attempt() -> ProviderResponse:
-        await sync_to_async(book.open)(provider)
+        await _open(book, provider)
         try:
             response = await provider.agenerate(book.request)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = await sync_to_async(book.abort)(error)
+            failure = await _whole(book.abort, error)
             raise failure from failure.__cause__
-        return await sync_to_async(book.accept)(response)
+        return await _whole(book.accept, response)
 
     try:
         response: ProviderResponse = await retry.apolicy()(attempt)
     except (ObcAIError, ConfigurationError) as error:
-        return await sync_to_async(book.finish)(error=error)
+        return await _whole(book.finish, error=error)
     except BaseException as error:
-        await sync_to_async(book.finish)(error=error)
+        await _whole(book.finish, error=error)
         raise
-    return await sync_to_async(book.finish)(response)
+    return await _whole(book.finish, response)
 
 
 def _ended(book: CallBook) -> CallOutcome:
@@ -83,6 +119,7 @@ def _ended(book: CallBook) -> CallOutcome:
     return book.outcome
 
 
+@async_unsafe(_SYNC)
 def stream(book: StreamBook) -> Generator[str, None, None]:
     """Yield the answer's text in pieces; ``book.outcome`` is set when it ends.
 
@@ -136,7 +173,7 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
 
 async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
     """See stream()."""
-    provider = await sync_to_async(book.prepare)()
+    provider = await _whole(book.prepare)
     if provider is None:
         outcome = _ended(book)
         if outcome.error is not None:
@@ -147,26 +184,26 @@ async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
 
     async def first() -> StreamChunk | None:
         nonlocal chunks
-        await sync_to_async(book.open)(provider)
+        await _open(book, provider)
         try:
             chunks = provider.astream(book.request)
             return await anext(chunks, None)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = await sync_to_async(book.abort)(error)
+            failure = await _whole(book.abort, error)
             raise failure from failure.__cause__
 
     try:
         chunk: StreamChunk | None = await retry.apolicy()(first)
     except BaseException as error:
-        await sync_to_async(book.finish)(error=error)
+        await _whole(book.finish, error=error)
         raise
     try:
         while chunk is not None:
             yield book.see(chunk)
             chunk = await anext(chunks, None)
     except BaseException as error:
-        raised = await sync_to_async(book.cut)(_abandoned(error))
-        await sync_to_async(book.finish)(error=raised)
+        raised = await _whole(book.cut, _abandoned(error))
+        await _whole(book.finish, error=raised)
         if raised is error or isinstance(error, GeneratorExit):
             raise
         raise raised from raised.__cause__
@@ -174,7 +211,7 @@ async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
-    await sync_to_async(_conclude)(book)
+    await _whole(_conclude, book)
 
 
 def _abandoned(error: BaseException) -> BaseException:

@@ -7,11 +7,12 @@ is unknown (``cost_known=False``), and under an enforced budget it is refused.
 from __future__ import annotations
 
 import datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Decimal, localcontext
 
 from django_obc_ai.backends.providers.base import BaseProvider
 from django_obc_ai.conf import get_settings
 from django_obc_ai.types import GenerationRequest, PriceRow, Usage, nano_from_usd, usd_from_nano
+from django_obc_ai.types.money import EXACT
 
 _PER_MILLION = Decimal(1_000_000)
 
@@ -42,13 +43,14 @@ def cost_of(price: PriceRow, usage: Usage) -> Decimal:
     cached = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
     thinking = price.output_usd if price.thinking_usd is None else price.thinking_usd
     fresh = usage.input_tokens - usage.cached_tokens + usage.tool_tokens
-    total = (
-        fresh * price.input_usd
-        + usage.cached_tokens * cached
-        + usage.output_tokens * price.output_usd
-        + usage.thinking_tokens * thinking
-    )
-    return usd_from_nano(nano_from_usd(total / _PER_MILLION))
+    with localcontext(EXACT):
+        total = (
+            fresh * price.input_usd
+            + usage.cached_tokens * cached
+            + usage.output_tokens * price.output_usd
+            + usage.thinking_tokens * thinking
+        )
+        return usd_from_nano(nano_from_usd(total / _PER_MILLION))
 
 
 def ceiling_of(provider: BaseProvider, request: GenerationRequest, price: PriceRow) -> Decimal:
@@ -59,6 +61,7 @@ def ceiling_of(provider: BaseProvider, request: GenerationRequest, price: PriceR
     """
     cached = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
     thinking = price.output_usd if price.thinking_usd is None else price.thinking_usd
-    total = provider.bound_tokens(request) * max(price.input_usd, cached)
-    total += provider.bound_output_tokens(request) * max(price.output_usd, thinking)
-    return usd_from_nano(nano_from_usd(total / _PER_MILLION, rounding=ROUND_CEILING))
+    with localcontext(EXACT):
+        total = provider.bound_tokens(request) * max(price.input_usd, cached)
+        total += provider.bound_output_tokens(request) * max(price.output_usd, thinking)
+        return usd_from_nano(nano_from_usd(total / _PER_MILLION, rounding=ROUND_CEILING))

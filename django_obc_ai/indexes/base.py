@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
@@ -90,13 +91,27 @@ class VectorIndex:
         """Return the chunks of an object's text, in order; [] if it has none."""
         return split_text(self.get_text(instance), self.max_chunk_characters)
 
+    def is_fed_by(self, model: type[models.Model]) -> bool:
+        """Return whether rows of a model may be rows of the index.
+
+        So are those of its proxies, of its children, and of the parents whose columns
+        its own rows have.
+        """
+        mine = self.model._meta.concrete_model or self.model
+        other = model._meta.concrete_model or model
+        return issubclass(other, mine) or issubclass(mine, other)
+
     def key_of(self, instance: models.Model) -> str:
-        """Return an object's primary key of any type as text."""
-        return self.model._meta.pk.value_to_string(instance)
+        """Return an object's primary key as text."""
+        return self.key_of_pk(instance.pk)
 
     def key_of_pk(self, pk: Any) -> str:
-        """Return the text of a primary key, as `key_of` would for its object."""
-        return self.key_of(self.model(pk=self.model._meta.pk.to_python(pk)))
+        """Return a primary key of any type as text, in the one form its field gives it."""
+        field: Any = self.model._meta.pk
+        # The field reads the value off an object; this one runs no __init__ of the project's.
+        bare = SimpleNamespace(**{field.attname: field.to_python(pk)})
+        text: str = field.value_to_string(bare)
+        return text
 
     def pk_of(self, key: str) -> Any:
         """Return the primary key of a text made by `key_of`; None if it is none."""

@@ -8,13 +8,13 @@ takes serialises the writers of one index on every database; SQLite, which ignor
 from __future__ import annotations
 
 import datetime
+import hashlib
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import connections, transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
@@ -29,6 +29,7 @@ from django_obc_ai.models import (
     IndexVersion,
     Tombstone,
 )
+from django_obc_ai.models.connections import persist
 
 logger = logging.getLogger("django_obc_ai.indexes")
 ResultT = TypeVar("ResultT")
@@ -38,8 +39,6 @@ KEPT_VERSIONS = 10_000
 ABANDONED_AFTER = datetime.timedelta(days=1)
 #: Fingerprint of generations that nobody writes or switches to any more.
 RETIRED = "retired"
-_ATTEMPTS = 5
-_sleep = time.sleep
 
 
 def uncommitted_mark() -> None:
@@ -51,8 +50,12 @@ def uncommitted_mark() -> None:
 
 
 def fingerprint_of(index: VectorIndex, identity: str) -> str:
-    """Return what pins a generation: embedder, chunker and text template."""
-    return f"{identity}|{CHUNKER}|{index.text_identity}"
+    """Return what pins a generation: embedder, chunker and text template.
+
+    The embedder's identity is shortened for the column and hashed whole.
+    """
+    whole = hashlib.sha256(f"{identity}|{CHUNKER}|{index.text_identity}".encode()).hexdigest()
+    return f"{identity[:100]}|{whole}"
 
 
 def ensure_state(index: VectorIndex) -> None:
@@ -67,19 +70,15 @@ def write(index: VectorIndex, work: Callable[[IndexState], ResultT]) -> ResultT:
     transaction is around it.
     """
     alias = index.database
-    connection = connections[alias]
-    for attempt in range(1, _ATTEMPTS + 1):
-        is_nested = connection.in_atomic_block
-        try:
-            with transaction.atomic(using=alias):
-                if is_nested:
-                    transaction.on_commit(uncommitted_mark, using=alias)
-                return work(_next_version(index))
-        except OperationalError:
-            if is_nested or attempt == _ATTEMPTS:
-                raise
-            _sleep(0.05 * 2**attempt)
-    raise AssertionError("unreachable")
+
+    def attempt() -> ResultT:
+        is_nested = connections[alias].in_atomic_block
+        with transaction.atomic(using=alias):
+            if is_nested:
+                transaction.on_commit(uncommitted_mark, using=alias)
+            return work(_next_version(index))
+
+    return persist(alias, attempt)
 
 
 def _next_version(index: VectorIndex) -> IndexState:
@@ -156,16 +155,16 @@ def has_foreign(index: VectorIndex, fingerprint: str) -> bool:
     return rows.exclude(fingerprint__in=[fingerprint, RETIRED]).exists()
 
 
-def remove_retired(index: VectorIndex, fingerprint: str) -> None:
-    """Delete retired generations, and builds of other settings given up a day ago.
+def remove_retired(index: VectorIndex) -> None:
+    """Delete retired generations, and builds that nobody has worked on for a day.
 
     Chunks go in steps that each stay short; an interrupted removal is taken up by the
     next run.
     """
     alias = index.database
     rows = IndexGeneration.objects.using(alias).filter(index_id=index.name)
-    abandoned = rows.filter(is_complete=False, created_at__lt=timezone.now() - ABANDONED_AFTER)
-    abandoned = abandoned.exclude(fingerprint__in=[fingerprint, RETIRED])
+    abandoned = rows.filter(is_complete=False, updated_at__lt=timezone.now() - ABANDONED_AFTER)
+    abandoned = abandoned.exclude(fingerprint=RETIRED)
     if abandoned.exists():
         write(index, lambda _: abandoned.update(fingerprint=RETIRED))
     for generation in rows.filter(fingerprint=RETIRED):
@@ -280,12 +279,24 @@ def last_dirty(index: VectorIndex) -> int:
     return newest or 0
 
 
+def keep_alive(index: VectorIndex, generation: IndexGeneration) -> None:
+    """Note that somebody works on a build, inside a `write`."""
+    rows = IndexGeneration.objects.using(index.database).filter(pk=generation.pk)
+    rows.filter(is_complete=False).update(updated_at=timezone.now())
+
+
 def take_dirty(index: VectorIndex, after: int, end: int, size: int) -> list[tuple[int, str]]:
     """Return the next outbox rows of an index, up to an id, as (id, key), oldest first."""
     rows = DirtyRow.objects.using(index.database).filter(
         index_name=index.name, pk__gt=after, pk__lte=end
     )
     return list(rows.order_by("pk").values_list("pk", "object_key")[:size])
+
+
+def still_dirty(index: VectorIndex, ids: Sequence[int]) -> set[int]:
+    """Return which outbox rows of these are still there."""
+    rows = DirtyRow.objects.using(index.database).filter(pk__in=list(ids))
+    return set(rows.values_list("pk", flat=True))
 
 
 def add_dirty(index: VectorIndex, keys: Sequence[str], *, using: Any = None) -> None:

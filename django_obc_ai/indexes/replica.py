@@ -14,11 +14,12 @@ from django_obc_ai.backends.vector_stores import BaseVectorStore, vector_stores
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
 from django_obc_ai.exceptions import IndexNotReadyError
 from django_obc_ai.indexes.base import VectorIndex
-from django_obc_ai.indexes.generations import uncommitted_mark
+from django_obc_ai.indexes.generations import RETIRED, uncommitted_mark
 from django_obc_ai.models import Chunk, IndexGeneration, IndexState, IndexVersion, Tombstone
 from django_obc_ai.types import ReplicaState
 
 _BATCH = 2_000
+_ATTEMPTS = 5
 _MAX_KNOWN_GENERATIONS = 64
 _locks: dict[str, threading.Lock] = {}
 _locks_guard = threading.Lock()
@@ -43,10 +44,12 @@ class Replica:
     Attributes:
         store: Search it under the index's name.
         generation: What queries must be embedded with.
+        state: The moment it holds.
     """
 
     store: BaseVectorStore
     generation: Generation
+    state: ReplicaState
 
 
 def sync(index: VectorIndex) -> Replica:
@@ -59,10 +62,9 @@ def sync(index: VectorIndex) -> Replica:
     Raises:
         IndexNotReadyError: The index was never built.
     """
-    state = read_state(index)
-    generation = _generation(index, state)
-    if _has_uncommitted_writes(index.database):
-        # What this transaction wrote may never be: it must not reach the shared replica.
+    state, generation = _read(index)
+    shared = vector_stores[index.vector_store]
+    if _needs_private(index.database, shared.state(index.name), state):
         store: BaseVectorStore = NumpyVectorStore()
         store.reset(
             index.name,
@@ -70,15 +72,44 @@ def sync(index: VectorIndex) -> Replica:
             batches=_all_chunks(index, state),
             state=state,
         )
-        return Replica(store=store, generation=generation)
-    store = vector_stores[index.vector_store]
-    if store.state(index.name) != state:
+        return Replica(store=store, generation=generation, state=state)
+    if shared.state(index.name) != state:
         with _lock_of(index.name):
             # Read again: another thread may have moved store and state on meanwhile.
-            state = read_state(index)
+            state, generation = _read(index)
+            _bring_up(index, shared, generation, state)
+    return Replica(store=shared, generation=generation, state=state)
+
+
+def _read(index: VectorIndex) -> tuple[ReplicaState, Generation]:
+    """Return state and generation; a generation that is just being removed is not served."""
+    for _ in range(_ATTEMPTS):
+        state = read_state(index)
+        try:
             generation = _generation(index, state)
-            _bring_up(index, store, generation, state)
-    return Replica(store=store, generation=generation)
+        except IndexGeneration.DoesNotExist:
+            continue
+        if generation.fingerprint != RETIRED:
+            return state, generation
+        _known.pop(state.generation, None)
+    raise IndexNotReadyError(f"The index {index.name!r} is being rebuilt. Try again.")
+
+
+def _needs_private(alias: str, held: ReplicaState | None, state: ReplicaState) -> bool:
+    """Return whether this transaction's view must not reach the shared replica.
+
+    Its own writes may never be committed, and an older snapshot would set the replica
+    back for everyone.
+    """
+    connection = connections[alias]
+    if any(entry[1] is uncommitted_mark for entry in connection.run_on_commit):
+        return True
+    return (
+        connection.in_atomic_block
+        and held is not None
+        and held.generation == state.generation
+        and held.version > state.version
+    )
 
 
 def read_state(index: VectorIndex) -> ReplicaState:
@@ -175,11 +206,6 @@ def _generation(index: VectorIndex, state: ReplicaState) -> Generation:
             _known.clear()
         _known[state.generation] = known
     return known
-
-
-def _has_uncommitted_writes(alias: str) -> bool:
-    entries = connections[alias].run_on_commit
-    return any(entry[1] is uncommitted_mark for entry in entries)
 
 
 def _lock_of(name: str) -> threading.Lock:

@@ -25,6 +25,9 @@ class CostTotal(models.Model):
             models.CheckConstraint(
                 condition=models.Q(held_nano__gte=0), name="obc_ai_total_held_not_negative"
             ),
+            models.CheckConstraint(
+                condition=models.Q(spent_nano__gte=0), name="obc_ai_total_spent_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -62,6 +62,7 @@ class IndexGeneration(models.Model):
         fitted_state: What the embedder learned from the corpus, as bytes.
         fitted_count: Number of objects it learned from.
         is_complete: Whether the build has seen every object once.
+        updated_at: When somebody last worked on the build.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -72,6 +73,7 @@ class IndexGeneration(models.Model):
     fitted_count = models.BigIntegerField(default=0)
     is_complete = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         ordering: ClassVar[list[str]] = ["created_at"]

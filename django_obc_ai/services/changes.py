@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
 
 from django_obc_ai.indexes import VectorIndex, generations, get_indexes
+
+logger = logging.getLogger("django_obc_ai.indexing")
 
 
 def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = "") -> None:
@@ -24,7 +27,7 @@ def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = 
     alias = using or router.db_for_write(model)
     pks = list(pks)
     for index in get_indexes():
-        if issubclass(model, index.model) or issubclass(index.model, model):
+        if index.is_fed_by(model):
             mark_keys(index, [index.key_of_pk(pk) for pk in pks], using=alias)
 
 
@@ -33,16 +36,30 @@ def mark_keys(index: VectorIndex, keys: Sequence[str], *, using: str) -> None:
     if using != index.database or not keys:  # another database's row is none of this index
         return
     generations.add_dirty(index, keys, using=using)
-    transaction.on_commit(_Wake(index.name), using=using, robust=True)
+    waiting = connections[using].run_on_commit
+    # One wake a transaction; an entry of a savepoint that is rolled back is gone from here.
+    if not any(getattr(entry[1], "wakes", "") == index.name for entry in waiting):
+        transaction.on_commit(_wake(index.name), using=using)
 
 
-class _Wake:
-    """Works off an index's outbox after the commit; failures leave it for the next run."""
+def _wake(name: str) -> Callable[[], None]:
+    """Return a function that works off an index's outbox.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    It raises nothing: the rows are saved, and what fails here stays in the outbox.
+    """
 
-    def __call__(self) -> None:
-        from django_obc_ai.services.indexing import IndexingService  # numpy, at first use
+    def wake() -> None:
+        try:
+            from django_obc_ai.services.indexing import IndexingService  # numpy, at first use
 
-        IndexingService().process_changes(self._name)
+            IndexingService().process_changes(name)
+        except Exception:
+            logger.exception(
+                "The index %r was not brought up to date; the changes stay in its outbox."
+                " Run: manage.py ai_index %s",
+                name,
+                name,
+            )
+
+    wake.__dict__["wakes"] = name
+    return wake

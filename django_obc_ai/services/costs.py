@@ -15,7 +15,8 @@ from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey
 
 
 def _today() -> datetime.date:
-    return timezone.localdate(timezone=timezone.get_default_timezone())
+    now = timezone.now()  # without a zone where USE_TZ is False
+    return timezone.localdate(now, timezone.get_default_timezone()) if now.tzinfo else now.date()
 
 
 class CostTracker:

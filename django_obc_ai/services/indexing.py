@@ -20,6 +20,10 @@ logger = logging.getLogger("django_obc_ai.indexing")
 BATCH_SIZE = 200
 _PASSES = 5
 
+#: By index, outbox rows that this process could not clear: texts that cannot be computed,
+#: and what a generation of other settings waits for. `IndexingService.index` tries them.
+_left_over: dict[str, dict[int, str]] = {}
+
 #: Called with (objects done, objects in total).
 Progress = Callable[[int, int], None]
 
@@ -52,6 +56,7 @@ class _Tally:
     seen: int = 0
     embedded: int = 0
     failed: dict[str, None] = field(default_factory=dict)
+    target: IndexGeneration | None = None
 
 
 class IndexingService:
@@ -93,7 +98,7 @@ class IndexingService:
         index = get_index(name)
         generations.ensure_state(index)
         generation, reason = self._target(index, rebuild=rebuild, batch_size=batch_size)
-        tally = _Tally()
+        tally = _Tally(target=generation)
         total = index.get_queryset().using(index.database).count()
         total = total if limit is None else min(total, limit)
         for keys in iterate_keys(index, batch_size, limit):
@@ -109,7 +114,7 @@ class IndexingService:
         serving = generations.serving_of(index)
         if serving is None or serving.pk != generation.pk:
             generations.switch_to(index, generation)
-        generations.remove_retired(index, self._fingerprint(index))
+        generations.remove_retired(index)
         self._drain(index, tally)
         tally.seen = seen  # rows of the index, each once, whatever the outbox held besides
         is_serving = self.is_current(name)
@@ -123,7 +128,7 @@ class IndexingService:
         index = get_index(name)
         tally = _Tally()
         if self._writable(index):
-            self._drain(index, tally)
+            self._drain(index, tally, left=_left_over.setdefault(name, {}))
         return self._report(index, tally, 0, is_serving=True, reason="")
 
     def is_current(self, name: str) -> bool:
@@ -235,6 +240,8 @@ class IndexingService:
                     vectors.get(target.pk, {}),
                     force=force and target.pk in vectors,
                 )
+            if tally.target is not None and not tally.target.is_complete:
+                generations.keep_alive(index, tally.target)
             kept = again | documents.broken.keys() | live.broken.keys()
             if not generations.has_foreign(index, self._fingerprint(index)):
                 # Else a process with other settings still needs them for its generation.
@@ -297,12 +304,32 @@ class IndexingService:
                 removed += len(gone)
         return removed
 
-    def _drain(self, index: VectorIndex, tally: _Tally) -> None:
+    def _drain(
+        self, index: VectorIndex, tally: _Tally, *, left: dict[int, str] | None = None
+    ) -> None:
+        """Work off the outbox as it is now.
+
+        Args:
+            index: The index.
+            tally: Counts what is done.
+            left: Rows that stayed in the outbox before; tried again only when their
+                object changes again, and kept up to date here. None tries all.
+        """
+        left = {} if left is None else left
         after, end = 0, generations.last_dirty(index)
         while rows := generations.take_dirty(index, after, end, BATCH_SIZE):
             after = rows[-1][0]
-            keys = list(dict.fromkeys(key for _, key in rows))
-            self._refresh(index, keys, tally, dirty=rows)
+            fresh = [row for row in rows if row[0] not in left]
+            keys = list(dict.fromkeys(key for _, key in fresh))
+            if not keys:
+                continue
+            fresh += [(pk, key) for pk, key in left.items() if key in set(keys)]
+            self._refresh(index, keys, tally, dirty=fresh)
+            stayed = generations.still_dirty(index, [pk for pk, _ in fresh])
+            for pk, key in fresh:
+                left.pop(pk, None)
+                if pk in stayed:
+                    left[pk] = key
 
     @staticmethod
     def _report(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from django.core.exceptions import EmptyResultSet, FieldError, ValidationError
-from django.db import models
+from django.db import DataError, models
 from django.db.models.constants import LOOKUP_SEP
 from numpy.typing import NDArray
 
@@ -28,6 +28,7 @@ from django_obc_ai.types import SearchHit, SearchResult
 
 _OVERFETCH = 4
 _MINIMUM_FETCH = 50
+_ATTEMPTS = 10
 _PAGE = 500  # below SQLite's limit on query parameters
 
 
@@ -75,7 +76,7 @@ class SimilaritySearchService:
         visible = _visible(declared, user, filters)
         service = EmbeddingService(declared.embedder)
         floor = service.minimum_similarity if threshold is None else threshold
-        for attempt in (1, 2):
+        for _ in range(_ATTEMPTS):
             replica = sync(declared)
             wanted = fingerprint_of(declared, service.identity)
             if replica.generation.fingerprint != wanted:
@@ -87,18 +88,32 @@ class SimilaritySearchService:
             if not vector.any():
                 return []
             try:
-                return _find(declared, replica, vector, visible, k, floor, bool(filters))
-            except DimensionMismatchError:  # a new generation took over in between
-                if attempt == 2:
-                    raise
-        raise AssertionError("unreachable")
+                return _find(declared, replica, vector, visible, k, floor)
+            except (_MovedOnError, DimensionMismatchError):
+                continue  # the index changed in between: search what it is now
+            except DataError as error:
+                raise InvalidFilterError(
+                    f"A filter value of the index {index!r} does not fit the database."
+                ) from error
+        raise IndexNotReadyError(f"The index {index!r} changes faster than it can be searched.")
+
+
+class _MovedOnError(Exception):
+    """Chunks that were found are gone: the store moved on beside this search."""
 
 
 def _visible(
     index: VectorIndex, user: Any, filters: Mapping[str, Any] | None
 ) -> models.QuerySet[Any]:
     rows = index.visible_to(index.get_queryset().using(index.database), user)
-    for lookup in filters or {}:
+    for lookup, value in (filters or {}).items():
+        if lookup.endswith(("regex", "iregex")):
+            raise InvalidFilterError(
+                f"The index {index.name!r} does not filter by regular expression: a pattern may"
+                " take for ever. Use contains or startswith."
+            )
+        if isinstance(value, str) and "\x00" in value:
+            raise InvalidFilterError(f"The value of the filter {lookup!r} holds a NUL character.")
         if _path_of(lookup, rows) not in index.filter_fields:
             raise InvalidFilterError(
                 f"The index {index.name!r} offers no filter {lookup!r}."
@@ -133,26 +148,24 @@ def _find(
     visible: models.QuerySet[Any],
     k: int,
     floor: float,
-    is_filtered: bool,
 ) -> list[SearchResult]:
-    """Over-fetch first; where too few rows are visible, search among those only."""
+    """Over-fetch; where too few of the hits are visible, search among those that are."""
     wanted = max(_OVERFETCH * k, _MINIMUM_FETCH)
-    if not is_filtered:
-        hits = replica.store.search(index.name, vector, wanted)[0]
+    allowed: NDArray[np.int64] | None = None
+    while True:
+        hits = replica.store.search(index.name, vector, wanted, allowed)[0]
+        held = replica.store.state(index.name)
+        if held is None or held.generation != replica.state.generation:
+            raise _MovedOnError  # another generation's scores are not comparable
         kept = [hit for hit in hits if hit.score >= floor]
         results = _resolve(index, kept, visible, k)
         # Fewer hits than asked for, or some below the floor: there is nothing further.
         if len(results) >= k or len(hits) < wanted or len(kept) < len(hits):
             return results
-    allowed = _allowed_chunks(index, replica, visible)
-    while True:
-        hits = replica.store.search(index.name, vector, wanted, allowed)[0]
-        kept = [hit for hit in hits if hit.score >= floor]
-        results = _resolve(index, kept, visible, k)
-        # Every allowed hit is visible; more are needed only if chunks share objects.
-        if len(results) >= k or len(hits) < wanted or len(kept) < len(hits):
-            return results
-        wanted *= _OVERFETCH
+        if allowed is None:
+            allowed = _allowed_chunks(index, replica, visible)
+        else:  # several chunks of one object took the places
+            wanted *= _OVERFETCH
 
 
 def _allowed_chunks(
@@ -180,12 +193,14 @@ def _resolve(
     for start in range(0, len(hits), _PAGE):
         page = hits[start : start + _PAGE]
         chunks = Chunk.objects.using(index.database).in_bulk([hit.id for hit in page])
+        if len(chunks) < len(page):
+            raise _MovedOnError
         keys = {chunk.object_key for chunk in chunks.values()} - results.keys()
         by_pk = {index.pk_of(key): key for key in keys}
         objects = {index.key_of(each): each for each in visible.filter(pk__in=list(by_pk))}
         for hit in page:
-            chunk = chunks.get(hit.id)
-            if chunk is None or chunk.object_key in results or chunk.object_key not in objects:
+            chunk = chunks[hit.id]
+            if chunk.object_key in results or chunk.object_key not in objects:
                 continue
             results[chunk.object_key] = SearchResult(
                 object=objects[chunk.object_key],

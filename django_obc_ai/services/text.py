@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS
 from django.utils.module_loading import import_string
 
 from django_obc_ai.backends.providers import providers
@@ -42,9 +43,13 @@ def read_tags(*names: str) -> TagVersions:
     return TagVersions(cache.read_tags(names))
 
 
-def invalidate_tags(*names: str) -> None:
-    """Make every cached answer under one of these tags unusable, in all processes."""
-    cache.invalidate_tags(names)
+def invalidate_tags(*names: str, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Make every cached answer under one of these tags unusable, in all processes.
+
+    Inside a transaction on the database ``using`` it happens at once and again at the
+    commit, so that no answer made of the old rows survives.
+    """
+    cache.invalidate_tags(names, using=using)
 
 
 class TextService:
@@ -178,6 +183,8 @@ class TextService:
     ) -> Call:
         """Turn the arguments of a public method into a request and its call info."""
         contexts = get_contexts() if include_context else ()
+        if user is not None and not hasattr(user, "pk"):
+            raise TypeError(f"user is of type {type(user).__name__}; give a user or None.")
         self._check(prompt, content_type, cache_ttl, max_output_tokens, options)
         if isinstance(cache_tags, str):
             raise TypeError(f"cache_tags is the text {cache_tags!r}; give a list of names.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from contextlib import ContextDecorator, suppress
-from types import TracebackType
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
 from django.core.cache import caches
-from django.test.utils import override_settings
+from django.test.utils import TestContextDecorator, override_settings
 
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
@@ -28,10 +27,10 @@ _PROVIDER = "django_obc_ai.testing.provider.ScriptedProvider"
 _CACHE_BACKEND = "django.core.cache.backends.locmem.LocMemCache"
 
 
-class override_ai(ContextDecorator):  # noqa: N801 - named like override_settings
+class override_ai(TestContextDecorator):  # noqa: N801 - named like override_settings
     """Run a test with scripted answers, fresh memory stores and a fresh cache.
 
-    A context manager and a decorator of functions, and through
+    A context manager, a decorator of functions, coroutines and ``TestCase`` classes, and through
     ``django_obc_ai.testing.plugin`` a pytest fixture. Embedder and indexes stay the
     project's own; the vector store and the cost store live in memory for this test only.
 
@@ -46,12 +45,13 @@ class override_ai(ContextDecorator):  # noqa: N801 - named like override_setting
 
     def __init__(self, script: Sequence[Any] | None = None, **settings: Any) -> None:
         """Note what to override; nothing changes before the block is entered."""
+        super().__init__()
         self._script = script
         self._settings = settings
         self._override: override_settings | None = None
         self._ended_with: BaseProvider | None = None
 
-    def __enter__(self) -> Self:
+    def enable(self) -> Self:
         """Override the settings and start with empty stores."""
         self._ended_with = None
         cache = f"obc-ai-test-{uuid.uuid4()}"
@@ -78,22 +78,13 @@ class override_ai(ContextDecorator):  # noqa: N801 - named like override_setting
         self._cache = cache
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def disable(self) -> None:
         """Put the project's settings back."""
         assert self._override is not None
         with suppress(ConfigurationError):  # the test's own settings may be broken on purpose
             self._ended_with = providers["default"]
         caches[self._cache].clear()
         self._override.disable()
-
-    def _recreate_cm(self) -> override_ai:
-        """Return a fresh instance for each call of a decorated function."""
-        return override_ai(self._script, **self._settings)
 
     @property
     def provider(self) -> ScriptedProvider:

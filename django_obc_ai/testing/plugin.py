@@ -17,7 +17,8 @@ def ai(request: pytest.FixtureRequest) -> Iterator[override_ai]:
     script or further keys of ``OBC_AI``.
     """
     marker = request.node.get_closest_marker("ai")
-    with override_ai(*(marker.args if marker else ()), **(marker.kwargs if marker else {})) as kit:
+    kit = override_ai(*(marker.args if marker else ()), **(marker.kwargs if marker else {}))
+    with kit:
         yield kit
 
 

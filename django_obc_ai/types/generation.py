@@ -77,6 +77,19 @@ class Usage:
         """Return all tokens that are billed in some way."""
         return self.input_tokens + self.output_tokens + self.thinking_tokens + self.tool_tokens
 
+    def made_plausible(self) -> Usage:
+        """Return counts that cannot lower a total: none negative, cached within input.
+
+        Counts that had to be changed are no longer exact. Providers that count cached
+        tokens beside the input should add them up themselves.
+        """
+        counts = {
+            f.name: max(0, getattr(self, f.name)) for f in fields(self) if f.name != "is_exact"
+        }
+        counts["input_tokens"] = max(counts["input_tokens"], counts["cached_tokens"])
+        is_same = all(getattr(self, name) == count for name, count in counts.items())
+        return Usage(**counts, is_exact=self.is_exact and is_same)
+
     def __add__(self, other: Usage) -> Usage:
         """Return the sum of two calls; exact only if both are."""
         return Usage(
@@ -147,13 +160,13 @@ class ProviderResponse:
     Attributes:
         text: The answer; JSON text if a schema was asked for.
         finish_reason: "stop" if finished, "length" if cut at the token limit.
-        usage: Token counts.
+        usage: Token counts; None if the provider reported none.
         model: The model that really answered; prices follow it.
     """
 
     text: str
     finish_reason: FinishReason = "stop"
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage | None = None
     model: str = ""
 
 

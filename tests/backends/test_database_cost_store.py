@@ -71,9 +71,8 @@ del _Committing  # not a test by itself
 @pytest.mark.django_db(transaction=True)
 def test_a_reservation_inside_a_transaction_is_refused_and_says_why() -> None:
     store = DatabaseCostStore()
-    with transaction.atomic():
-        with pytest.raises(CostStoreError) as raised:
-            store.reserve(uuid.uuid4(), [HOLD], 1)
+    with transaction.atomic(), pytest.raises(CostStoreError) as raised:
+        store.reserve(uuid.uuid4(), [HOLD], 1)
     message = str(raised.value)
     assert "'default'" in message
     assert "a rollback would forget money that was spent" in message

@@ -140,7 +140,7 @@ def test_rounding_never_makes_a_score_above_one() -> None:
     store.reset("places", dimension=48, batches=[(np.arange(500), vectors)], state=moment(1))
     for sign in (1, -1):
         scores = [hit.score for hits in store.search("places", sign * vectors, 500) for hit in hits]
-        assert -1.0 <= min(scores)
+        assert min(scores) >= -1.0
         assert max(scores) <= 1.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +188,7 @@ def test_E010_database_missing() -> None:  # noqa: N802
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Path]:
+def site(tmp_path: Path) -> Path:
     """A project whose settings are a package, as many are."""
     package = tmp_path / "site_under_test" / "settings"
     package.mkdir(parents=True)
@@ -203,7 +202,7 @@ def site(tmp_path: Path) -> Iterator[Path]:
         " 'PRICES': {'fake-1': {'input_usd': 1, 'output_usd': 2}}}\n"
     )
     (package / "production.py").write_text("from site_under_test.settings.base import *\n")
-    yield package
+    return package
 
 
 def _check_site(site: Path, key: str = KEY) -> str:
@@ -230,7 +229,7 @@ def test_W001_key_in_source(site: Path, name: str) -> None:  # noqa: N802
     output = _check_site(site)
     assert f"The API key of OBC_AI['PROVIDERS']['default'] stands in {name}." in output
     assert "(django_obc_ai.W001)" in output
-    assert f"HINT: Read it from the environment, and replace the key: it may be in the" in output
+    assert "HINT: Read it from the environment, and replace the key: it may be in the" in output
     assert f"{DOCS}#w001" in output
 
 

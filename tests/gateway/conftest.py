@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 
 from django_obc_ai.testing import override_ai
 
 #: $1 per million input tokens and $4 per million output tokens: 1,000 and 4,000 nano each.
 PRICES = {"scripted": {"input_usd": "1", "output_usd": "4", "cached_input_usd": "0.25"}}
+
+ResultT = TypeVar("ResultT")
+
+
+def run_async(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run in a loop of its own, and close the connections of that loop's thread."""
+
+    async def whole() -> ResultT:
+        try:
+            return await work
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(whole())
+
 
 Scripted = Callable[..., override_ai]
 

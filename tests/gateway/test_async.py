@@ -17,7 +17,7 @@ from django_obc_ai.models import AIOperation
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import CutStream, Reply, override_ai
 from django_obc_ai.types import Usage
-from tests.gateway.conftest import Scripted
+from tests.gateway.conftest import Scripted, run_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USAGE = Usage(input_tokens=10, output_tokens=3)
@@ -37,29 +37,29 @@ def test_an_awaited_answer_is_booked_and_cached_like_any_other(scripted: Scripte
         assert (first.text, first.cost, first.cached) == ("A", COST, False)
         assert (again.text, again.cost, again.cached) == ("A", 0, True)
 
-    asyncio.run(main())
+    run_async(main())
     assert (kit.provider.call_count, AIOperation.objects.count()) == (1, 2)
     assert TextService().generate_text("Q", scope="s").cached is True
 
 
 def test_awaited_failures_are_results_too(scripted: Scripted) -> None:
     scripted(RateLimitError("Busy."), RETRY={"attempts": 1})
-    result = asyncio.run(TextService().agenerate_text("Q"))
+    result = run_async(TextService().agenerate_text("Q"))
     assert (result.success, result.error) == (False, "rate_limited")
 
 
 def test_awaited_calls_are_tried_again(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django_obc_ai.gateway.retry._BACKOFF", lambda _: 0.0)
     scripted(RateLimitError("Busy."), Reply("A", usage=USAGE))
-    assert asyncio.run(TextService().agenerate_text("Q")).success
+    assert run_async(TextService().agenerate_text("Q")).success
     assert AIOperation.objects.get().attempts == 2
 
 
 def test_configuration_faults_are_results() -> None:
     with override_ai(PROVIDERS=BROKEN):
-        assert asyncio.run(TextService("broken").agenerate_text("Q")).error == "configuration"
+        assert run_async(TextService("broken").agenerate_text("Q")).error == "configuration"
     with override_ai(NONSENSE=1):
-        assert asyncio.run(TextService().agenerate_text("Q")).operation_id is None
+        assert run_async(TextService().agenerate_text("Q")).operation_id is None
 
 
 def test_a_cancelled_call_is_booked_at_its_ceiling(scripted: Scripted) -> None:
@@ -76,7 +76,7 @@ def test_a_cancelled_call_is_booked_at_its_ceiling(scripted: Scripted) -> None:
             await task
 
     kit = scripted(Reply("A", delay_seconds=30))
-    asyncio.run(main())
+    run_async(main())
     row = AIOperation.objects.get()
     assert (row.success, row.error_category, row.cost_known) == (False, "transient", False)
     assert row.cost_usd == Decimal("0.000433")
@@ -94,7 +94,7 @@ def test_the_loop_goes_on_while_the_provider_thinks(scripted: Scripted) -> None:
             await asyncio.sleep(0)
         assert (await task).text == "A"
 
-    asyncio.run(main())
+    run_async(main())
     assert turns > 10
 
 
@@ -109,7 +109,7 @@ def test_an_async_stream_yields_and_is_booked(scripted: Scripted) -> None:
         assert stream.result.cost == COST
         assert [piece async for piece in TextService().astream_text("Q")] == ["One two"]
 
-    asyncio.run(main())
+    run_async(main())
     assert AIOperation.objects.count() == 2
 
 
@@ -129,7 +129,7 @@ def test_an_async_stream_that_is_cut_or_left_is_booked(scripted: Scripted) -> No
         with pytest.raises(TransientError):
             [piece async for piece in TextService().astream_text("3")]
 
-    asyncio.run(main())
+    run_async(main())
     rows = AIOperation.objects.order_by("created_at")
     assert [row.error_category for row in rows] == [
         "stream_interrupted", "stream_interrupted", "transient",
@@ -144,7 +144,7 @@ def test_an_async_stream_of_a_misconfigured_provider_raises() -> None:
             await anext(TextService("broken").astream_text("Q"))
 
     with override_ai(PROVIDERS=BROKEN):
-        asyncio.run(main())
+        run_async(main())
 
 
 def test_a_provider_without_native_async_runs_in_a_thread(scripted: Scripted) -> None:
@@ -154,4 +154,4 @@ def test_a_provider_without_native_async_runs_in_a_thread(scripted: Scripted) ->
             assert result.is_offline is True
             return [piece async for piece in TextService().astream_text("R")]
 
-    assert "".join(asyncio.run(main()))
+    assert "".join(run_async(main()))

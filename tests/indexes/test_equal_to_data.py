@@ -301,7 +301,7 @@ def test_a_build_that_was_given_up_is_removed_after_a_day(monkeypatch: pytest.Mo
     IndexingService().index("places")
     assert IndexGeneration.objects.count() == 2
     old = timezone.now() - generations.ABANDONED_AFTER
-    IndexGeneration.objects.filter(is_complete=False).update(created_at=old)
+    IndexGeneration.objects.filter(is_complete=False).update(updated_at=old)
     IndexingService().index("places")
     assert IndexGeneration.objects.get().is_complete
     assert not DirtyRow.objects.exists()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from django_obc_ai.indexes import generations, get_index
+from django_obc_ai import receivers
+from django_obc_ai.indexes import VectorIndex, generations, get_index, register
+from django_obc_ai.indexes.registry import unregister
 from django_obc_ai.models import (
     Chunk,
     CostReservation,
@@ -22,7 +27,7 @@ from django_obc_ai.models import (
 from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.testing import override_ai
 from tests.indexes.test_equal_to_data import assert_equal_to_rows, found
-from tests.testapp.models import Place
+from tests.testapp.models import Child, Place, UUIDThing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,7 +41,7 @@ def _fresh_stores() -> Iterator[None]:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr("django_obc_ai.indexes.generations._sleep", slept.append)
+    monkeypatch.setattr("django_obc_ai.models.connections._sleep", slept.append)
     return slept
 
 
@@ -117,3 +122,100 @@ def test_rows_of_every_table_say_what_they_are() -> None:
     assert str(CostTotal(key="global:day:2026-11-22")) == "global:day:2026-11-22"
     reservation = CostReservation()
     assert str(reservation) == str(reservation.pk)
+
+
+def test_a_wake_that_fails_fails_nobody_else(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    IndexingService().index("places")
+    heard: list[str] = []
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the embedder is down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexingService, "_embed", broken)
+        with transaction.atomic():
+            Place.objects.create(name="Saved")
+            transaction.on_commit(lambda: heard.append("later hook"))
+        Place.objects.create(name="Saved in autocommit")
+    assert heard == ["later hook"]
+    assert "was not brought up to date" in caplog.text
+    assert DirtyRow.objects.count() == 2
+    IndexingService().index("places")
+    assert_equal_to_rows("places")
+
+
+def test_a_transaction_wakes_each_index_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    IndexingService().index("places")
+    woken: list[str] = []
+    original = IndexingService.process_changes
+
+    def noting(self: IndexingService, name: str) -> object:
+        woken.append(name)
+        return original(self, name)
+
+    monkeypatch.setattr(IndexingService, "process_changes", noting)
+    with transaction.atomic():
+        for number in range(5):
+            Place.objects.create(name=f"Place {number}")
+    assert woken == ["places"]
+    assert_equal_to_rows("places")
+
+
+def test_a_key_is_the_same_however_it_is_written() -> None:
+    IndexingService().index("uuids")
+    thing = UUIDThing(id=uuid.uuid4().hex, title="Marawi")
+    thing.save()
+    assert found("uuids", "Marawi") == ["Marawi"]
+    thing.delete()
+    assert Chunk.objects.count() == 0
+
+
+def test_saving_the_parent_of_an_indexed_child_counts() -> None:
+    class ChildIndex(VectorIndex):
+        name = "children"
+        model = Child
+        fields = ("name",)
+
+        def visible_to(self, queryset: Any, user: Any) -> Any:
+            return queryset
+
+    register(ChildIndex)
+    index = get_index("children")
+    receivers.connect(index)
+    try:
+        child = Child.objects.create(name="Old")
+        IndexingService().index("children")
+        place = Place.objects.get(pk=child.pk)
+        place.name = "New"
+        place.save()
+        assert_equal_to_rows("children")
+    finally:
+        receivers.disconnect(index)
+        unregister("children")
+
+
+def test_a_search_beside_edits_always_fills_its_places() -> None:
+    Place.objects.bulk_create([Place(name=f"Place {n}", province="Sulu") for n in range(20)])
+    IndexingService().index("places")
+    is_done = threading.Event()
+
+    def edit() -> None:
+        try:
+            for number in range(60):
+                place = Place.objects.order_by("?").first()
+                assert place is not None
+                place.province = f"Sulu {number}"
+                place.save()
+        finally:
+            is_done.set()
+            connection.close()
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    counts = set()
+    while not is_done.is_set():
+        counts.add(len(found("places", "Sulu Place", threshold=-1)))
+    thread.join()
+    assert counts == {20}

@@ -70,7 +70,9 @@ def test_today_is_the_project_s_today_whatever_zone_is_active(
 @pytest.mark.parametrize(("day", "hours"), [(DATE(2026, 3, 8), 23), (DATE(2026, 11, 1), 25)])
 def test_days_of_23_and_of_25_hours_are_whole(day: datetime.date, hours: int) -> None:
     with override_settings(TIME_ZONE="America/New_York"):
-        start = datetime.datetime.combine(day, datetime.time(), tzinfo=timezone.get_default_timezone())
+        start = datetime.datetime.combine(
+            day, datetime.time(), tzinfo=timezone.get_default_timezone()
+        )
         first = start.astimezone(datetime.UTC).replace(tzinfo=None)
         for hour in range(-30, 31):
             moment = first + datetime.timedelta(hours=hour, minutes=30)

@@ -43,9 +43,7 @@ class FaultyEmbedder(BaseEmbedder):
     ],
 )
 def test_a_faulty_answer_of_the_embedder_is_refused(fault: str, message: str) -> None:
-    embedders = {
-        "default": {"BACKEND": f"{__name__}.FaultyEmbedder", "OPTIONS": {"fault": fault}}
-    }
+    embedders = {"default": {"BACKEND": f"{__name__}.FaultyEmbedder", "OPTIONS": {"fault": fault}}}
     with override_ai(EMBEDDERS=embedders):
         for embed in (EmbeddingService().embed_documents, EmbeddingService().embed_queries):
             with pytest.raises(BadResponseError, match=message):
@@ -53,8 +51,6 @@ def test_a_faulty_answer_of_the_embedder_is_refused(fault: str, message: str) ->
 
 
 def test_an_embedder_that_learns_nothing_has_no_state() -> None:
-    embedders = {
-        "default": {"BACKEND": f"{__name__}.FaultyEmbedder", "OPTIONS": {"fault": "nan"}}
-    }
+    embedders = {"default": {"BACKEND": f"{__name__}.FaultyEmbedder", "OPTIONS": {"fault": "nan"}}}
     with override_ai(EMBEDDERS=embedders):
         assert EmbeddingService().fit(["one"]) == b""

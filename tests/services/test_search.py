@@ -11,15 +11,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import QuerySet
-from django.test import override_settings
 
 from django_obc_ai.backends.embedders import embedders
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.exceptions import (
     ConfigurationError,
-    DimensionMismatchError,
     IndexNotReadyError,
-    InvalidFilterError,
     SearchError,
     UnknownIndexError,
 )
@@ -232,13 +229,13 @@ def test_k_below_one_is_refused(k: int) -> None:
 
 # --- indexes that cannot answer ------------------------------------------------------------------
 def test_an_unknown_index_names_the_nearest() -> None:
-    with pytest.raises(UnknownIndexError, match="No index is named 'place'. Did you mean 'places'"):
+    with pytest.raises(UnknownIndexError, match=r"'place'\. Did you mean 'places'"):
         search("Poblacion", index="place")
 
 
 def test_an_index_that_was_not_built_says_how_to() -> None:
     for _ in range(2):
-        with pytest.raises(IndexNotReadyError, match="not been built. Run: manage.py ai_index pla"):
+        with pytest.raises(IndexNotReadyError, match=r"not been built\. Run: .* ai_index places"):
             search("Poblacion")
         generations.ensure_state(get_index("places"))
 
@@ -253,7 +250,7 @@ def test_an_index_of_another_embedder_is_not_searched() -> None:
     places("Poblacion")
     for changed in (entry(TinyEmbedder), entry(HashingEmbedder, dimension=2_048)):
         with override_ai(EMBEDDERS=changed):
-            with pytest.raises(IndexNotReadyError, match="another embedder .* ai_index places"):
+            with pytest.raises(IndexNotReadyError, match=r"another embedder .* ai_index places"):
                 search("Poblacion")
             index_now("places")
             assert names("Poblacion") == ["Poblacion"]
@@ -272,7 +269,7 @@ class SlowEmbedder(HashingEmbedder):
 @pytest.mark.django_db(transaction=True)
 def test_a_store_that_changed_meanwhile_is_asked_once_more() -> None:
     def change() -> None:
-        if left.pop():
+        if left and left.pop():
             load_vectors("places", [1], np.ones((1, 3), dtype=np.float32))
 
     with override_ai(EMBEDDERS=entry(SlowEmbedder)):
@@ -282,6 +279,6 @@ def test_a_store_that_changed_meanwhile_is_asked_once_more() -> None:
         left = [False, True]
         assert names("Poblacion") == ["Poblacion"]
         assert left == []
-        left = [True, True]
-        with pytest.raises(DimensionMismatchError, match="do not fit the index 'places'"):
+        left = [True] * 10
+        with pytest.raises(IndexNotReadyError, match="changes faster than it can be searched"):
             names("Poblacion")

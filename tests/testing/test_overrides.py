@@ -1,9 +1,8 @@
-"""override_ai, index_now, load_vectors and the pytest fixture: a test's own small world."""
+"""override_ai, index_now and load_vectors: a test's own small world."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from django_obc_ai.models import AIOperation, Chunk
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import index_now, load_vectors, override_ai
 from tests.fakes import TinyEmbedder, entry
-from tests.subprocesses import run_python
 from tests.testapp.models import Place, Slugged
 
 pytestmark = pytest.mark.django_db
@@ -150,45 +148,3 @@ def test_load_vectors_fills_a_store_from_plain_lists(index: str) -> None:
         load_vectors(index, [7, 8, 9], vectors)
         (hits,) = vector_stores["default"].search(index, vectors[1:2].astype(np.float32), 2)
         assert [(hit.id, hit.score) for hit in hits] == [(8, 1.0), (7, 0.0)]
-
-
-PROJECT_TESTS = """
-import pytest
-from django_obc_ai.conf import get_settings
-from django_obc_ai.services.text import TextService
-
-pytestmark = pytest.mark.django_db
-
-def test_unmarked(ai):
-    assert TextService().generate_text("Hello").is_offline
-
-@pytest.mark.ai(script=["one"], RETRY={"attempts": 1})
-def test_marked(ai):
-    assert TextService().generate_text("Hello")["text"] == "one"
-    assert len(ai.provider.requests) == 1
-    assert get_settings().retry.attempts == 1
-
-@pytest.mark.ai(["one"])
-def test_positional(ai):
-    assert TextService().generate_text("Hello")["text"] == "one"
-
-def test_afterwards():
-    assert get_settings().retry.attempts == 3
-"""
-
-
-def test_the_pytest_plugin_gives_projects_a_fixture(tmp_path: Path) -> None:
-    (tmp_path / "test_project.py").write_text(PROJECT_TESTS)
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["django_obc_ai.testing.plugin"]')
-    environment = {
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        # A database of its own: that of this run must not be touched.
-        "OBC_AI_TEST_SQLITE": ":memory:",
-        "OBC_AI_TEST_DATABASE": "sqlite",
-    }
-    command = ["-m", "pytest", "--strict-markers", "-p", "no:cacheprovider"]
-    result = run_python(command, cwd=tmp_path, environment=environment)
-    assert result.returncode == 0, result.stdout
-    assert "4 passed" in result.stdout
-    listed = run_python([*command, "--markers"], cwd=tmp_path, environment=environment)
-    assert "@pytest.mark.ai(script=None, **settings): arguments of override_ai" in listed.stdout

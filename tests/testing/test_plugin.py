@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.subprocesses import run_python
 
-TESTS = '''
+TESTS = """
 import pytest
 from django_obc_ai.services.text import TextService
 
@@ -23,7 +23,7 @@ def test_unscripted(ai):
 def test_scripted(ai):
     assert TextService().generate_text("Q").text == "A"
     assert ai.provider.call_count == 1
-'''
+"""
 
 
 def test_the_fixture_scripts_answers_by_its_marker(tmp_path: Path) -> None:

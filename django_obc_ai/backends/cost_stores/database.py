@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import F
 
 from django_obc_ai.backends.cost_stores.base import BaseCostStore
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models import CostReservation, CostTotal
+from django_obc_ai.models.connections import persist
 from django_obc_ai.types import BudgetHold, BudgetTotals
 
 
@@ -37,9 +38,10 @@ class DatabaseCostStore(BaseCostStore):
         alias = get_settings().database
         _refuse_inside_transaction(alias)
         keys = sorted(hold.key for hold in holds)
-        try:
+
+        def work() -> None:
             if CostReservation.objects.filter(pk=reservation).exists():
-                return None
+                return
             known = set(CostTotal.objects.filter(pk__in=keys).values_list("pk", flat=True))
             if missing := set(keys) - known:
                 CostTotal.objects.bulk_create(
@@ -49,9 +51,12 @@ class DatabaseCostStore(BaseCostStore):
                 # Totals first: on SQLite the UPDATE takes the write lock before any read.
                 _hold_all(holds, amount_nano)
                 CostReservation.objects.create(id=reservation, keys=keys, amount_nano=amount_nano)
+
+        try:
+            persist(alias, work)
         except _RefusedError as refusal:
             return refusal.hold
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             raise CostStoreError(
                 f"The database {alias!r} could not hold the call's budget"
                 f" ({type(error).__name__}), so nothing was sent. Try again."
@@ -65,7 +70,8 @@ class DatabaseCostStore(BaseCostStore):
             CostStoreError: The database failed; the hold stays and counts as spent.
         """
         alias = get_settings().database
-        try:
+
+        def work() -> bool:
             with transaction.atomic(using=alias):
                 row = CostReservation.objects.filter(pk=reservation, is_open=True)
                 if not row.update(is_open=False):
@@ -76,12 +82,15 @@ class DatabaseCostStore(BaseCostStore):
                         held_nano=F("held_nano") - held.amount_nano,
                         spent_nano=F("spent_nano") + amount_nano,
                     )
-        except DatabaseError as error:
+                return True
+
+        try:
+            return persist(alias, work)
+        except (DatabaseError, InterfaceError) as error:
             raise CostStoreError(
                 f"The database {alias!r} could not settle a call ({type(error).__name__});"
                 " its hold stays and counts as spent."
             ) from error
-        return True
 
     def totals(self, keys: Sequence[str]) -> dict[str, BudgetTotals]:
         """See `BaseCostStore.totals`.
@@ -91,7 +100,7 @@ class DatabaseCostStore(BaseCostStore):
         """
         try:
             rows = CostTotal.objects.in_bulk(list(keys))
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             raise CostStoreError(
                 f"The database {get_settings().database!r} could not say what is spent"
                 f" ({type(error).__name__}). Try again."
@@ -123,10 +132,13 @@ def _refuse_inside_transaction(alias: str) -> None:
     connection = connections[alias]
     blocks = connection.atomic_blocks
     # A TestCase wraps each test in a transaction of its own; that one is no caller's.
-    if any(not getattr(block, "_from_testcase", False) for block in blocks):
-        raise CostStoreError(
+    is_manual = not connection.in_atomic_block and not connection.get_autocommit()
+    if is_manual or any(not getattr(block, "_from_testcase", False) for block in blocks):
+        refusal = CostStoreError(
             f"A hard budget cannot be reserved inside a transaction on {alias!r}: a rollback"
             " would forget money that was spent. Call the model outside atomic() (and"
             " outside ATOMIC_REQUESTS), or give the ledger a database of its own with"
             " OBC_AI['DATABASE']."
         )
+        refusal.retryable = False  # waiting does not end the caller's transaction
+        raise refusal

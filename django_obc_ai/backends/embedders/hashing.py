@@ -32,6 +32,7 @@ _PIECE_LENGTH = 4
 _PIECE_WEIGHT = 0.35
 _COMPONENTS = 4
 _IDF_SLOTS = 16_384
+_CACHED_LENGTH = 24  # longer words are rare, and queries could fill the memory with them
 
 
 class HashingEmbedder(BaseEmbedder):
@@ -116,14 +117,15 @@ def _features(text: str) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
     folded = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(c for c in folded if not unicodedata.combining(c))
     for word in _WORD.findall(plain):
-        for feature, weight in _features_of_word(word):
+        is_short = len(word) <= _CACHED_LENGTH
+        found = _cached_features(word) if is_short else _features_of_word(word)
+        for feature, weight in found:
             counts[feature] = counts.get(feature, 0.0) + weight
     hashes = np.fromiter(counts.keys(), dtype=np.uint64, count=len(counts))
     values = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
     return hashes, np.log1p(values)
 
 
-@lru_cache(maxsize=65_536)
 def _features_of_word(word: str) -> tuple[tuple[int, float], ...]:
     marked = f"<{word}>"
     pieces = {
@@ -132,6 +134,9 @@ def _features_of_word(word: str) -> tuple[tuple[int, float], ...]:
     found = [(_hash(f"w{word}"), 1.0)]
     found += [(_hash(f"p{piece}"), _PIECE_WEIGHT) for piece in sorted(pieces)]
     return tuple(found)
+
+
+_cached_features = lru_cache(maxsize=8_192)(_features_of_word)
 
 
 def _hash(feature: str) -> int:

@@ -96,7 +96,7 @@ def _summary(command: BaseCommand, report: IndexReport, seconds: float) -> str:
 
 
 class _ProgressBar:
-    """A bar on a terminal; a line every tenth otherwise, so that logs stay short."""
+    """A bar on a terminal; a line every quarter otherwise, so that logs stay short."""
 
     _WIDTH = 30
 
@@ -105,7 +105,7 @@ class _ProgressBar:
         self._name = name
         self._enabled = enabled
         self._is_terminal = self._out.isatty() if hasattr(self._out, "isatty") else False
-        self._shown = -1
+        self._shown = 0
         self._is_open = False
 
     def __call__(self, done: int, total: int) -> None:
@@ -118,8 +118,8 @@ class _ProgressBar:
             self._out.write(text, ending="")
             self._out.flush()
             self._is_open = True
-        elif int(share * 10) > self._shown and total > BATCH_SIZE:
-            self._shown = int(share * 10)
+        elif int(share * 4) > self._shown and total > BATCH_SIZE:
+            self._shown = int(share * 4)
             self._out.write(f"{self._name}: {done}/{total}")
 
     def close(self) -> None:
