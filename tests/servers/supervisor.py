@@ -26,6 +26,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
+    # A shell's background jobs ignore these two, and servers inherit it.
+    for stop in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(stop, signal.SIG_DFL)
     with contextlib.suppress(OSError, AttributeError):  # only Linux has prctl
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
