@@ -132,6 +132,13 @@ def test_a_day_has_the_hours_it_really_had(zone: str, day: str, hours: int, star
     assert first.tzinfo is end.tzinfo is datetime.UTC
 
 
+def test_without_time_zones_in_the_database_days_are_local_days() -> None:
+    day = datetime.date(2026, 3, 8)
+    with override_settings(USE_TZ=False, TIME_ZONE="America/New_York"):
+        start, end = day_bounds(day, day)
+    assert [start.isoformat(), end.isoformat()] == ["2026-03-08T00:00:00", "2026-03-09T00:00:00"]
+
+
 @pytest.mark.parametrize("zone", ["Asia/Manila", "America/New_York"])
 def test_the_days_of_a_year_follow_each_other_without_gap(zone: str) -> None:
     day, last = datetime.date(2026, 1, 1), datetime.date(2026, 12, 31)

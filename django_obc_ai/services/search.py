@@ -107,7 +107,7 @@ def _visible(
 ) -> models.QuerySet[Any]:
     rows = index.visible_to(index.get_queryset().using(index.database), user)
     for lookup, value in (filters or {}).items():
-        if lookup.endswith(("regex", "iregex")):
+        if lookup.split(LOOKUP_SEP)[-1] in ("regex", "iregex"):
             raise InvalidFilterError(
                 f"The index {index.name!r} does not filter by regular expression: a pattern may"
                 " take for ever. Use contains or startswith."

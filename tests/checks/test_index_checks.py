@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from django.core import checks
-from django.db import connection
+from django.db import connection, models
 from django.db.models import QuerySet
 from django.test import override_settings
+from django.test.utils import isolate_apps
 
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.indexes import VectorIndex, get_index, register
@@ -70,6 +71,18 @@ def test_a_class_between_may_define_visible_to() -> None:
 def test_E011_neither_fields_nor_text() -> None:  # noqa: N802
     assert_only("E011", faults(fields=()), "has neither fields nor get_text().")
     assert faults(fields=(), get_text=lambda self, instance: instance.name) == []
+
+
+@isolate_apps("tests.testapp")
+def test_a_key_longer_than_the_index_can_hold_is_e011() -> None:
+    class Long(models.Model):
+        key = models.CharField(max_length=256, primary_key=True)
+
+        class Meta:
+            app_label = "testapp"
+
+    messages = faults(model=Long, fields=("key",), filter_fields=())
+    assert_only("E011", messages, "the primary key of testapp.Long may be longer than 255")
 
 
 @pytest.mark.parametrize("attribute", ["fields", "filter_fields"])

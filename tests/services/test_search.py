@@ -266,11 +266,12 @@ class SlowEmbedder(HashingEmbedder):
         return super().embed_queries(texts, state=state)
 
 
+@pytest.mark.parametrize("dimension", [3, 1_024])
 @pytest.mark.django_db(transaction=True)
-def test_a_store_that_changed_meanwhile_is_asked_once_more() -> None:
+def test_a_store_that_changed_meanwhile_is_asked_once_more(dimension: int) -> None:
     def change() -> None:
         if left and left.pop():
-            load_vectors("places", [1], np.ones((1, 3), dtype=np.float32))
+            load_vectors("places", [1], np.ones((1, dimension), dtype=np.float32))
 
     with override_ai(EMBEDDERS=entry(SlowEmbedder)):
         Place.objects.create(name="Poblacion")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
 
 from django_obc_ai.exceptions import InvalidFilterError
 from django_obc_ai.services.search import SimilaritySearchService
@@ -78,6 +80,7 @@ def test_filtered_rows_take_no_place(rows: dict[str, Any]) -> None:
         ("owner__password__startswith", ""),
         ("owner__username__password", ""),
         ("province_", "Did you mean 'province'?"),
+        ("province_regex", "Did you mean 'province'?"),
         ("_connector", ""),
         ("_negated", ""),
         ("", "Valid names"),
@@ -145,3 +148,18 @@ def test_a_message_does_not_repeat_the_value(rows: dict[str, Any]) -> None:
     with pytest.raises(InvalidFilterError) as raised:
         names({"province__isnull": "private text"})
     assert "private text" not in str(raised.value)
+
+
+@pytest.mark.parametrize("lookup", ["province__regex", "province__iregex"])
+def test_regular_expressions_are_refused(rows: dict[str, Any], lookup: str) -> None:
+    with pytest.raises(InvalidFilterError, match="does not filter by regular expression"):
+        names({lookup: "(a+)+$"})
+
+
+def test_a_value_that_the_database_cannot_take_is_refused(rows: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFilterError, match="'province' holds a NUL character"):
+        names({"province": "Su\x00lu"})
+    # In a list it is the database that sees it, and SQLite takes it.
+    is_refused = connection.vendor == "postgresql"
+    with pytest.raises(InvalidFilterError, match="fit") if is_refused else nullcontext():
+        assert names({"province__in": ["Su\x00lu"]}) == []
