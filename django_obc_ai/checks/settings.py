@@ -51,7 +51,14 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         messages.append(from_exception(exception))
     if isinstance(parsed.scope, str):
         try:
-            import_string(parsed.scope)
+            if not callable(import_string(parsed.scope)):
+                messages.append(
+                    error(
+                        "E002",
+                        "OBC_AI['SCOPE'] names something that cannot be called.",
+                        "Give the dotted path of a function that takes a user and returns text.",
+                    )
+                )
         except ImportError as exception:
             messages.append(
                 error(

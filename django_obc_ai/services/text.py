@@ -270,6 +270,11 @@ def _scope_of(user: Any) -> str:
                 hint="Give the dotted path of a function that takes a user and returns text.",
                 check_id="E003",
             ) from error
+    if not callable(scope):
+        raise ConfigurationError(
+            f"OBC_AI['SCOPE'] names {type(scope).__name__}, which cannot be called.",
+            hint="Give the dotted path of a function that takes a user and returns text.",
+        )
     found = scope(user)
     if not isinstance(found, str):
         raise ConfigurationError(

@@ -110,6 +110,8 @@ def test_E003_not_importable(obc_ai: dict[str, Any], text: str) -> None:  # noqa
 
 def test_a_path_that_can_be_imported_is_fine() -> None:
     assert found(SCOPE="tests.fakes.entry") == []
+    text = "OBC_AI['SCOPE'] names something that cannot be called"
+    assert_only("E002", found(SCOPE="tests.settings.ROOT_URLCONF"), text)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from django_obc_ai.testing import override_ai
 
 pytestmark = pytest.mark.django_db
 
+NO_FUNCTION = "a text"
+
 
 def scope_of(user: Any) -> str:
     return f"tenant of {user.username}" if user else ""
@@ -38,6 +40,7 @@ def test_the_scope_comes_from_the_project_unless_the_call_names_one() -> None:
     ("scope", "message"),
     [
         ("no.such.function", r"OBC_AI\['SCOPE'\] cannot be imported"),
+        (f"{__name__}.NO_FUNCTION", r"OBC_AI\['SCOPE'\] names str, which cannot be"),
         (f"{__name__}.wrong_scope_of", r"OBC_AI\['SCOPE'\] returned int, not text"),
     ],
 )
