@@ -25,6 +25,8 @@ class BaseBackend:
     extra: ClassVar[str] = ""
     #: Module of the optional package, imported at first use through `import_sdk`.
     sdk_module: ClassVar[str] = ""
+    #: Why this backend should be replaced and by what; empty if it should not.
+    deprecation: ClassVar[str] = ""
 
     @classmethod
     def is_installed(cls) -> bool:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from django_obc_ai.types.backends import (
     BackendSpec,
 )
+from django_obc_ai.types.embedding import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+)
 from django_obc_ai.types.generation import (
     MODULES,
     OPERATION_TYPES,
@@ -41,6 +45,8 @@ __all__ = [
     "BudgetTotals",
     "CallInfo",
     "CallOutcome",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",

@@ -62,6 +62,7 @@ class Usage:
         output_tokens: Tokens of the answer, without thinking.
         thinking_tokens: Tokens of hidden reasoning, billed as output.
         tool_tokens: Prompt tokens spent on tool results, billed as input.
+        audio_tokens: The part of the uncached prompt that was billed at the audio price.
         is_exact: True only if the provider itself reported the counts.
     """
 
@@ -70,6 +71,7 @@ class Usage:
     output_tokens: int = 0
     thinking_tokens: int = 0
     tool_tokens: int = 0
+    audio_tokens: int = 0
     is_exact: bool = True
 
     @property
@@ -78,7 +80,7 @@ class Usage:
         return self.input_tokens + self.output_tokens + self.thinking_tokens + self.tool_tokens
 
     def made_plausible(self) -> Usage:
-        """Return counts that cannot lower a total: none negative, cached within input.
+        """Return counts that cannot lower a total: none negative, the parts within the input.
 
         Counts that had to be changed are no longer exact. Providers that count cached
         tokens beside the input should add them up themselves.
@@ -86,7 +88,8 @@ class Usage:
         counts = {
             f.name: max(0, getattr(self, f.name)) for f in fields(self) if f.name != "is_exact"
         }
-        counts["input_tokens"] = max(counts["input_tokens"], counts["cached_tokens"])
+        parts = counts["cached_tokens"] + counts["audio_tokens"]
+        counts["input_tokens"] = max(counts["input_tokens"], parts)
         is_same = all(getattr(self, name) == count for name, count in counts.items())
         return Usage(**counts, is_exact=self.is_exact and is_same)
 
@@ -98,6 +101,7 @@ class Usage:
             output_tokens=self.output_tokens + other.output_tokens,
             thinking_tokens=self.thinking_tokens + other.thinking_tokens,
             tool_tokens=self.tool_tokens + other.tool_tokens,
+            audio_tokens=self.audio_tokens + other.audio_tokens,
             is_exact=self.is_exact and other.is_exact,
         )
 

@@ -9,11 +9,19 @@ from typing import ClassVar
 from asgiref.sync import sync_to_async
 
 from django_obc_ai.backends.base import BaseBackend
-from django_obc_ai.types import GenerationRequest, ProviderResponse, StreamChunk
+from django_obc_ai.exceptions import InvalidRequestError
+from django_obc_ai.types import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    GenerationRequest,
+    ProviderResponse,
+    StreamChunk,
+)
 
 #: Bound of the answer when neither the call nor the provider's options name one.
 DEFAULT_MAX_OUTPUT_TOKENS = 8_192
 _TOKENS_PER_TURN = 16
+_PLACEHOLDERS = ("your-", "your_", "changeme", "xxxx", "<", "...")
 
 
 class BaseProvider(BaseBackend, ABC):
@@ -34,6 +42,10 @@ class BaseProvider(BaseBackend, ABC):
     supports_schema: ClassVar[bool] = False
     #: Does `stream` deliver text before the answer is complete?
     supports_streaming: ClassVar[bool] = False
+    #: Does `embed` turn texts into vectors?
+    supports_embedding: ClassVar[bool] = False
+    #: Texts that one call of `embed` takes at most.
+    embedding_batch_size: ClassVar[int] = 100
     #: Names of the extra keyword arguments that `GenerationRequest.options` may hold.
     generation_options: ClassVar[frozenset[str]] = frozenset()
 
@@ -67,6 +79,38 @@ class BaseProvider(BaseBackend, ABC):
     @abstractmethod
     def count_tokens(self, request: GenerationRequest) -> int:
         """Return the prompt's tokens as the provider would count them."""
+
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Turn texts into vectors with one request.
+
+        Raises:
+            InvalidRequestError: There are more texts than ``embedding_batch_size``, or the
+                provider does not embed at all.
+            ProviderError: One of its other subclasses, by the kind of failure.
+        """
+        raise InvalidRequestError(f"{type(self).__name__} does not embed texts.")
+
+    def ping(self) -> bool:
+        """Ask the provider, without spending, whether it accepts the key and has the model.
+
+        Returns:
+            False if there is no way to ask without spending.
+
+        Raises:
+            ProviderError: It was asked and refused, or cannot be reached.
+        """
+        return False
+
+    @classmethod
+    def find_key_fault(cls, api_key: str) -> str:
+        """Return what is wrong with the shape of a key, "" if nothing; asks nobody."""
+        if api_key != api_key.strip() or any(each.isspace() for each in api_key):
+            return "holds white space"
+        if api_key[:1] in "\"'" and api_key:
+            return "begins with a quotation mark"
+        if any(each in api_key.lower() for each in _PLACEHOLDERS):
+            return "looks like a placeholder"
+        return ""
 
     async def agenerate(self, request: GenerationRequest) -> ProviderResponse:
         """See generate(). Runs in a thread unless the provider has native async."""
