@@ -20,7 +20,7 @@ from django_obc_ai.exceptions import (
     StreamInterruptedError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, ledger, prices
+from django_obc_ai.gateway import budget, cache, ledger, prices, retry
 from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
@@ -48,9 +48,11 @@ class CallBook:
         self.request = request
         self.info = info
         self.outcome: CallOutcome | None = None
+        self.may_wait = True
         self._started_at = timezone.now()
         self._clock = time.perf_counter()
         self._attempts = 0
+        self._hold = budget.NOTHING_HELD
         self._usage = Usage()
         self._cost = Decimal(0)
         self._is_cost_known = True
@@ -59,6 +61,7 @@ class CallBook:
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
         try:
+            self.may_wait = not retry.is_in_transaction()
             provider = providers[self.info.provider]
             self.request = replace(
                 self.request,
@@ -78,6 +81,7 @@ class CallBook:
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if a budget refuses it."""
         self._provider = provider
+        self._hold = budget.NOTHING_HELD  # that of the attempt before is closed
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         price = prices.find_price(self.request.model, self._at)
         if provider.is_free:
@@ -100,7 +104,7 @@ class CallBook:
 
         Raises:
             ContentBlockedError: The answer is marked as blocked.
-            BadResponseError: A JSON answer was asked for and this is none.
+            BadResponseError: The answer is empty, or JSON was asked for and this is none.
         """
         self._model_used = response.model or self.request.model
         if response.usage is None:
@@ -109,6 +113,8 @@ class CallBook:
             self._settle(response.usage, self._model_used)
         if response.finish_reason == "blocked":
             raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
+        if not response.text.strip():
+            raise _empty(response)
         if self.request.response_schema is not None:
             try:
                 json.loads(response.text)
@@ -201,6 +207,22 @@ class CallBook:
         return self.outcome
 
 
+def _empty(response: ProviderResponse) -> BadResponseError:
+    if response.finish_reason == "length":
+        message = (
+            "The provider used up max_output_tokens before it wrote anything, probably on"
+            " thinking. Raise that limit, or lower the thinking budget."
+        )
+    else:
+        message = (
+            "The provider finished without writing anything (finish reason"
+            f" {response.finish_reason!r})."
+        )
+    error = BadResponseError(message)
+    error.retryable = response.finish_reason == "stop"
+    return error
+
+
 class StreamBook(CallBook):
     """The books of a streamed call: collects the chunks of the attempt that answers."""
 
@@ -231,12 +253,15 @@ class StreamBook(CallBook):
             ProviderResponse(
                 text="".join(self._texts),
                 finish_reason=self._last.finish_reason,
-                usage=self._seen,
+                usage=self._seen if self._last.usage is not None else self._floor(),
                 model=self._model_used,
             )
         )
 
     def cut(self, error: BaseException) -> BaseException:
         """Settle a stream that broke or was abandoned by the floor that was seen."""
-        floor = None if self._seen is None else replace(self._seen, is_exact=False)
-        return self.abort(error, seen=floor)
+        return self.abort(error, seen=self._floor())
+
+    def _floor(self) -> Usage | None:
+        """Return what was counted before the end: at least this much was used."""
+        return None if self._seen is None else replace(self._seen, is_exact=False)

@@ -41,6 +41,9 @@ class Hold:
             logger.exception("Reservation %s stays held: settling failed.", self._reservation)
 
 
+NOTHING_HELD = Hold(None, Decimal(0))
+
+
 def reserve(ceiling_usd: Decimal | None, at: datetime.datetime, *, model: str) -> Hold:
     """Hold the ceiling of an attempt under every budget.
 

@@ -97,11 +97,8 @@ def get(request: GenerationRequest, info: CallInfo) -> ProviderResponse | None:
 
 def put(request: GenerationRequest, info: CallInfo, response: ProviderResponse) -> None:
     """Store a finished answer; do nothing for any other."""
-    cache = _cache()
-    if cache is None or not info.use_cache or response.finish_reason != "stop":
-        return
     ttl = _ttl_of(info)
-    if not ttl:
+    if not ttl or not info.use_cache or response.finish_reason != "stop":
         return
     entry = {
         "text": response.text,
@@ -109,8 +106,10 @@ def put(request: GenerationRequest, info: CallInfo, response: ProviderResponse) 
         "tags": dict(info.cache_tags),
         "at": time.time(),
     }
-    try:
-        cache.set(key_of(request, info), entry, ttl)
+    try:  # whatever fails: the answer is paid for and must be delivered
+        cache = _cache()
+        if cache is not None:
+            cache.set(key_of(request, info), entry, ttl)
     except Exception:  # see get()
         logger.warning("The response cache did not store an answer.", exc_info=True)
 

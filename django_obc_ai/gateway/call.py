@@ -55,7 +55,7 @@ def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
         return book.accept(response)
 
     try:
-        return book.finish(retry.policy()(attempt))
+        return book.finish(retry.policy(may_wait=book.may_wait)(attempt))
     except (ObcAIError, ConfigurationError) as error:
         return book.finish(error=error)
     except BaseException as error:
@@ -74,8 +74,8 @@ async def _whole(work: Callable[..., ResultT], *arguments: Any, **named: Any) ->
             cancelled = error
         except BaseException:  # noqa: BLE001 - raised by result() below
             break
-    if cancelled is not None and step.exception() is None:
-        raise cancelled
+    if cancelled is not None:
+        raise cancelled from step.exception()
     return step.result()
 
 
@@ -105,7 +105,7 @@ async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
         return await _whole(book.accept, response)
 
     try:
-        response: ProviderResponse = await retry.apolicy()(attempt)
+        response: ProviderResponse = await retry.apolicy(may_wait=book.may_wait)(attempt)
     except (ObcAIError, ConfigurationError) as error:
         return await _whole(book.finish, error=error)
     except BaseException as error:
@@ -150,7 +150,7 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
             raise failure from failure.__cause__
 
     try:
-        chunk = retry.policy()(first)
+        chunk = retry.policy(may_wait=book.may_wait)(first)
     except BaseException as error:
         book.finish(error=error)
         raise
@@ -193,7 +193,7 @@ async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
             raise failure from failure.__cause__
 
     try:
-        chunk: StreamChunk | None = await retry.apolicy()(first)
+        chunk: StreamChunk | None = await retry.apolicy(may_wait=book.may_wait)(first)
     except BaseException as error:
         await _whole(book.finish, error=error)
         raise

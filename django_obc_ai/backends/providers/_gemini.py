@@ -1,16 +1,14 @@
-"""The Gemini API behind both of its SDKs: options, counts, finish reasons and errors."""
+"""How the Gemini API's answers are read, behind either SDK: counts, finish reasons, errors."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from django_obc_ai.backends.providers.base import DEFAULT_MAX_OUTPUT_TOKENS, BaseProvider
 from django_obc_ai.exceptions import (
     AuthenticationError,
     BadResponseError,
-    ConfigurationError,
     ContentBlockedError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -20,24 +18,13 @@ from django_obc_ai.exceptions import (
     RateLimitError,
     TransientError,
 )
-from django_obc_ai.types import EmbeddingRequest, FinishReason, GenerationRequest, Usage
+from django_obc_ai.types import EmbeddingRequest, FinishReason, Usage
 
-DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 API_VERSION = "v1beta"
-HARM_CATEGORIES = (
-    "HARM_CATEGORY_HARASSMENT",
-    "HARM_CATEGORY_HATE_SPEECH",
-    "HARM_CATEGORY_SEXUALLY_EXPLICIT",
-    "HARM_CATEGORY_DANGEROUS_CONTENT",
-    "HARM_CATEGORY_CIVIC_INTEGRITY",
-)
-HARM_THRESHOLDS = (
-    "OFF",
-    "BLOCK_NONE",
-    "BLOCK_ONLY_HIGH",
-    "BLOCK_MEDIUM_AND_ABOVE",
-    "BLOCK_LOW_AND_ABOVE",
-)
 TASK_TYPES = {
     "document": "RETRIEVAL_DOCUMENT",
     "query": "RETRIEVAL_QUERY",
@@ -47,144 +34,16 @@ _BLOCKED = frozenset({
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
     "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
 })  # fmt: skip
+_FINISHED: dict[str, FinishReason] = {"STOP": "stop", "MAX_TOKENS": "length"}
 _FIELD_PATH = re.compile(r"[A-Za-z]+Request\.([a-z_][\w.\[\]]*)")
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
-
-
-class GeminiProvider(BaseProvider):
-    """What both SDKs share: the options, and how answers and errors are read."""
-
-    requires_api_key = True
-    supports_schema = True
-    supports_streaming = True
-    supports_embedding = True
-    embedding_batch_size: ClassVar[int] = 100  # the API refuses more
-    generation_options = frozenset({"thinking_budget"})
-
-    def __init__(
-        self,
-        *,
-        api_key: str = "",
-        model: str = "",
-        base_url: str = DEFAULT_BASE_URL,
-        timeout_seconds: float = 30,
-        deadline_seconds: float = 60,
-        max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS,
-        temperature: float | None = None,
-        safety_settings: Mapping[str, str] | None = None,
-        thinking_budget: int | None = None,
-    ) -> None:
-        """Check the options; nothing is imported or connected before the first call.
-
-        Args:
-            api_key: A key of Google AI Studio; read it from the environment.
-            model: Asked for when a call names none, for example "gemini-2.5-flash".
-            base_url: Where the API is, without a version.
-            timeout_seconds: For connecting, and for each wait for data. Without streaming
-                the model writes its whole answer within one wait.
-            deadline_seconds: For one whole attempt, however slowly the answer comes in.
-            max_output_tokens: Upper bound of an answer, thinking included.
-            temperature: 0 to 2; None leaves it to the model.
-            safety_settings: Threshold by harm category, under the API's names.
-            thinking_budget: Thinking tokens at most: 0 is none, -1 lets the model choose,
-                None leaves it to the model's default.
-
-        Raises:
-            ValueError: An option is out of its range; the message names it.
-        """
-        for name, value in (
-            ("timeout_seconds", timeout_seconds),
-            ("deadline_seconds", deadline_seconds),
-        ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be a number of seconds above 0")
-        if not isinstance(max_output_tokens, int) or max_output_tokens < 1:
-            raise ValueError("max_output_tokens must be a whole number of at least 1")
-        if temperature is not None and not 0 <= temperature <= 2:
-            raise ValueError("temperature must lie between 0 and 2")
-        if not base_url.startswith(("https://", "http://")):
-            raise ValueError("base_url must begin with https:// or http://")
-        for category, threshold in (safety_settings or {}).items():
-            for name, valid in ((category, HARM_CATEGORIES), (threshold, HARM_THRESHOLDS)):
-                if name not in valid:
-                    raise ValueError(f"safety_settings takes of these only: {', '.join(valid)}")
-        _check_thinking_budget(thinking_budget, ValueError)
-        self.model = model
-        self.base_url = base_url.rstrip("/")
-        self.timeout_seconds = timeout_seconds
-        self.deadline_seconds = deadline_seconds
-        self.max_output_tokens = max_output_tokens
-        self.temperature = temperature
-        self.safety_settings = dict(safety_settings or {})
-        self.thinking_budget = thinking_budget
-        self._api_key = api_key
-
-    def _key(self) -> str:
-        if not self._api_key:
-            raise ConfigurationError(
-                "The Gemini provider has no API key.",
-                hint="Set OPTIONS['api_key'] from the environment.",
-                check_id="E006",
-            )
-        return self._api_key
-
-    def _model_of(self, request: GenerationRequest | EmbeddingRequest) -> str:
-        """Return the model to ask, without a "models/" prefix."""
-        model = request.model or self.model
-        if not model:
-            raise ConfigurationError(
-                "The Gemini provider is asked for no model.",
-                hint="Set OPTIONS['model'], for example to 'gemini-2.5-flash'.",
-            )
-        return model.removeprefix("models/")
-
-    def _check(self, request: GenerationRequest) -> None:
-        """Refuse what the API would refuse, with a message that holds none of it.
-
-        Raises:
-            InvalidRequestError: The prompt is empty, or a number is out of its range.
-        """
-        if not request.prompt.strip():
-            raise InvalidRequestError("The prompt is empty.")
-        if self.bound_output_tokens(request) < 1:
-            raise InvalidRequestError("max_output_tokens must be at least 1.")
-        temperature = request.temperature
-        if temperature is not None and not 0 <= temperature <= 2:
-            raise InvalidRequestError("temperature must lie between 0 and 2.")
-        _check_thinking_budget(request.options.get("thinking_budget"), InvalidRequestError)
-
-    def _check_texts(self, request: EmbeddingRequest) -> None:
-        """Refuse an embedding request that the API would refuse or misread."""
-        count = len(request.texts)
-        if not 1 <= count <= self.embedding_batch_size:
-            raise InvalidRequestError(
-                f"One call embeds 1 to {self.embedding_batch_size} texts, not {count}."
-                " Divide them into batches."
-            )
-        for number, text in enumerate(request.texts):
-            if not text.strip():
-                raise InvalidRequestError(f"Text {number} of {count} is empty.")
-
-    def _temperature_of(self, request: GenerationRequest) -> float | None:
-        return self.temperature if request.temperature is None else request.temperature
-
-    def _thinking_budget_of(self, request: GenerationRequest) -> int | None:
-        budget: int | None = request.options.get("thinking_budget", self.thinking_budget)
-        return budget
-
-
-def _check_thinking_budget(budget: Any, error: type[Exception]) -> None:
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int)):
-        raise error("thinking_budget must be a whole number, or None.")
-    if budget is not None and budget < -1:
-        raise error("thinking_budget must be -1, 0 or above.")
 
 
 def finish_reason_of(name: str) -> FinishReason:
     """Return our finish reason for the API's; unknown ones are "other"."""
     if name in _BLOCKED:
         return "blocked"
-    return {"STOP": "stop", "MAX_TOKENS": "length"}.get(name, "other")  # type: ignore[return-value]  # the values are finish reasons
+    return _FINISHED.get(name, "other")
 
 
 def usage_of(metadata: Mapping[str, Any] | None) -> Usage | None:
@@ -197,9 +56,7 @@ def usage_of(metadata: Mapping[str, Any] | None) -> Usage | None:
     """
     if not metadata:
         return None
-    counts = {name: metadata.get(name) or 0 for name in _COUNTS}
-    if any(isinstance(n, bool) or not isinstance(n, int) for n in counts.values()):
-        return None
+    counts: dict[str, int] = {name: metadata.get(name) or 0 for name in _COUNTS}
     prompt, cached, candidates, thoughts, tool, total = counts.values()
     if not any(counts.values()):
         return None
@@ -239,6 +96,32 @@ def embedding_usage_of(metadata: Mapping[str, Any] | None) -> Usage | None:
     """Read the usageMetadata of an embedding; None if it counts nothing."""
     tokens = (metadata or {}).get("promptTokenCount")
     return Usage(input_tokens=tokens) if isinstance(tokens, int) and tokens > 0 else None
+
+
+def unit_rows(
+    rows: Sequence[Sequence[float] | None], request: EmbeddingRequest, usage: Usage | None
+) -> NDArray[np.float32]:
+    """Return an embedding's rows as (n, d) float32 of unit length; cut vectors are not.
+
+    Raises:
+        BadResponseError: There is not one row per text, or rows differ in length, are empty
+            or hold values that are no numbers.
+    """
+    import numpy as np
+
+    lengths = {len(row or ()) for row in rows}
+    if len(rows) != len(request.texts) or len(lengths) != 1 or 0 in lengths:
+        raise BadResponseError(
+            f"Gemini returned {len(rows)} vectors, of {sorted(lengths)} components, for"
+            f" {len(request.texts)} texts. None of them is used.",
+            usage=usage,
+        )
+    vectors = np.asarray(rows, dtype=np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise BadResponseError("Gemini returned a vector that is no number.", usage=usage)
+    found: NDArray[np.float32] = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return found
 
 
 def blocked_prompt(reason: str, usage: Usage | None) -> ContentBlockedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import socket
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
@@ -188,6 +189,50 @@ def _timed_stream_class(package: str) -> Callable[[Any, Deadline], Any]:
             self._stream.close()
 
     return TimedStream
+
+
+def make_async_client(httpx: Any, **options: Any) -> Any:
+    """Return an async client with one connection pool per event loop, closed with its loop.
+
+    Pooled connections belong to the loop that opened them: a second ``asyncio.run`` could
+    not use them, and would leave them open.
+
+    Args:
+        httpx: The module httpx2 or httpx, whichever the SDK uses.
+        **options: Of its ``AsyncClient``.
+    """
+
+    class PerLoopClient(httpx.AsyncClient):  # type: ignore[misc]  # a base known at run time only
+        """Builds requests itself and sends each by the running loop's own client."""
+
+        def __init__(self) -> None:
+            super().__init__(**options)
+            self._lock = threading.Lock()
+            self._of_loops: dict[Any, tuple[Any, AsyncGenerator[None, None]]] = {}
+
+        async def send(self, request: Any, **named: Any) -> Any:
+            loop = asyncio.get_running_loop()
+            found = self._of_loops.get(loop)
+            if found is None:
+                inner = httpx.AsyncClient(**options)
+                keeper = self._keep(loop, inner)
+                with self._lock:
+                    for each in [each for each in self._of_loops if each.is_closed()]:
+                        del self._of_loops[each]  # a loop that was not shut down in order
+                    self._of_loops[loop] = found = (inner, keeper)
+                await anext(keeper)
+            return await found[0].send(request, **named)
+
+        async def _keep(self, loop: Any, inner: Any) -> AsyncGenerator[None, None]:
+            """Close a loop's client when the loop closes its asynchronous generators."""
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._of_loops.pop(loop, None)
+                await inner.aclose()
+
+    return PerLoopClient()
 
 
 _PACKAGES = frozenset({

@@ -1,0 +1,347 @@
+"""Google Gemini through google-genai, the SDK that Google supports. Recommended."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from django_obc_ai.backends.providers import _gemini as gemini
+from django_obc_ai.backends.providers._gemini_provider import GeminiProvider
+from django_obc_ai.backends.providers._network import (
+    Deadline,
+    DeadlineExceededError,
+    httpx_hooks,
+    make_async_client,
+    translate_network_error,
+)
+from django_obc_ai.exceptions import (
+    InvalidRequestError,
+    ProviderError,
+    StreamInterruptedError,
+)
+from django_obc_ai.types import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    FinishReason,
+    GenerationRequest,
+    ProviderResponse,
+    StreamChunk,
+    Usage,
+)
+
+_ROLES = {"user": "user", "assistant": "model"}
+
+
+class GoogleGenAIProvider(GeminiProvider):
+    """Gemini over the REST protocol, with native async; see `GeminiProvider` for options.
+
+    The SDK's own retries, automatic function calling and automatic continuation are off:
+    one call is one request. Its client is built at the first call, once per process.
+    """
+
+    extra = "google-genai"
+    sdk_module = "google.genai"
+
+    def generate(self, request: GenerationRequest) -> ProviderResponse:
+        """Send the request once; see `BaseProvider.generate`."""
+        arguments = self._arguments(request)
+        client = self._clients.get()
+        with _translated(), Deadline(self.deadline_seconds).applied():
+            answer = client.models.generate_content(**arguments)
+        return _read_answer(answer)
+
+    async def agenerate(self, request: GenerationRequest) -> ProviderResponse:
+        """See generate(). Native: no thread is used."""
+        arguments = self._arguments(request)
+        client = self._clients.get()
+        with _translated():
+            async with _within(Deadline(self.deadline_seconds)):
+                answer = await client.aio.models.generate_content(**arguments)
+        return _read_answer(answer)
+
+    def stream(self, request: GenerationRequest) -> Iterator[StreamChunk]:
+        """Yield the answer in pieces; see `BaseProvider.stream`."""
+        arguments = self._arguments(request)
+        client = self._clients.get()
+        reader = _StreamReader()
+        deadline = Deadline(self.deadline_seconds)
+        with closing(client.models.generate_content_stream(**arguments)) as pieces:
+            while True:
+                with reader.translating(), deadline.applied():
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                yield reader.read(piece)
+        yield reader.finish()
+
+    async def astream(self, request: GenerationRequest) -> AsyncIterator[StreamChunk]:
+        """See stream(). Native: no thread is used."""
+        arguments = self._arguments(request)
+        client = self._clients.get()
+        reader = _StreamReader()
+        deadline = Deadline(self.deadline_seconds)
+        with reader.translating():
+            async with _within(deadline):
+                opened = await client.aio.models.generate_content_stream(**arguments)
+        async with aclosing(opened) as pieces:
+            while True:
+                with reader.translating():
+                    async with _within(deadline):
+                        piece = await anext(pieces, None)
+                if piece is None:
+                    break
+                yield reader.read(piece)
+        yield reader.finish()
+
+    def count_tokens(self, request: GenerationRequest) -> int:
+        """Ask for the prompt's tokens; free of charge.
+
+        The SDK counts no system instruction, so it is counted as a turn of its own.
+        """
+        self._check(request)
+        contents = self._contents(request)
+        if request.system:
+            contents.insert(0, {"role": "user", "parts": [{"text": request.system}]})
+        client = self._clients.get()
+        with _translated(), Deadline(self.deadline_seconds).applied():
+            found = client.models.count_tokens(model=self._model_of(request), contents=contents)
+        if not found.total_tokens:
+            raise gemini.unreadable()
+        return int(found.total_tokens)
+
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Turn at most 100 texts into unit vectors with one request.
+
+        Each text is a content of its own: the SDK merges plain texts into one for
+        multimodal models, and returns a single vector.
+        """
+        self._check_texts(request)
+        model = self._model_of(request)
+        client = self._clients.get()
+        types = self.import_sdk("google.genai.types")
+        config: dict[str, Any] = {"task_type": gemini.TASK_TYPES[request.purpose]}
+        if request.dimension is not None:
+            config["output_dimensionality"] = request.dimension
+        with _translated(), Deadline(self.deadline_seconds).applied():
+            answer = client.models.embed_content(
+                model=model,
+                contents=[
+                    types.Content(role="user", parts=[types.Part(text=text)])
+                    for text in request.texts
+                ],
+                config=config,
+            )
+        usage = gemini.embedding_usage_of(_wire(answer.usage_metadata))
+        rows = [each.values for each in answer.embeddings or ()]
+        return EmbeddingResponse(
+            vectors=gemini.unit_rows(rows, request, usage), usage=usage, model=model
+        )
+
+    def ping(self) -> bool:
+        """Ask for the model's description, which is free of charge."""
+        client = self._clients.get()
+        model = self._model_of(GenerationRequest(prompt=""))
+        with _translated(), Deadline(self.deadline_seconds).applied():
+            client.models.get(model=model)
+        return True
+
+    def close(self) -> None:
+        """Close this process's client; the next call builds a new one."""
+        client = self._clients.pop()
+        if client is not None:
+            client.close()
+
+    def _make_client(self) -> Any:  # Any: the SDK's client
+        key = self._key()
+        genai = self.import_sdk()
+        # It warns of each finish reason that is newer than itself; we read those as "other".
+        # For the process: catch_warnings() around a call would race with other threads.
+        warnings.filterwarnings("ignore", ".* is not a valid", UserWarning, r"google\.genai")
+        httpx = self.import_sdk("httpx2")
+        context = httpx.create_ssl_context()  # once: it takes longer than all the rest
+        return genai.Client(
+            api_key=key,
+            vertexai=False,  # whatever GOOGLE_GENAI_USE_VERTEXAI says
+            http_options={
+                "base_url": self.base_url,
+                "api_version": gemini.API_VERSION,
+                "timeout": max(1, round(self.timeout_seconds * 1000)),  # milliseconds
+                "retry_options": {"attempts": 1},
+                "client_args": {"verify": context, "event_hooks": httpx_hooks()},
+                # Given, so that the SDK never takes aiohttp, which repeats requests by itself.
+                "httpx_async_client": make_async_client(
+                    httpx, verify=context, follow_redirects=True
+                ),
+            },
+        )
+
+    def _contents(self, request: GenerationRequest) -> list[dict[str, Any]]:
+        turns = [(_ROLES[each.role], each.text) for each in request.history]
+        turns.append(("user", request.render_prompt()))
+        return [{"role": role, "parts": [{"text": text}]} for role, text in turns]
+
+    def _arguments(self, request: GenerationRequest) -> dict[str, Any]:
+        """Return the keyword arguments of the SDK's generate_content()."""
+        self._check(request)
+        config: dict[str, Any] = {
+            "max_output_tokens": self.bound_output_tokens(request),
+            "automatic_function_calling": {"disable": True},
+            "automatic_continuation": False,
+        }
+        if request.system:
+            config["system_instruction"] = request.system
+        temperature = self._temperature_of(request)
+        if temperature is not None:
+            config["temperature"] = temperature
+        budget = self._thinking_budget_of(request)
+        if budget is not None:
+            config["thinking_config"] = {"thinking_budget": budget}
+        if self.safety_settings:
+            config["safety_settings"] = [
+                {"category": category, "threshold": threshold}
+                for category, threshold in self.safety_settings.items()
+            ]
+        if request.response_schema is not None:
+            config["response_mime_type"] = "application/json"
+            config["response_json_schema"] = dict(request.response_schema)
+        types = self.import_sdk("google.genai.types")
+        try:
+            checked = types.GenerateContentConfig(**config)
+        except ValueError:  # pydantic's message quotes the values
+            raise InvalidRequestError("The request cannot be expressed to google-genai.") from None
+        return {
+            "model": self._model_of(request),
+            "contents": self._contents(request),
+            "config": checked,
+        }
+
+
+def _wire(metadata: Any) -> dict[str, Any]:  # Any: a model of the SDK, or None
+    """Return usage metadata under the names of the REST API."""
+    if metadata is None:
+        return {}
+    found: dict[str, Any] = metadata.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return found
+
+
+def _name_of(value: Any) -> str:  # Any: an enum of the SDK, or None
+    return str(getattr(value, "value", None) or "")
+
+
+def _text_of(candidate: Any) -> str:  # Any: a candidate of the SDK
+    parts = (candidate.content and candidate.content.parts) or ()
+    return "".join(part.text for part in parts if part.text and not part.thought)
+
+
+def _read_answer(answer: Any) -> ProviderResponse:  # Any: a response of the SDK
+    """Read a whole answer, or raise the error it stands for."""
+    usage = gemini.usage_of(_wire(answer.usage_metadata))
+    _check_blocked(answer, usage)
+    candidate = next(iter(answer.candidates or ()), None)
+    if candidate is None or candidate.finish_reason is None:
+        raise gemini.no_answer(usage)
+    return ProviderResponse(
+        text=_text_of(candidate),
+        finish_reason=gemini.finish_reason_of(_name_of(candidate.finish_reason)),
+        usage=usage,
+        model=answer.model_version or "",
+    )
+
+
+def _check_blocked(answer: Any, usage: Usage | None) -> None:  # Any: as above
+    feedback = answer.prompt_feedback
+    if feedback is not None and feedback.block_reason is not None:
+        raise gemini.blocked_prompt(_name_of(feedback.block_reason), usage)
+
+
+class _StreamReader:
+    """Reads the pieces of one stream; the last usage that is not empty counts."""
+
+    def __init__(self) -> None:
+        self._usage: Usage | None = None
+        self._finish: FinishReason | None = None
+        self._model = ""
+        self._is_begun = False
+
+    def read(self, piece: Any) -> StreamChunk:  # Any: a response of the SDK
+        self._is_begun = True
+        usage = gemini.usage_of(_wire(piece.usage_metadata))
+        self._usage = usage or self._usage
+        self._model = piece.model_version or self._model
+        _check_blocked(piece, self._usage)
+        candidate = next(iter(piece.candidates or ()), None)
+        text = ""
+        if candidate is not None:
+            text = _text_of(candidate)
+            if candidate.finish_reason is not None:
+                self._finish = gemini.finish_reason_of(_name_of(candidate.finish_reason))
+                if usage is None:  # what was counted before is a floor, unless more comes
+                    self._usage = self._floor()
+        return StreamChunk(text=text, usage=usage, model=self._model)
+
+    def finish(self) -> StreamChunk:
+        """Return the last chunk; raise if the stream ended before the answer did."""
+        if not self._is_begun:
+            raise gemini.unreadable()
+        if self._finish is None:
+            raise StreamInterruptedError(
+                "Gemini's stream ended before the answer was finished.", usage=self._floor()
+            )
+        return StreamChunk(usage=self._usage, finish_reason=self._finish, model=self._model)
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn errors into ours; once a piece has come they interrupt the answer."""
+        try:
+            with _translated():
+                yield
+        except ProviderError as error:
+            if not self._is_begun:
+                raise
+            raise StreamInterruptedError(
+                f"Gemini's stream broke off: {error}", usage=self._floor()
+            ) from None
+
+    def _floor(self) -> Usage | None:
+        return None if self._usage is None else replace(self._usage, is_exact=False)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors of the SDK and of its HTTP client into ours; leave all others alone."""
+    try:
+        yield
+    except ProviderError:
+        raise
+    except Exception as error:
+        translated = _translate(error)
+        if translated is None:
+            raise
+        # Not chained: errors of the SDK hold bodies, URLs and headers.
+        raise translated from None
+
+
+def _translate(error: Exception) -> ProviderError | None:
+    found = translate_network_error(error)
+    if found is not None:
+        return found
+    package = type(error).__module__.partition(".")[0]
+    if package == "google" and hasattr(error, "code"):
+        return gemini.error_of(int(error.code or 0), getattr(error, "details", None))
+    if isinstance(error, ValueError):  # json, pydantic and the SDK's own for broken bodies
+        return gemini.unreadable()
+    return None
+
+
+@asynccontextmanager
+async def _within(deadline: Deadline) -> AsyncIterator[None]:
+    """End what is awaited inside at the deadline."""
+    try:
+        async with asyncio.timeout(deadline.remaining_seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceededError from None
