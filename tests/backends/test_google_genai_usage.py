@@ -1,0 +1,191 @@
+"""What google-genai's provider reports as used, and its embeddings, counts and pings."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+
+from django_obc_ai.exceptions import (
+    AuthenticationError,
+    BadResponseError,
+    InvalidRequestError,
+    ModelNotFoundError,
+)
+from django_obc_ai.types import EmbeddingRequest, Message
+from tests.backends.gemini_cases import ask, billed
+from tests.servers.gemini import BAD_KEY, GeminiServer, replies
+
+if importlib.util.find_spec("google.genai") is None:
+    pytest.skip("google-genai is not installed", allow_module_level=True)
+
+from tests.backends.google_genai_cases import STREAMED, WAYS, run
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "reply", [replies.answer(usage="missing"), replies.usage_zero()], ids=["missing", "zero"]
+)
+def test_a_count_that_is_missing_is_none_not_zero(
+    make_genai: Any, gemini_server: GeminiServer, way: str, reply: Any
+) -> None:
+    gemini_server.script(reply)
+    assert run(make_genai(), way).usage is None
+    assert gemini_server.journal[0].is_billed
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_total_has_and_nothing_explains_is_booked_as_thinking(
+    make_genai: Any, gemini_server: GeminiServer, way: str
+) -> None:
+    gemini_server.script(
+        replies.answer(thoughts_tokens=40, usage_fields={"thoughtsTokenCount": None})
+    )
+    usage = run(make_genai(), way).usage
+    assert usage is not None
+    assert billed(usage) == gemini_server.journal[0].billed
+    assert not usage.is_exact
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_total_below_its_parts_is_not_believed(
+    make_genai: Any, gemini_server: GeminiServer, way: str
+) -> None:
+    gemini_server.script(replies.usage_contradictory(1))
+    usage = run(make_genai(), way).usage
+    assert usage is not None
+    assert billed(usage) == gemini_server.journal[0].billed
+    assert not usage.is_exact
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"promptTokenCount": -5}, {"cachedContentTokenCount": 10_000}, {"candidatesTokenCount": -1}],
+)
+def test_impossible_counts_are_inexact_and_lower_nothing(
+    make_genai: Any, gemini_server: GeminiServer, fields: dict[str, int]
+) -> None:
+    gemini_server.script(replies.answer(usage_fields=fields))
+    usage = run(make_genai(), "generate").usage
+    assert usage is not None and not usage.is_exact
+    assert min(usage.input_tokens, usage.output_tokens, usage.cached_tokens) >= 0
+    assert usage.input_tokens >= usage.cached_tokens
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_counts_that_come_with_the_last_piece_alone(
+    make_genai: Any, gemini_server: GeminiServer, way: str
+) -> None:
+    gemini_server.script(replies.answer(usage="last_only", thoughts_tokens=12))
+    usage = run(make_genai(), way).usage
+    assert usage is not None and usage.is_exact
+    assert billed(usage) == gemini_server.journal[0].billed
+
+
+@pytest.mark.parametrize("way", STREAMED)
+def test_counts_that_miss_the_last_piece_are_a_floor(
+    make_genai: Any, gemini_server: GeminiServer, way: str
+) -> None:
+    gemini_server.script(replies.answer("one two three four five six", usage="not_last"))
+    usage = run(make_genai(), way).usage
+    assert usage is not None and not usage.is_exact
+    assert 0 < usage.total_tokens < gemini_server.journal[0].billed.total
+
+
+# --- Embeddings -----------------------------------------------------------------------
+
+
+MODEL = "gemini-embedding-001"
+
+
+def texts(count: int) -> tuple[str, ...]:
+    return tuple(f"Barangay number {number}" for number in range(count))
+
+
+@pytest.mark.parametrize("model", ["gemini-embedding-001", "gemini-embedding-2"])
+def test_each_text_has_a_vector_of_unit_length_in_order(
+    make_genai: Any, gemini_server: GeminiServer, model: str
+) -> None:
+    provider = make_genai()
+    found = provider.embed(EmbeddingRequest(model=model, texts=texts(100), dimension=256))
+    assert found.vectors.shape == (100, 256)
+    assert found.vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
+    alone = provider.embed(
+        EmbeddingRequest(model=model, texts=("Barangay number 63",), dimension=256)
+    )
+    np.testing.assert_allclose(alone.vectors[0], found.vectors[63], atol=1e-5)
+    many, one = gemini_server.journal
+    assert many.operation == one.operation == "batchEmbedContents"
+    assert found.model == model
+
+
+@pytest.mark.parametrize("purpose", ["document", "query", "similarity"])
+def test_the_purpose_of_an_embedding_is_said(
+    make_genai: Any, gemini_server: GeminiServer, purpose: Any
+) -> None:
+    make_genai().embed(EmbeddingRequest(model=MODEL, texts=("a text",), purpose=purpose))
+    (entry,) = gemini_server.journal
+    names = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
+    wanted = names.get(purpose, "SEMANTIC_SIMILARITY")
+    assert entry.body["requests"][0]["taskType"] == wanted
+
+
+@pytest.mark.parametrize("given", [texts(101), (), ("one", " ")])
+def test_what_the_api_would_refuse_or_misread_is_not_sent(
+    make_genai: Any, gemini_server: GeminiServer, given: tuple[str, ...]
+) -> None:
+    with pytest.raises(InvalidRequestError, match=r"texts|empty"):
+        make_genai().embed(EmbeddingRequest(model=MODEL, texts=given))
+    assert gemini_server.journal == []
+
+
+def test_too_few_vectors_are_not_used(make_genai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = make_genai()
+    models = provider._clients.get().models
+    real = models.embed_content
+
+    def lose_one(**arguments: Any) -> Any:
+        answer = real(**arguments)
+        answer.embeddings.pop()
+        return answer
+
+    monkeypatch.setattr(models, "embed_content", lose_one)
+    with pytest.raises(BadResponseError, match="2 vectors"):
+        provider.embed(EmbeddingRequest(model=MODEL, texts=texts(3)))
+
+
+# --- Free questions -------------------------------------------------------------------
+
+
+def test_tokens_are_counted_with_system_and_history(
+    make_genai: Any, gemini_server: GeminiServer
+) -> None:
+    provider = make_genai()
+    plain = provider.count_tokens(ask())
+    history = (Message(role="user", text="Hello there"), Message(role="assistant", text="Hi"))
+    with_all = provider.count_tokens(ask(system="Be brief, please.", history=history))
+    assert 0 < plain < with_all
+    assert not any(entry.is_billed for entry in gemini_server.journal)
+
+
+def test_the_count_is_what_the_answer_bills(make_genai: Any, gemini_server: GeminiServer) -> None:
+    provider = make_genai()
+    counted = provider.count_tokens(ask(system="Be brief, please."))
+    provider.generate(ask(system="Be brief, please."))
+    assert counted == gemini_server.journal[-1].billed.prompt
+
+
+def test_a_ping_asks_for_the_model_and_costs_nothing(
+    make_genai: Any, gemini_server: GeminiServer
+) -> None:
+    assert make_genai().ping() is True
+    (entry,) = gemini_server.journal
+    assert (entry.operation, entry.model) == ("models.get", "gemini-2.5-flash")
+    assert not entry.is_billed
+    with pytest.raises(AuthenticationError):
+        make_genai(api_key=BAD_KEY).ping()
+    with pytest.raises(ModelNotFoundError):
+        make_genai(model="gemini-unknown").ping()
