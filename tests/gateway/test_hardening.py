@@ -239,3 +239,58 @@ class DecoratedTests(TestCase):
 
     def test_the_script_answers(self) -> None:
         self.assertEqual(TextService().generate_text("Q").text, "A")
+
+
+def test_a_stream_whose_last_piece_has_no_count_is_booked_by_its_floor(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = scripted()
+    chunks = [
+        StreamChunk(text="A", usage=Usage(input_tokens=10, output_tokens=1)),
+        StreamChunk(text="B", finish_reason="stop"),
+    ]
+    monkeypatch.setattr(kit.provider, "stream", lambda _: iter(chunks))
+    assert list(TextService().stream_text("Q")) == ["A", "B"]
+    row = AIOperation.objects.get()
+    assert (row.success, row.tokens_exact, row.total_tokens) == (True, False, 11)
+    assert row.cost_usd == Decimal("0.000014")
+
+
+def test_an_answer_that_cannot_be_cached_is_delivered(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted("A")
+
+    def fail() -> Any:
+        raise RuntimeError("no cache today")
+
+    monkeypatch.setattr(cache, "key_of", lambda *_: fail())
+    assert TextService().generate_text("Q", use_cache=True).text == "A"
+    assert AIOperation.objects.get().success
+
+
+def test_a_cancellation_is_kept_though_the_step_that_it_met_failed(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted("A")
+    started, go_on = threading.Event(), threading.Event()
+
+    def broken(*_: Any) -> Any:
+        started.set()
+        go_on.wait(10)
+        raise RuntimeError("a programming error")
+
+    monkeypatch.setattr("django_obc_ai.gateway.book.CallBook.prepare", broken)
+
+    async def main() -> None:
+        task = asyncio.create_task(TextService().agenerate_text("Q"))
+        while not started.is_set():  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+    run_async(main())

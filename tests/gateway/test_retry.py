@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
 
 from django_obc_ai.exceptions import (
     AuthenticationError,
@@ -16,10 +19,11 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services.costs import CostTracker
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import Usage
-from tests.gateway.conftest import Scripted
+from tests.gateway.conftest import Scripted, run_async
 
 pytestmark = pytest.mark.django_db
 BUSY = RateLimitError("Busy.", is_possibly_billed=False)
@@ -75,3 +79,78 @@ def test_no_wait_that_would_pass_the_deadline(scripted: Scripted, waits: list[fl
     kit = scripted(late, "A", RETRY={"deadline_seconds": 60})
     assert TextService().generate_text("Q").error == "rate_limited"
     assert (kit.provider.call_count, waits) == (1, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_sleeps_inside_a_transaction(scripted: Scripted, waits: list[float]) -> None:
+    kit = scripted(BUSY, "A", BUSY, "B")
+    with transaction.atomic():
+        assert TextService().generate_text("Q").error == "rate_limited"
+    assert (kit.provider.call_count, waits) == (1, [])
+    with transaction.atomic():
+        assert TextService().generate_text("Q").success
+    assert TextService().generate_text("Another").success
+    assert len(waits) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_stream_is_tried_again_inside_a_transaction(
+    scripted: Scripted, waits: list[float]
+) -> None:
+    kit = scripted(BUSY, "A")
+    with transaction.atomic(), pytest.raises(RateLimitError):
+        list(TextService().stream_text("Q"))
+    assert (kit.provider.call_count, waits) == (1, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_awaited_call_is_tried_again_inside_a_transaction(scripted: Scripted) -> None:
+    kit = scripted(BUSY, "A")
+
+    async def inside() -> str | None:
+        atomic = transaction.atomic()
+        await sync_to_async(atomic.__enter__)()
+        try:
+            return (await TextService().agenerate_text("Q")).error
+        finally:
+            await sync_to_async(atomic.__exit__)(None, None, None)
+
+    assert run_async(inside()) == "rate_limited"
+    assert kit.provider.call_count == 1
+
+
+def test_the_transaction_of_a_test_case_does_not_count(
+    scripted: Scripted, waits: list[float]
+) -> None:
+    scripted(BUSY, "A")  # this test runs inside one
+    assert TextService().generate_text("Q").success
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(("finish", "calls"), [("stop", 2), ("length", 1), ("other", 1)])
+def test_an_answer_without_text_is_a_failure_that_is_billed(
+    scripted: Scripted, waits: list[float], finish: Any, calls: int
+) -> None:
+    usage = Usage(input_tokens=10, thinking_tokens=50)
+    kit = scripted(Reply("", usage=usage, finish_reason=finish), Reply("A", usage=usage))
+    result = TextService().generate_text("Q")
+    assert kit.provider.call_count == calls
+    assert result.success is (calls == 2)
+    assert AIOperation.objects.get().cost_usd == calls * Decimal("0.00021")
+    if finish == "length":
+        assert "max_output_tokens" in result.error_message
+
+
+def test_an_attempt_that_no_budget_allows_gives_back_nothing_twice(
+    scripted: Scripted, waits: list[float]
+) -> None:
+    """The first attempt is billed; its hold is closed before the second is refused."""
+    usage = Usage(input_tokens=100, output_tokens=100)
+    kit = scripted(
+        TransientError("Cut.", usage=usage),
+        "A",
+        BUDGETS=[{"scope": "global", "period": "day", "limit_usd": "0.0009"}],
+    )
+    result = TextService().generate_text("Q", max_output_tokens=100, include_context=False)
+    assert (result.error, kit.provider.call_count) == ("budget_exceeded", 1)
+    assert CostTracker().get_daily_cost() == Decimal("0.0005")
