@@ -8,6 +8,10 @@ OBC_SITE_SECRET_KEY     otherwise a key is made at the first run and kept in the
 OBC_SITE_VAR            folder for everything the site writes; default: var/ beside manage.py
 OBC_SITE_DATABASE       path of the SQLite file; default: db.sqlite3 in the var folder
 OBC_SITE_HSTS_SECONDS   how long browsers shall insist on HTTPS once debugging is off
+GOOGLE_API_KEY          a key of Google AI Studio: Gemini answers in place of the offline provider
+OBC_SITE_GEMINI_MODEL   which model that is; default: gemini-3.5-flash-lite
+OBC_SITE_GEMINI_URL     where the API is, if not at Google
+OBC_SITE_DAY_BUDGET     US dollars a day that Gemini may cost; default: 1.00
 """
 
 from __future__ import annotations
@@ -34,6 +38,26 @@ ALLOWED_HOSTS = [host for host in os.environ.get("OBC_SITE_HOSTS", "").split(","
 # money and vectors in the database. No key and no service is needed.
 # The settings reference in the documentation lists every key.
 OBC_AI: dict[str, Any] = {}
+if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
+    gemini = {
+        "api_key": GOOGLE_API_KEY,
+        "model": os.environ.get("OBC_SITE_GEMINI_MODEL", "gemini-3.5-flash-lite"),
+    }
+    if "OBC_SITE_GEMINI_URL" in os.environ:
+        gemini["base_url"] = os.environ["OBC_SITE_GEMINI_URL"]
+    OBC_AI["PROVIDERS"] = {
+        "default": {
+            "BACKEND": "django_obc_ai.backends.providers.google_genai.GoogleGenAIProvider",
+            "OPTIONS": gemini,
+        }
+    }
+    OBC_AI["BUDGETS"] = [
+        {
+            "scope": "global",
+            "period": "day",
+            "limit_usd": os.environ.get("OBC_SITE_DAY_BUDGET", "1.00"),
+        }
+    ]
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -5,6 +5,7 @@
 #   example_project/scripts/demo.sh
 #   PYTHON=python3.13 example_project/scripts/demo.sh      another interpreter, by name or path
 #   DJANGO_OBC_AI_WHEEL=dist/x.whl .../demo.sh             try a built wheel, not this clone
+#   GOOGLE_API_KEY=... example_project/scripts/demo.sh     let Gemini answer, within $1 a day
 #
 # Everything it writes lies in example_project/var. A second run keeps what is there.
 set -euo pipefail
@@ -21,17 +22,19 @@ python="$("$root/tests/find_python.sh")"
 version="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 venv="$var/venv-$version${wheel:+-wheel}"
 
+extras="example${GOOGLE_API_KEY:+,google-genai}"
+
 say "Python $version: install django-obc-ai from ${wheel:-this clone}"
 "$root/tests/make_venv.sh" "$python" "$venv"
-# pip runs again only if the wheel, the dependencies or the place of the clone changed.
-stamp="$(cksum "${wheel:-$root/pyproject.toml}") $root"
+# pip runs again only if the wheel, the dependencies, the extras or the place of the clone changed.
+stamp="$(cksum "${wheel:-$root/pyproject.toml}") $root $extras"
 if [[ "$(cat "$venv/installed" 2>/dev/null)" == "$stamp" ]]; then
     echo "Already installed."
 else
     if [[ -n "$wheel" ]]; then
-        what=(--force-reinstall "$wheel[example]")
+        what=(--force-reinstall "$wheel[$extras]")
     else
-        what=(--editable "$root[example]")
+        what=(--editable "$root[$extras]")
     fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${what[@]}"
     echo "$stamp" >"$venv/installed"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import ExitStack
 
-import pytest
 from django.test import SimpleTestCase
 
 from django_obc_ai.backends.providers.base import BaseProvider
+from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
 from django_obc_ai.testing import ProviderContract
+from tests.extras import requires
 from tests.servers.gemini import replies, run_gemini
 
-if importlib.util.find_spec("google.genai") is None:
-    pytest.skip("google-genai is not installed", allow_module_level=True)
-
-from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
+pytestmark = requires("google.genai")
 
 
 class GoogleGenAIProviderTests(ProviderContract, SimpleTestCase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import pytest
@@ -10,12 +9,12 @@ import pytest
 from django_obc_ai.exceptions import ConfigurationError, ContentBlockedError, InvalidRequestError
 from django_obc_ai.types import Message
 from tests.backends.gemini_cases import ask, billed
+from tests.backends.google_genai_cases import WAYS, run
+from tests.extras import requires
 from tests.servers.gemini import GeminiServer, replies
 
-if importlib.util.find_spec("google.genai") is None:
-    pytest.skip("google-genai is not installed", allow_module_level=True)
+pytestmark = requires("google.genai")
 
-from tests.backends.google_genai_cases import WAYS, run
 
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
 

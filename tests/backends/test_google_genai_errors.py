@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import pickle
 from typing import Any
 
@@ -17,12 +16,11 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from tests.backends.gemini_cases import MARK, REFUSALS, ask, billed, chain
+from tests.backends.google_genai_cases import STREAMED, WAYS, run
+from tests.extras import requires
 from tests.servers.gemini import GeminiServer, Reply, replies
 
-if importlib.util.find_spec("google.genai") is None:
-    pytest.skip("google-genai is not installed", allow_module_level=True)
-
-from tests.backends.google_genai_cases import STREAMED, WAYS, run
+pytestmark = requires("google.genai")
 
 
 @pytest.mark.parametrize("way", WAYS)

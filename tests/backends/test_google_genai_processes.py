@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
 from django_obc_ai.exceptions import ConfigurationError, ProviderTimeoutError, TransientError
 from tests.backends.gemini_cases import ask
+from tests.backends.google_genai_cases import WAYS, run
+from tests.extras import requires
 from tests.servers.gemini import GeminiServer, RemoteGemini, closed_port, key_id, replies
 
-if importlib.util.find_spec("google.genai") is None:
-    pytest.skip("google-genai is not installed", allow_module_level=True)
+pytestmark = requires("google.genai")
 
-from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
-from tests.backends.google_genai_cases import WAYS, run
 
 # --- Time -----------------------------------------------------------------------------
 

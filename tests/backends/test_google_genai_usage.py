@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,11 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.types import EmbeddingRequest, Message
 from tests.backends.gemini_cases import ask, billed
+from tests.backends.google_genai_cases import STREAMED, WAYS, run
+from tests.extras import requires
 from tests.servers.gemini import BAD_KEY, GeminiServer, replies
 
-if importlib.util.find_spec("google.genai") is None:
-    pytest.skip("google-genai is not installed", allow_module_level=True)
-
-from tests.backends.google_genai_cases import STREAMED, WAYS, run
+pytestmark = requires("google.genai")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -31,7 +31,8 @@ def run(*arguments: object, var: Path, **env: str) -> subprocess.CompletedProces
         name: value
         for name, value in os.environ.items()
         # PYTHONSAFEPATH would keep manage.py from finding the site beside it.
-        if name not in ("DJANGO_SETTINGS_MODULE", "PYTHONSAFEPATH")
+        # A key would let the site ask Gemini, for money.
+        if name not in ("DJANGO_SETTINGS_MODULE", "PYTHONSAFEPATH", "GOOGLE_API_KEY")
         and not name.startswith("OBC_SITE_")
     }
     return subprocess.run(

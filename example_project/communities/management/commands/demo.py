@@ -72,7 +72,7 @@ class Command(BaseCommand):
         rows = [
             ("operation", f"{operation.operation_type} in {operation.module}, {operation.pk}"),
             ("model", f"{operation.model_used}{label}"),
-            ("tokens", f"{operation.input_tokens:,} in, {operation.output_tokens:,} out"),
+            ("tokens", _tokens(operation)),
             ("cost", format_usd(operation.cost_usd)),
             ("time", format_seconds(operation.response_time_ms / 1000)),
             ("from cache", "yes" if operation.cached else "no"),
@@ -82,3 +82,8 @@ class Command(BaseCommand):
         self.stdout.write(self.style.MIGRATE_HEADING("Logged"))
         for name, value in rows:
             self.stdout.write(f"  {name:<11} {value}")
+
+
+def _tokens(operation: AIOperation) -> str:
+    text = f"{operation.input_tokens:,} in, {operation.output_tokens:,} out"
+    return text + (f", {operation.thinking_tokens:,} thinking" * bool(operation.thinking_tokens))
