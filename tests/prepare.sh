@@ -4,14 +4,14 @@
 #
 #   PYTHON  a name or path of the interpreter (see find_python.sh)
 #   DJANGO  the Django to install: 5.2 or 5.2.8; default: the newest that the Python takes
-#   EXTRAS  extras to install, default "all"; "" for none
+#   EXTRAS  extras to install, "" for none; default: every one, also what "all" leaves out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python="$(tests/find_python.sh)"
 version="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-extras="${EXTRAS-all}"
-venv="$PWD/.venv-tests/py$version-django${DJANGO:-newest}${extras:+-$extras}"
+extras="${EXTRAS-all,google-generativeai}"
+venv="$PWD/.venv-tests/py$version-django${DJANGO:-newest}${extras:+-${extras//,/-}}"
 django="Django"
 case "${DJANGO:-}" in
     "") ;;

@@ -67,14 +67,15 @@ class BaseBackend:
     @classmethod
     def sdk_version(cls) -> str:
         """Return name and version of the optional package, "" if there is none."""
-        name = cls.sdk_module.partition(".")[0]
-        if not name:
+        if not cls.sdk_module:
             return ""
-        import importlib.metadata  # slow to import, and wanted for reports only
+        import importlib.metadata as metadata  # slow to import, and wanted for reports only
 
-        for distribution in importlib.metadata.packages_distributions().get(name, ()):
-            return f"{distribution} {importlib.metadata.version(distribution)}"
-        return ""
+        top = cls.sdk_module.partition(".")[0]
+        found = metadata.packages_distributions().get(top, [])
+        # Many share a namespace such as "google"; extras are named after what they bring.
+        names = [cls.extra] if cls.extra in found else found
+        return f"{names[0]} {metadata.version(names[0])}" if names else ""
 
     def check(self, setting: str) -> list[CheckMessage]:
         """Return system check messages about this configured backend.

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Acceptance proofs: what is too long for the test suite. Without arguments their names are listed.
+# Acceptance proofs and benchmarks: what is too long for the test suite. Without arguments their
+# names are listed.
 #
 #   tests/acceptance/run.sh NAME           full size; the result goes to docs/acceptance/NAME.md
 #   tests/acceptance/run.sh NAME --small   reduced size for CI; the result is only printed
 #
-# A proof is tests/acceptance/NAME.py (or .sh). It takes [--small] --out FILE, resumes where it can
-# and has 25 minutes.
+# Each is NAME.py (or .sh) in tests/acceptance or tests/benchmarks. It takes [--small] --out FILE,
+# resumes where it can and has 25 minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-names() {
-    find tests/acceptance -maxdepth 1 \( -name '*.py' -o -name '*.sh' \) \
-        ! -name '_*' ! -name run.sh -printf '%f\n' | sed 's/\.[^.]*$//' | sort
+scripts() {
+    find tests/acceptance tests/benchmarks -maxdepth 1 \( -name '*.py' -o -name '*.sh' \) \
+        ! -name '_*' ! -name run.sh
 }
+names() { scripts | sed 's/.*\///; s/\.[^.]*$//' | sort; }
 
 name="${1:-}"
 if [[ -z "$name" ]]; then
@@ -37,8 +39,9 @@ mkdir -p "$(dirname "$out")"
 python="$(tests/prepare.sh)"
 export PYTHON="$python"
 source tests/environment.sh "$python"
-command=("$python" "tests/acceptance/$name.py")
-[[ -f "tests/acceptance/$name.sh" ]] && command=(bash "tests/acceptance/$name.sh")
+script="$(scripts | grep -E "/$name\.(py|sh)$")"
+command=("$python" "$script")
+[[ "$script" == *.sh ]] && command=(bash "$script")
 
 status=0
 timeout --kill-after=30 25m "${command[@]}" "$@" --out "$out" </dev/null || status=$?

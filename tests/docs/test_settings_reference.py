@@ -118,8 +118,6 @@ def test_subkeys_of_a_backend_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("key", FAMILIES)
 def test_every_shipped_backend_is_documented_with_its_options(key: str) -> None:
     family = importlib.import_module(f"{backends.__name__}.{key.lower()}")
-    text = section(PAGE, f"`{key}`")
-    documented = {name for name in names(text) if name.startswith("django_obc_ai.backends.")}
     shipped = {}
     for module in pkgutil.iter_modules(family.__path__, f"{family.__name__}."):
         if module.name.rpartition(".")[2].startswith("_"):
@@ -128,14 +126,21 @@ def test_every_shipped_backend_is_documented_with_its_options(key: str) -> None:
             is_here = inspect.isclass(found) and found.__module__ == module.name
             if is_here and issubclass(found, BaseBackend) and not inspect.isabstract(found):
                 shipped[f"{module.name}.{found.__name__}"] = found
-    assert documented == set(shipped)
-    options = {
-        name: parameter.default
-        for found in shipped.values()
-        for name, parameter in inspect.signature(found).parameters.items()
+    assert _documented_options(key) == {
+        path: {name: each.default for name, each in inspect.signature(found).parameters.items()}
+        for path, found in shipped.items()
     }
-    table = {name: ast.literal_eval(names(value)[0]) for name, value in _table(f"`{key}`").items()}
-    assert table == options
+
+
+def _documented_options(key: str) -> dict[str, dict[str, Any]]:
+    """Class path to options: the first table after the paragraph that begins with the path."""
+    documented = {}
+    for part in re.split(r"(?m)^(?=`django_obc_ai\.backends\.)", section(PAGE, f"`{key}`"))[1:]:
+        options = {names(row[0])[0]: ast.literal_eval(names(row[2])[0]) for row in table_rows(part)}
+        for path in names(part.partition("\n\n")[0]):
+            if path.startswith("django_obc_ai.backends."):
+                documented[path] = options
+    return documented
 
 
 def test_the_example_is_valid_and_has_every_key() -> None:
