@@ -59,9 +59,22 @@ def sync(index: VectorIndex) -> Replica:
     did, and everything when the store holds a history that this database does not know:
     a rolled-back write, a restored backup, another database.
 
+    Chunks and tombstones are read one after the other. An edit in between takes a chunk away
+    that the state still counted, and its object would be missing from one search: what was read
+    counts only if the state is the same afterwards.
+
     Raises:
         IndexNotReadyError: The index was never built.
     """
+    for _ in range(_ATTEMPTS - 1):
+        replica, is_fresh = _sync_once(index)
+        if not is_fresh or read_state(index) == replica.state:
+            return replica
+    return _sync_once(index)[0]
+
+
+def _sync_once(index: VectorIndex) -> tuple[Replica, bool]:
+    """Return a replica, and whether anything had to be read for it."""
     state, generation = _read(index)
     shared = vector_stores[index.vector_store]
     if _needs_private(index.database, shared.state(index.name), state):
@@ -72,13 +85,14 @@ def sync(index: VectorIndex) -> Replica:
             batches=_all_chunks(index, state),
             state=state,
         )
-        return Replica(store=store, generation=generation, state=state)
-    if shared.state(index.name) != state:
+        return Replica(store=store, generation=generation, state=state), True
+    is_fresh = shared.state(index.name) != state
+    if is_fresh:
         with _lock_of(index.name):
             # Read again: another thread may have moved store and state on meanwhile.
             state, generation = _read(index)
             _bring_up(index, shared, generation, state)
-    return Replica(store=shared, generation=generation, state=state)
+    return Replica(store=shared, generation=generation, state=state), is_fresh
 
 
 def _read(index: VectorIndex) -> tuple[ReplicaState, Generation]:

@@ -320,11 +320,11 @@ class IndexingService:
         while rows := generations.take_dirty(index, after, end, BATCH_SIZE):
             after = rows[-1][0]
             fresh = [row for row in rows if row[0] not in left]
-            keys = list(dict.fromkeys(key for _, key in fresh))
+            keys = dict.fromkeys(key for _, key in fresh)  # a set that keeps the order
             if not keys:
                 continue
-            fresh += [(pk, key) for pk, key in left.items() if key in set(keys)]
-            self._refresh(index, keys, tally, dirty=fresh)
+            fresh += [(pk, key) for pk, key in left.items() if key in keys]
+            self._refresh(index, list(keys), tally, dirty=fresh)
             stayed = generations.still_dirty(index, [pk for pk, _ in fresh])
             for pk, key in fresh:
                 left.pop(pk, None)
