@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -231,35 +231,54 @@ def _scope(value: Any, where: str) -> str | Callable[[Any], str] | None:
     return _text(value, where)
 
 
+_LONG = ("long_prompt_tokens", "long_input_usd", "long_output_usd")
+_PRICE_NAMES = tuple(f.name for f in fields(PriceRow) if f.name.endswith("_usd"))
+
+
 def _prices(value: Any, where: str) -> tuple[PriceRow, ...]:
-    rows = []
-    for model, entries in _mapping(value, where).items():
-        listed = entries if isinstance(entries, (list, tuple)) else [entries]
-        for number, entry in enumerate(listed):
-            at = f"{where}[{model!r}]" + (f"[{number}]" if listed is entries else "")
-            entry = _mapping(entry, at)
-            names = ("input_usd", "output_usd", "cached_input_usd", "thinking_usd")
-            _only(entry, (*names, "effective_from"), at)
-            start = entry.get("effective_from")
-            if isinstance(start, str):
-                try:
-                    start = datetime.date.fromisoformat(start)
-                except ValueError:
-                    raise ConfigurationError(
-                        f"{at}['effective_from'] is not a date.", hint='Write it "YYYY-MM-DD".'
-                    ) from None
-            elif start is not None and type(start) is not datetime.date:
-                raise _wrong(f"{at}['effective_from']", start, 'a date or "YYYY-MM-DD"')
-            prices = {
-                name: _money(entry[name], f"{at}[{name!r}]") for name in names if name in entry
-            }
-            for name in ("input_usd", "output_usd"):
-                if name not in prices:
-                    raise ConfigurationError(
-                        f"{at} has no {name!r}.", hint="Give dollars per million tokens."
-                    )
-            rows.append(PriceRow(model=model, effective_from=start, **prices))
-    return tuple(rows)
+    return tuple(
+        _price(model, entry, f"{where}[{model!r}]" + (f"[{number}]" if listed is entries else ""))
+        for model, entries in _mapping(value, where).items()
+        for listed in [entries if isinstance(entries, (list, tuple)) else [entries]]
+        for number, entry in enumerate(listed)
+    )
+
+
+def _price(model: str, value: Any, at: str) -> PriceRow:
+    entry = _mapping(value, at)
+    _only(entry, (*_PRICE_NAMES, "long_prompt_tokens", "batch_share", "effective_from"), at)
+    is_long = any(name.startswith("long_") for name in entry)
+    for name in ("input_usd", "output_usd", *(_LONG if is_long else ())):
+        if name not in entry:
+            hint = "Give dollars per million tokens."
+            raise ConfigurationError(f"{at} has no {name!r}.", hint=hint)
+    # Any: fields of several types.
+    found: dict[str, Any] = {
+        name: _money(each, f"{at}[{name!r}]")
+        for name, each in entry.items()
+        if name in (*_PRICE_NAMES, "batch_share")
+    }
+    if found.get("batch_share", 0) > 1:
+        hint = 'Give a share such as "0.5".'
+        raise ConfigurationError(f"{at}['batch_share'] is above 1.", hint=hint)
+    if is_long:
+        where, tokens = f"{at}['long_prompt_tokens']", entry["long_prompt_tokens"]
+        found["long_prompt_tokens"] = _positive(tokens, where, int, "a whole number above 0")
+    start = _date(entry.get("effective_from"), f"{at}['effective_from']")
+    return PriceRow(model=model.removeprefix("models/"), effective_from=start, **found)
+
+
+def _date(value: Any, where: str) -> datetime.date | None:
+    if isinstance(value, str):
+        try:
+            return datetime.date.fromisoformat(value)
+        except ValueError:
+            raise ConfigurationError(
+                f"{where} is not a date.", hint='Write it "YYYY-MM-DD".'
+            ) from None
+    if value is not None and type(value) is not datetime.date:
+        raise _wrong(where, value, 'a date or "YYYY-MM-DD"')
+    return value
 
 
 _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {

@@ -27,6 +27,7 @@ class ObcAIError(Exception):
         retryable: Whether the same request may succeed if it is sent again.
         retry_after_seconds: The wait that the server asked for, or None.
         usage: Tokens the provider reports as billed although the call failed, or None.
+        model: The model that used them, where the provider named it; prices follow it.
         is_possibly_billed: Whether the request may have been billed although no usage
             was reported (True for a cut connection, False for a refused request).
     """
@@ -41,6 +42,7 @@ class ObcAIError(Exception):
         *,
         retry_after_seconds: float | None = None,
         usage: Usage | None = None,
+        model: str = "",
         is_possibly_billed: bool | None = None,
     ) -> None:
         """Keep the message and the plain facts of the failure.
@@ -49,11 +51,13 @@ class ObcAIError(Exception):
             message: What was wrong, where, and what to do.
             retry_after_seconds: See the class.
             usage: See the class.
+            model: See the class.
             is_possibly_billed: Overrides the class where the backend knows better.
         """
         super().__init__(message or (self.__doc__ or "").splitlines()[0])
         self.retry_after_seconds = retry_after_seconds
         self.usage = usage
+        self.model = model
         if is_possibly_billed is not None:
             self.is_possibly_billed = is_possibly_billed
 

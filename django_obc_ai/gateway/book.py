@@ -83,7 +83,7 @@ class CallBook:
         self._provider = provider
         self._hold = budget.NOTHING_HELD  # that of the attempt before is closed
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
-        price = prices.find_price(self.request.model, self._at)
+        price = prices.bounding_price(self.request.model, self._at)
         if provider.is_free:
             ceiling: Decimal | None = Decimal(0)
         elif price is None:
@@ -135,7 +135,8 @@ class CallBook:
         """
         usage = getattr(error, "usage", None) or seen
         if usage is not None:
-            self._settle(usage, self._model_used or self.request.model)
+            named = getattr(error, "model", "") or self._model_used
+            self._settle(usage, named or self.request.model)
         elif getattr(error, "is_possibly_billed", True):
             self._presume()
         else:
@@ -168,12 +169,13 @@ class CallBook:
         if not self._provider.is_free:
             price = prices.find_price(model, self._at)
             if price is None:
-                price = prices.find_price(self.request.model, self._at)
+                price = prices.bounding_price(model, self._at) or prices.bounding_price(
+                    self.request.model, self._at
+                )
                 self._is_cost_known = False
+                logger.warning("The model %r has no price; its cost is not known.", model)
             if price is not None:
                 cost = prices.cost_of(price, usage)
-            else:
-                logger.warning("The model %r has no price; its cost is not known.", model)
         self._cost = EXACT.add(self._cost, cost)
         self._hold.settle(cost)
 

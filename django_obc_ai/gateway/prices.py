@@ -1,54 +1,157 @@
 """What tokens cost: dated prices, exact to the nano-dollar.
 
-Prices come from ``OBC_AI["PRICES"]``. A model without a price is never free: its cost
-is unknown (``cost_known=False``), and under an enforced budget it is refused.
+Prices come from ``OBC_AI["PRICES"]``, else from the table that ships. A model without a price
+is never free: its cost is unknown (``cost_known=False``), and under an enforced budget it is
+refused.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, Decimal, localcontext
+from typing import NamedTuple
 
 from django_obc_ai.backends.providers.base import BaseProvider
 from django_obc_ai.conf import get_settings
+from django_obc_ai.gateway.price_table import PRICE_TABLE
 from django_obc_ai.types import GenerationRequest, PriceRow, Usage, nano_from_usd, usd_from_nano
 from django_obc_ai.types.money import EXACT
 
 _PER_MILLION = Decimal(1_000_000)
+_VERSION = re.compile(r"-\d{3}$")
+_ALIAS = re.compile(r"(?P<maker>[a-z]+)-(?:(?P<family>[a-z-]+)-)?latest")
 
 
 def find_price(model: str, at: datetime.datetime) -> PriceRow | None:
     """Return the price of a model at a time, or None if none is known.
 
     Args:
-        model: The provider's name, with or without a "models/" prefix.
+        model: The provider's name, with or without a "models/" prefix. A numbered version
+            such as "-001" costs what its model costs, unless it has a price of its own.
         at: Aware; its UTC day selects the row.
     """
     name = model.removeprefix("models/")
     day = at.astimezone(datetime.UTC).date()
-    rows = [
-        row
-        for row in get_settings().prices
-        if row.model == name and (row.effective_from is None or row.effective_from <= day)
-    ]
-    return max(rows, key=lambda row: row.effective_from or datetime.date.min, default=None)
+    for each in (name, _VERSION.sub("", name)):
+        found = _in_force([row for row in _rows() if row.model == each], day)
+        if found is not None:
+            return found
+    return None
 
 
-def cost_of(price: PriceRow, usage: Usage) -> Decimal:
+def bounding_price(model: str, at: datetime.datetime) -> PriceRow | None:
+    """Return a price that the model's real one cannot pass, as far as the table knows.
+
+    That is its own price, or, for an alias such as "gemini-flash-latest", each dearest price
+    among the models of its family. None if there is neither.
+    """
+    own = find_price(model, at)
+    if own is not None:
+        return own
+    found = [find_price(each, at) for each in members(model)]
+    rows = [row for row in found if row is not None]
+    return _dearest(model, rows) if rows else None
+
+
+def members(alias: str) -> list[str]:
+    """Return the models that an alias "…-latest" may stand for; [] for any other name."""
+    match = _ALIAS.fullmatch(alias.removeprefix("models/"))
+    if match is None:
+        return []
+    family = f"-{re.escape(match['family'])}" if match["family"] else ".*"
+    pattern = re.compile(rf"{match['maker']}-[\d.]+{family}(-preview)?")
+    return sorted({row.model for row in _rows() if pattern.fullmatch(row.model)})
+
+
+def _rows() -> Iterable[PriceRow]:
+    """Return all prices; those of the settings stand in place of the table's for their model."""
+    own = get_settings().prices
+    if not own:
+        return PRICE_TABLE
+    named = {row.model for row in own}
+    return [*own, *(row for row in PRICE_TABLE if row.model not in named)]
+
+
+def _in_force(rows: list[PriceRow], day: datetime.date) -> PriceRow | None:
+    begun = [row for row in rows if row.effective_from is None or row.effective_from <= day]
+    return max(begun, key=lambda row: row.effective_from or datetime.date.min, default=None)
+
+
+class _Rates(NamedTuple):
+    """US dollars per million tokens of each kind, nothing left open."""
+
+    input: Decimal
+    cached: Decimal
+    audio: Decimal
+    output: Decimal
+    thinking: Decimal
+
+
+def _rates(price: PriceRow, *, is_long: bool = False, is_batch: bool = False) -> _Rates:
+    fresh, output, cached = price.input_usd, price.output_usd, price.cached_input_usd
+    thinking = price.thinking_usd
+    if is_long and price.long_input_usd is not None and price.long_output_usd is not None:
+        fresh, output, cached = (
+            price.long_input_usd, price.long_output_usd, price.long_cached_input_usd
+        )  # fmt: skip
+        thinking = None
+    audio = price.audio_input_usd
+    share = price.batch_share if is_batch else Decimal(1)
+    if is_batch and price.batch_cached_input_usd is not None:
+        cached = price.batch_cached_input_usd
+    return _Rates(
+        input=fresh * share,
+        cached=fresh if cached is None else cached,
+        audio=(fresh if audio is None else audio) * share,
+        output=output * share,
+        thinking=(output if thinking is None else thinking) * share,
+    )
+
+
+def _most(rates: Iterable[_Rates]) -> _Rates:
+    return _Rates(*map(max, zip(*rates, strict=True)))
+
+
+def _dearest(model: str, rows: list[PriceRow]) -> PriceRow:
+    """Return a row that costs at least what each of these does, whatever is asked."""
+    most = _most(_rates(row, is_long=is_long) for row in rows for is_long in (False, True))
+    return PriceRow(
+        model=model,
+        input_usd=most.input,
+        output_usd=most.output,
+        cached_input_usd=most.cached,
+        thinking_usd=most.thinking,
+        audio_input_usd=most.audio,
+    )
+
+
+def _is_long(price: PriceRow, prompt_tokens: int) -> bool:
+    return price.long_prompt_tokens is not None and prompt_tokens > price.long_prompt_tokens
+
+
+def cost_of(price: PriceRow, usage: Usage, *, is_batch: bool = False) -> Decimal:
     """Return the cost of one answer in US dollars, rounded once, to the nano-dollar.
 
-    ((input - cached + tool) * input price + cached * cached price + output * output price
-    + thinking * thinking price) / 1,000,000.
+    ((input - cached - audio + tool) * input price + cached * cached price + audio * audio
+    price + output * output price + thinking * thinking price) / 1,000,000. A prompt above
+    ``long_prompt_tokens`` has the long prices for all of it.
+
+    Args:
+        price: The row in force for the model that answered.
+        usage: What the provider counted.
+        is_batch: Whether the request was part of a batch.
     """
-    cached = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
-    thinking = price.output_usd if price.thinking_usd is None else price.thinking_usd
-    fresh = usage.input_tokens - usage.cached_tokens + usage.tool_tokens
+    rates = _rates(price, is_long=_is_long(price, usage.input_tokens), is_batch=is_batch)
+    fresh = usage.input_tokens - usage.cached_tokens - usage.audio_tokens + usage.tool_tokens
     with localcontext(EXACT):
         total = (
-            fresh * price.input_usd
-            + usage.cached_tokens * cached
-            + usage.output_tokens * price.output_usd
-            + usage.thinking_tokens * thinking
+            fresh * rates.input
+            + usage.cached_tokens * rates.cached
+            + usage.audio_tokens * rates.audio
+            + usage.output_tokens * rates.output
+            + usage.thinking_tokens * rates.thinking
         )
         return usd_from_nano(nano_from_usd(total / _PER_MILLION))
 
@@ -56,12 +159,13 @@ def cost_of(price: PriceRow, usage: Usage) -> Decimal:
 def ceiling_of(provider: BaseProvider, request: GenerationRequest, price: PriceRow) -> Decimal:
     """Return what one attempt can cost at most, in US dollars.
 
-    The prompt's token bound at the dearest input price plus the answer's bound at the
-    dearer of output and thinking price.
+    The prompt's token bound at its dearest price plus the answer's bound at the dearer of
+    output and thinking price; with the long prices if the prompt may be that long.
     """
-    cached = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
-    thinking = price.output_usd if price.thinking_usd is None else price.thinking_usd
+    prompt = provider.bound_tokens(request)
+    reachable = (False, True) if _is_long(price, prompt) else (False,)
+    rates = _most(_rates(price, is_long=is_long) for is_long in reachable)
     with localcontext(EXACT):
-        total = provider.bound_tokens(request) * max(price.input_usd, cached)
-        total += provider.bound_output_tokens(request) * max(price.output_usd, thinking)
+        total = prompt * max(rates.input, rates.cached, rates.audio)
+        total += provider.bound_output_tokens(request) * max(rates.output, rates.thinking)
         return usd_from_nano(nano_from_usd(total / _PER_MILLION, rounding=ROUND_CEILING))

@@ -27,9 +27,22 @@ class PriceRow:
 
     Attributes:
         model: The provider's name of the model, without a "models/" prefix.
-        effective_from: First UTC day of this price; None means always.
+        input_usd: Price of prompt tokens.
+        output_usd: Price of the answer's tokens; 0 for models that embed.
         cached_input_usd: Price of cached prompt tokens; None means the input price.
         thinking_usd: Price of thinking tokens; None means the output price.
+        audio_input_usd: Price of prompt tokens that are audio; None means the input price.
+        long_prompt_tokens: A prompt of more tokens, cached ones included, costs the ``long_``
+            prices, the whole request; None means that there are none.
+        long_input_usd: Input price of such a request.
+        long_output_usd: Output price of such a request, and its price of thinking.
+        long_cached_input_usd: Cached price of such a request; None means its input price.
+        batch_share: What a request in a batch costs, as a share of these prices; 1 if no
+            price of batches is known.
+        batch_cached_input_usd: Cached price in a batch; None means the cached price, unshared.
+        effective_from: First UTC day of this price; None means always.
+        source: Where the price stands.
+        checked_on: When it stood there.
     """
 
     model: str
@@ -37,7 +50,16 @@ class PriceRow:
     output_usd: Decimal
     cached_input_usd: Decimal | None = None
     thinking_usd: Decimal | None = None
+    audio_input_usd: Decimal | None = None
+    long_prompt_tokens: int | None = None
+    long_input_usd: Decimal | None = None
+    long_output_usd: Decimal | None = None
+    long_cached_input_usd: Decimal | None = None
+    batch_share: Decimal = Decimal(1)
+    batch_cached_input_usd: Decimal | None = None
     effective_from: date | None = None
+    source: str = ""
+    checked_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

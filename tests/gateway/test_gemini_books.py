@@ -19,6 +19,7 @@ import pytest
 import tenacity
 from django.db.models import Sum
 from django.test import override_settings
+from django.utils import timezone
 
 from django_obc_ai.exceptions import ObcAIError
 from django_obc_ai.models import AIOperation
@@ -109,7 +110,7 @@ KINDS = (
     Step("thinking", (replies.answer("Thought over.", thoughts_tokens=777),)),
     Step("tool", (replies.answer("By a tool.", tool_tokens=123, thoughts_tokens=5),)),
     Step("truncated", (replies.finished("MAX_TOKENS", text="word " * 40),)),
-    Step("used up by thinking", (replies.finished("MAX_TOKENS", text="", thoughts_tokens=200),),
+    Step("used up by thinking", (replies.finished("MAX_TOKENS", text="", thoughts_tokens=1_000),),
          category="bad_response"),
     Step("blocked prompt", (replies.blocked_prompt(),), category="content_blocked"),
     Step("blocked answer", (replies.finished("SAFETY", thoughts_tokens=9),),
@@ -163,7 +164,7 @@ def make_calls() -> list[tuple[Step, str, str]]:
 def play(step: Step, way: str, model: str, prompt: str) -> None:
     """Make one call and ignore how it ends; the books tell that."""
     service = TextService(model=model)
-    options: dict[str, Any] = {"include_context": False, "max_output_tokens": 200}
+    options: dict[str, Any] = {"include_context": False, "max_output_tokens": 1_000}
     if way == "call":
         service.generate_text(prompt, **options)
     elif way == "acall":
@@ -220,7 +221,7 @@ def test_the_books_equal_the_bill(server: GeminiServer) -> None:
     assert AIOperation.objects.aggregate(sum=Sum("cost_usd"))["sum"] == billed > 0
     tracker = CostTracker()
     assert tracker.get_monthly_cost() == billed
-    days = [each.created_at.date() for each in AIOperation.objects.all()]
+    days = [timezone.localdate(each.created_at) for each in AIOperation.objects.all()]
     breakdown = tracker.get_cost_breakdown(min(days), max(days), by="model")
     assert sum(each["cost"] for each in breakdown) == billed
     assert {step.kind for step, _, _ in calls} == {step.kind for step in KINDS}

@@ -124,17 +124,20 @@ def unit_rows(
     return found
 
 
-def blocked_prompt(reason: str, usage: Usage | None) -> ContentBlockedError:
+def blocked_prompt(reason: str, usage: Usage | None, model: str) -> ContentBlockedError:
     """Return the error for a prompt that the API blocked; it bills the prompt."""
     return ContentBlockedError(
         f"Gemini blocked the prompt ({_word(reason)}). Rephrase it, or review safety_settings.",
         usage=usage,
+        model=model,
     )
 
 
-def no_answer(usage: Usage | None) -> BadResponseError:
+def no_answer(usage: Usage | None, model: str) -> BadResponseError:
     """Return the error for an answer of status 200 that has no finished candidate."""
-    return BadResponseError("Gemini answered without a finished candidate.", usage=usage)
+    return BadResponseError(
+        "Gemini answered without a finished candidate.", usage=usage, model=model
+    )
 
 
 def unreadable() -> BadResponseError:

@@ -191,6 +191,24 @@ def _timed_stream_class(package: str) -> Callable[[Any, Deadline], Any]:
     return TimedStream
 
 
+_noted: ContextVar[list[Any] | None] = ContextVar("django_obc_ai_responses", default=None)
+
+
+@contextmanager
+def noting_responses() -> Iterator[list[Any]]:
+    """Collect the responses that clients of `make_async_client` get inside.
+
+    An SDK that streams hides its response, and whoever leaves such a stream has to close it:
+    the connection would stay open until the garbage collector comes.
+    """
+    noted: list[Any] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
 def make_async_client(httpx: Any, **options: Any) -> Any:
     """Return an async client with one connection pool per event loop, closed with its loop.
 
@@ -221,7 +239,11 @@ def make_async_client(httpx: Any, **options: Any) -> Any:
                         del self._of_loops[each]  # a loop that was not shut down in order
                     self._of_loops[loop] = found = (inner, keeper)
                 await anext(keeper)
-            return await found[0].send(request, **named)
+            response = await found[0].send(request, **named)
+            noted = _noted.get()
+            if noted is not None:
+                noted.append(response)
+            return response
 
         async def _keep(self, loop: Any, inner: Any) -> AsyncGenerator[None, None]:
             """Close a loop's client when the loop closes its asynchronous generators."""

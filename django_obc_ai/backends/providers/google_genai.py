@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from django_obc_ai.backends.providers._network import (
     DeadlineExceededError,
     httpx_hooks,
     make_async_client,
+    noting_responses,
     translate_network_error,
 )
 from django_obc_ai.exceptions import (
@@ -84,10 +85,10 @@ class GoogleGenAIProvider(GeminiProvider):
         client = self._clients.get()
         reader = _StreamReader()
         deadline = Deadline(self.deadline_seconds)
-        with reader.translating():
+        with reader.translating(), noting_responses() as responses:
             async with _within(deadline):
-                opened = await client.aio.models.generate_content_stream(**arguments)
-        async with aclosing(opened) as pieces:
+                pieces = await client.aio.models.generate_content_stream(**arguments)
+        try:
             while True:
                 with reader.translating():
                     async with _within(deadline):
@@ -95,6 +96,10 @@ class GoogleGenAIProvider(GeminiProvider):
                 if piece is None:
                     break
                 yield reader.read(piece)
+        finally:
+            await pieces.aclose()
+            for response in responses:
+                await response.aclose()
         yield reader.finish()
 
     def count_tokens(self, request: GenerationRequest) -> int:
@@ -243,7 +248,7 @@ def _read_answer(answer: Any) -> ProviderResponse:  # Any: a response of the SDK
     _check_blocked(answer, usage)
     candidate = next(iter(answer.candidates or ()), None)
     if candidate is None or candidate.finish_reason is None:
-        raise gemini.no_answer(usage)
+        raise gemini.no_answer(usage, answer.model_version or "")
     return ProviderResponse(
         text=_text_of(candidate),
         finish_reason=gemini.finish_reason_of(_name_of(candidate.finish_reason)),
@@ -255,7 +260,8 @@ def _read_answer(answer: Any) -> ProviderResponse:  # Any: a response of the SDK
 def _check_blocked(answer: Any, usage: Usage | None) -> None:  # Any: as above
     feedback = answer.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
-        raise gemini.blocked_prompt(_name_of(feedback.block_reason), usage)
+        reason = _name_of(feedback.block_reason)
+        raise gemini.blocked_prompt(reason, usage, answer.model_version or "")
 
 
 class _StreamReader:
@@ -289,7 +295,9 @@ class _StreamReader:
             raise gemini.unreadable()
         if self._finish is None:
             raise StreamInterruptedError(
-                "Gemini's stream ended before the answer was finished.", usage=self._floor()
+                "Gemini's stream ended before the answer was finished.",
+                usage=self._floor(),
+                model=self._model,
             )
         return StreamChunk(usage=self._usage, finish_reason=self._finish, model=self._model)
 
@@ -303,7 +311,7 @@ class _StreamReader:
             if not self._is_begun:
                 raise
             raise StreamInterruptedError(
-                f"Gemini's stream broke off: {error}", usage=self._floor()
+                f"Gemini's stream broke off: {error}", usage=self._floor(), model=self._model
             ) from None
 
     def _floor(self) -> Usage | None:
