@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django_obc_ai.exceptions import (
@@ -16,9 +18,16 @@ from django_obc_ai.exceptions import (
     ProviderTimeoutError,
     QuotaExhaustedError,
     RateLimitError,
+    StreamInterruptedError,
     TransientError,
 )
-from django_obc_ai.types import EmbeddingRequest, FinishReason, Usage
+from django_obc_ai.types import (
+    EmbeddingRequest,
+    FinishReason,
+    ProviderResponse,
+    StreamChunk,
+    Usage,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,20 +133,97 @@ def unit_rows(
     return found
 
 
-def blocked_prompt(reason: str, usage: Usage | None, model: str) -> ContentBlockedError:
-    """Return the error for a prompt that the API blocked; it bills the prompt."""
-    return ContentBlockedError(
-        f"Gemini blocked the prompt ({_word(reason)}). Rephrase it, or review safety_settings.",
-        usage=usage,
-        model=model,
-    )
-
-
 def no_answer(usage: Usage | None, model: str) -> BadResponseError:
     """Return the error for an answer of status 200 that has no finished candidate."""
     return BadResponseError(
         "Gemini answered without a finished candidate.", usage=usage, model=model
     )
+
+
+def read_answer(answer: Mapping[str, Any]) -> ProviderResponse:
+    """Read a whole answer, with the names of the REST API, or raise the error it stands for."""
+    usage = usage_of(answer.get("usageMetadata"))
+    model = str(answer.get("modelVersion") or "")
+    _check_blocked(answer, usage, model)
+    candidate = _candidate_of(answer)
+    if not candidate.get("finishReason"):
+        raise no_answer(usage, model)
+    return ProviderResponse(
+        text=_text_of(candidate),
+        finish_reason=finish_reason_of(candidate["finishReason"]),
+        usage=usage,
+        model=model,
+    )
+
+
+class StreamReader:
+    """Reads the pieces of one stream; the last usage that is not empty counts."""
+
+    def __init__(self, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        """Say how errors of the SDK become ours."""
+        self._translated = translated
+        self._usage: Usage | None = None
+        self._finish: FinishReason | None = None
+        self._model = ""
+        self._is_begun = False
+
+    def read(self, piece: Mapping[str, Any]) -> StreamChunk:
+        """Read one piece; see `read_answer`."""
+        self._is_begun = True
+        usage = usage_of(piece.get("usageMetadata"))
+        self._usage = usage or self._usage
+        self._model = str(piece.get("modelVersion") or self._model)
+        _check_blocked(piece, self._usage, self._model)
+        candidate = _candidate_of(piece)
+        if candidate.get("finishReason"):
+            self._finish = finish_reason_of(candidate["finishReason"])
+            if usage is None:  # what was counted before is a floor, unless more comes
+                self._usage = self._floor()
+        return StreamChunk(text=_text_of(candidate), usage=usage, model=self._model)
+
+    def finish(self) -> StreamChunk:
+        """Return the last chunk; raise if the stream ended before the answer did."""
+        if not self._is_begun:
+            raise unreadable()
+        if self._finish is None:
+            raise self._interrupted("Gemini's stream ended before the answer was finished.")
+        return StreamChunk(usage=self._usage, finish_reason=self._finish, model=self._model)
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn errors into ours; once a piece has come they interrupt the answer."""
+        try:
+            with self._translated():
+                yield
+        except ProviderError as error:
+            if not self._is_begun:
+                raise
+            raise self._interrupted(f"Gemini's stream broke off: {error}") from None
+
+    def _interrupted(self, message: str) -> StreamInterruptedError:
+        return StreamInterruptedError(message, usage=self._floor(), model=self._model)
+
+    def _floor(self) -> Usage | None:
+        return None if self._usage is None else replace(self._usage, is_exact=False)
+
+
+def _candidate_of(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(iter(answer.get("candidates") or ()), {})
+
+
+def _text_of(candidate: Mapping[str, Any]) -> str:
+    parts = (candidate.get("content") or {}).get("parts") or ()
+    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
+
+
+def _check_blocked(answer: Mapping[str, Any], usage: Usage | None, model: str) -> None:
+    reason = (answer.get("promptFeedback") or {}).get("blockReason")
+    if reason:
+        raise ContentBlockedError(
+            f"Gemini blocked the prompt ({_word(reason)}). Rephrase it, or review safety_settings.",
+            usage=usage,  # it bills the prompt
+            model=model,
+        )
 
 
 def unreadable() -> BadResponseError:

@@ -6,7 +6,6 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import replace
 from typing import Any
 
 from django_obc_ai.backends.providers import _gemini as gemini
@@ -22,16 +21,13 @@ from django_obc_ai.backends.providers._network import (
 from django_obc_ai.exceptions import (
     InvalidRequestError,
     ProviderError,
-    StreamInterruptedError,
 )
 from django_obc_ai.types import (
     EmbeddingRequest,
     EmbeddingResponse,
-    FinishReason,
     GenerationRequest,
     ProviderResponse,
     StreamChunk,
-    Usage,
 )
 
 _ROLES = {"user": "user", "assistant": "model"}
@@ -53,7 +49,7 @@ class GoogleGenAIProvider(GeminiProvider):
         client = self._clients.get()
         with _translated(), Deadline(self.deadline_seconds).applied():
             answer = client.models.generate_content(**arguments)
-        return _read_answer(answer)
+        return gemini.read_answer(_wire(answer))
 
     async def agenerate(self, request: GenerationRequest) -> ProviderResponse:
         """See generate(). Native: no thread is used."""
@@ -62,13 +58,13 @@ class GoogleGenAIProvider(GeminiProvider):
         with _translated():
             async with _within(Deadline(self.deadline_seconds)):
                 answer = await client.aio.models.generate_content(**arguments)
-        return _read_answer(answer)
+        return gemini.read_answer(_wire(answer))
 
     def stream(self, request: GenerationRequest) -> Iterator[StreamChunk]:
         """Yield the answer in pieces; see `BaseProvider.stream`."""
         arguments = self._arguments(request)
         client = self._clients.get()
-        reader = _StreamReader()
+        reader = gemini.StreamReader(_translated)
         deadline = Deadline(self.deadline_seconds)
         with closing(client.models.generate_content_stream(**arguments)) as pieces:
             while True:
@@ -76,14 +72,14 @@ class GoogleGenAIProvider(GeminiProvider):
                     piece = next(pieces, None)
                 if piece is None:
                     break
-                yield reader.read(piece)
+                yield reader.read(_wire(piece))
         yield reader.finish()
 
     async def astream(self, request: GenerationRequest) -> AsyncIterator[StreamChunk]:
         """See stream(). Native: no thread is used."""
         arguments = self._arguments(request)
         client = self._clients.get()
-        reader = _StreamReader()
+        reader = gemini.StreamReader(_translated)
         deadline = Deadline(self.deadline_seconds)
         with reader.translating(), noting_responses() as responses:
             async with _within(deadline):
@@ -95,7 +91,7 @@ class GoogleGenAIProvider(GeminiProvider):
                         piece = await anext(pieces, None)
                 if piece is None:
                     break
-                yield reader.read(piece)
+                yield reader.read(_wire(piece))
         finally:
             await pieces.aclose()
             for response in responses:
@@ -140,7 +136,7 @@ class GoogleGenAIProvider(GeminiProvider):
                 ],
                 config=config,
             )
-        usage = gemini.embedding_usage_of(_wire(answer.usage_metadata))
+        usage = gemini.embedding_usage_of(_wire(answer).get("usageMetadata"))
         rows = [each.values for each in answer.embeddings or ()]
         return EmbeddingResponse(
             vectors=gemini.unit_rows(rows, request, usage), usage=usage, model=model
@@ -225,97 +221,10 @@ class GoogleGenAIProvider(GeminiProvider):
         }
 
 
-def _wire(metadata: Any) -> dict[str, Any]:  # Any: a model of the SDK, or None
-    """Return usage metadata under the names of the REST API."""
-    if metadata is None:
-        return {}
-    found: dict[str, Any] = metadata.model_dump(mode="json", by_alias=True, exclude_none=True)
+def _wire(answer: Any) -> dict[str, Any]:  # Any: a response of the SDK
+    """Return an answer under the names of the REST API."""
+    found: dict[str, Any] = answer.model_dump(mode="json", by_alias=True, exclude_none=True)
     return found
-
-
-def _name_of(value: Any) -> str:  # Any: an enum of the SDK, or None
-    return str(getattr(value, "value", None) or "")
-
-
-def _text_of(candidate: Any) -> str:  # Any: a candidate of the SDK
-    parts = (candidate.content and candidate.content.parts) or ()
-    return "".join(part.text for part in parts if part.text and not part.thought)
-
-
-def _read_answer(answer: Any) -> ProviderResponse:  # Any: a response of the SDK
-    """Read a whole answer, or raise the error it stands for."""
-    usage = gemini.usage_of(_wire(answer.usage_metadata))
-    _check_blocked(answer, usage)
-    candidate = next(iter(answer.candidates or ()), None)
-    if candidate is None or candidate.finish_reason is None:
-        raise gemini.no_answer(usage, answer.model_version or "")
-    return ProviderResponse(
-        text=_text_of(candidate),
-        finish_reason=gemini.finish_reason_of(_name_of(candidate.finish_reason)),
-        usage=usage,
-        model=answer.model_version or "",
-    )
-
-
-def _check_blocked(answer: Any, usage: Usage | None) -> None:  # Any: as above
-    feedback = answer.prompt_feedback
-    if feedback is not None and feedback.block_reason is not None:
-        reason = _name_of(feedback.block_reason)
-        raise gemini.blocked_prompt(reason, usage, answer.model_version or "")
-
-
-class _StreamReader:
-    """Reads the pieces of one stream; the last usage that is not empty counts."""
-
-    def __init__(self) -> None:
-        self._usage: Usage | None = None
-        self._finish: FinishReason | None = None
-        self._model = ""
-        self._is_begun = False
-
-    def read(self, piece: Any) -> StreamChunk:  # Any: a response of the SDK
-        self._is_begun = True
-        usage = gemini.usage_of(_wire(piece.usage_metadata))
-        self._usage = usage or self._usage
-        self._model = piece.model_version or self._model
-        _check_blocked(piece, self._usage)
-        candidate = next(iter(piece.candidates or ()), None)
-        text = ""
-        if candidate is not None:
-            text = _text_of(candidate)
-            if candidate.finish_reason is not None:
-                self._finish = gemini.finish_reason_of(_name_of(candidate.finish_reason))
-                if usage is None:  # what was counted before is a floor, unless more comes
-                    self._usage = self._floor()
-        return StreamChunk(text=text, usage=usage, model=self._model)
-
-    def finish(self) -> StreamChunk:
-        """Return the last chunk; raise if the stream ended before the answer did."""
-        if not self._is_begun:
-            raise gemini.unreadable()
-        if self._finish is None:
-            raise StreamInterruptedError(
-                "Gemini's stream ended before the answer was finished.",
-                usage=self._floor(),
-                model=self._model,
-            )
-        return StreamChunk(usage=self._usage, finish_reason=self._finish, model=self._model)
-
-    @contextmanager
-    def translating(self) -> Iterator[None]:
-        """Turn errors into ours; once a piece has come they interrupt the answer."""
-        try:
-            with _translated():
-                yield
-        except ProviderError as error:
-            if not self._is_begun:
-                raise
-            raise StreamInterruptedError(
-                f"Gemini's stream broke off: {error}", usage=self._floor(), model=self._model
-            ) from None
-
-    def _floor(self) -> Usage | None:
-        return None if self._usage is None else replace(self._usage, is_exact=False)
 
 
 @contextmanager
