@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
+from django_obc_ai.backends.providers.google_generativeai import GoogleGenerativeAIProvider
 from tests.servers.gemini import GeminiServer
 
+MakeProvider = Callable[..., Any]
 
-@pytest.fixture
-def make_genai(gemini_server: GeminiServer) -> Iterator[Any]:
-    """Build providers of google-genai that talk to the loopback server."""
-    from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
 
+def _maker(provider_class: type[Any], server: GeminiServer) -> Iterator[MakeProvider]:
+    if not provider_class.is_installed():
+        pytest.skip(f"{provider_class.extra} is not installed")
     made = []
 
-    def build(**options: Any) -> GoogleGenAIProvider:
-        defaults = {
-            "api_key": gemini_server.key,
-            "model": "gemini-2.5-flash",
-            "base_url": gemini_server.url,
-        }
-        made.append(GoogleGenAIProvider(**{**defaults, **options}))
+    def build(**options: Any) -> Any:
+        defaults = {"api_key": server.key, "model": "gemini-2.5-flash", "base_url": server.url}
+        made.append(provider_class(**{**defaults, **options}))
         return made[-1]
 
     yield build
     for each in made:
         each.close()
+
+
+@pytest.fixture(
+    params=[GoogleGenAIProvider, GoogleGenerativeAIProvider], ids=lambda each: str(each.extra)
+)
+def make_provider(
+    request: pytest.FixtureRequest, gemini_server: GeminiServer
+) -> Iterator[MakeProvider]:
+    """Build providers of either SDK that talk to the loopback server."""
+    yield from _maker(request.param, gemini_server)
+
+
+@pytest.fixture
+def make_genai(gemini_server: GeminiServer) -> Iterator[MakeProvider]:
+    """Build providers of google-genai that talk to the loopback server."""
+    yield from _maker(GoogleGenAIProvider, gemini_server)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 API_VERSION = "v1beta"
+ROLES = {"user": "user", "assistant": "model"}
 TASK_TYPES = {
     "document": "RETRIEVAL_DOCUMENT",
     "query": "RETRIEVAL_QUERY",

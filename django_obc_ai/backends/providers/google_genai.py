@@ -30,8 +30,6 @@ from django_obc_ai.types import (
     StreamChunk,
 )
 
-_ROLES = {"user": "user", "assistant": "model"}
-
 
 class GoogleGenAIProvider(GeminiProvider):
     """Gemini over the REST protocol, with native async; see `GeminiProvider` for options.
@@ -172,16 +170,18 @@ class GoogleGenAIProvider(GeminiProvider):
                 "api_version": gemini.API_VERSION,
                 "timeout": max(1, round(self.timeout_seconds * 1000)),  # milliseconds
                 "retry_options": {"attempts": 1},
-                "client_args": {"verify": context, "event_hooks": httpx_hooks()},
+                "client_args": {
+                    "verify": context,
+                    "event_hooks": httpx_hooks(),
+                    "follow_redirects": False,  # the key is for this host
+                },
                 # Given, so that the SDK never takes aiohttp, which repeats requests by itself.
-                "httpx_async_client": make_async_client(
-                    httpx, verify=context, follow_redirects=True
-                ),
+                "httpx_async_client": make_async_client(httpx, verify=context),
             },
         )
 
     def _contents(self, request: GenerationRequest) -> list[dict[str, Any]]:
-        turns = [(_ROLES[each.role], each.text) for each in request.history]
+        turns = [(gemini.ROLES[each.role], each.text) for each in request.history]
         turns.append(("user", request.render_prompt()))
         return [{"role": role, "parts": [{"text": text}]} for role, text in turns]
 

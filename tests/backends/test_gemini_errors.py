@@ -16,17 +16,13 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from tests.backends.gemini_cases import MARK, REFUSALS, ask, billed, chain
-from tests.backends.google_genai_cases import STREAMED, WAYS, run
-from tests.extras import requires
+from tests.backends.gemini_ways import STREAMED, WAYS, run
 from tests.servers.gemini import GeminiServer, Reply, replies
-
-pytestmark = requires("google.genai")
-
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("reply", "kind", "retryable", "retry_after"), REFUSALS)
 def test_refusals(
-    make_genai: Any,
+    make_provider: Any,
     gemini_server: GeminiServer,
     way: str,
     reply: Reply,
@@ -36,7 +32,7 @@ def test_refusals(
 ) -> None:
     gemini_server.script(reply)
     with pytest.raises(ObcAIError) as caught:
-        run(make_genai(), way)
+        run(make_provider(), way)
     error = caught.value
     assert type(error) is kind
     assert error.retryable is retryable
@@ -58,11 +54,11 @@ def test_refusals(
     ],
 )
 def test_errors_tell_neither_prompt_nor_key_and_can_be_pickled(
-    make_genai: Any, gemini_server: GeminiServer, way: str, reply: Reply
+    make_provider: Any, gemini_server: GeminiServer, way: str, reply: Reply
 ) -> None:
     gemini_server.script(reply)
     with pytest.raises(ObcAIError) as caught:
-        run(make_genai(), way, prompt=MARK)
+        run(make_provider(), way, prompt=MARK)
     for shown in chain(caught.value):
         assert MARK not in str(shown)
         assert MARK not in repr(shown)
@@ -72,17 +68,17 @@ def test_errors_tell_neither_prompt_nor_key_and_can_be_pickled(
     assert again.retryable == caught.value.retryable
 
 
-def test_the_field_that_was_refused_is_named(make_genai: Any, gemini_server: GeminiServer) -> None:
+def test_the_field_that_was_refused_is_named(make_provider: Any, gemini_server: GeminiServer) -> None:
     message = f"* GenerateContentRequest.generation_config.top_k: {MARK} is too large\n"
     gemini_server.script(replies.error(400, error_message=message))
     with pytest.raises(InvalidRequestError, match=r"at generation_config\.top_k"):
-        run(make_genai(), "generate")
+        run(make_provider(), "generate")
 
 
-def test_a_project_without_billing_is_told_so(make_genai: Any, gemini_server: GeminiServer) -> None:
+def test_a_project_without_billing_is_told_so(make_provider: Any, gemini_server: GeminiServer) -> None:
     gemini_server.script(replies.error(400, error_status="FAILED_PRECONDITION"))
     with pytest.raises(InvalidRequestError, match="enable billing"):
-        run(make_genai(), "generate")
+        run(make_provider(), "generate")
 
 
 # --- Bodies ---------------------------------------------------------------------------
@@ -91,11 +87,11 @@ def test_a_project_without_billing_is_told_so(make_genai: Any, gemini_server: Ge
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("body", ["empty", "broken", "html"])
 def test_bodies_that_are_no_answer(
-    make_genai: Any, gemini_server: GeminiServer, way: str, body: Any
+    make_provider: Any, gemini_server: GeminiServer, way: str, body: Any
 ) -> None:
     gemini_server.script(replies.broken_body(body))
     with pytest.raises(ObcAIError) as caught:
-        run(make_genai(), way)
+        run(make_provider(), way)
     # Part of a stream may have been read before it broke.
     assert isinstance(caught.value, (BadResponseError, StreamInterruptedError))
     assert caught.value.is_possibly_billed
@@ -105,11 +101,11 @@ def test_bodies_that_are_no_answer(
 @pytest.mark.parametrize("way", ["generate", "agenerate"])
 @pytest.mark.parametrize("how", ["rst", "fin", "no_answer"])
 def test_a_whole_answer_that_breaks_off_may_be_billed(
-    make_genai: Any, gemini_server: GeminiServer, way: str, how: Any
+    make_provider: Any, gemini_server: GeminiServer, way: str, how: Any
 ) -> None:
     gemini_server.script(replies.cut(how))
     with pytest.raises(TransientError) as caught:
-        run(make_genai(), way)
+        run(make_provider(), way)
     assert caught.value.retryable and caught.value.is_possibly_billed
 
 
@@ -138,12 +134,12 @@ def collect(provider: Any, way: str, **fields: Any) -> tuple[list[str], BaseExce
 @pytest.mark.parametrize("way", STREAMED)
 @pytest.mark.parametrize("how", ["clean", "rst", "fin", "error"])
 def test_a_cut_stream_is_interrupted_with_the_floor_that_was_seen(
-    make_genai: Any, gemini_server: GeminiServer, way: str, how: Any
+    make_provider: Any, gemini_server: GeminiServer, way: str, how: Any
 ) -> None:
     gemini_server.script(
         replies.cut(how, 2, text="one two three four", thoughts_tokens=30, chunk_interval_seconds=0)
     )
-    texts, error = collect(make_genai(), way)
+    texts, error = collect(make_provider(), way)
     assert type(error) is StreamInterruptedError
     assert not error.retryable
     assert error.usage is not None and not error.usage.is_exact
@@ -156,29 +152,29 @@ def test_a_cut_stream_is_interrupted_with_the_floor_that_was_seen(
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_a_stream_that_is_cut_before_its_first_piece_may_be_tried_again(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.cut("no_answer"))
-    _, error = collect(make_genai(), way)
+    _, error = collect(make_provider(), way)
     assert type(error) is TransientError
     assert error.retryable
 
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_a_stream_without_any_piece_is_no_answer(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.cut("clean", 0))
-    _, error = collect(make_genai(), way)
+    _, error = collect(make_provider(), way)
     assert type(error) is BadResponseError
 
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_leaving_a_stream_closes_its_connection(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.cut("hang", 2))
-    provider = make_genai()
+    provider = make_provider()
 
     async def leave() -> None:
         chunks = provider.astream(ask())

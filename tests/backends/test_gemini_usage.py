@@ -15,33 +15,29 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.types import EmbeddingRequest, Message
 from tests.backends.gemini_cases import ask, billed
-from tests.backends.google_genai_cases import STREAMED, WAYS, run
-from tests.extras import requires
+from tests.backends.gemini_ways import STREAMED, WAYS, run
 from tests.servers.gemini import BAD_KEY, GeminiServer, replies
-
-pytestmark = requires("google.genai")
-
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "reply", [replies.answer(usage="missing"), replies.usage_zero()], ids=["missing", "zero"]
 )
 def test_a_count_that_is_missing_is_none_not_zero(
-    make_genai: Any, gemini_server: GeminiServer, way: str, reply: Any
+    make_provider: Any, gemini_server: GeminiServer, way: str, reply: Any
 ) -> None:
     gemini_server.script(reply)
-    assert run(make_genai(), way).usage is None
+    assert run(make_provider(), way).usage is None
     assert gemini_server.journal[0].is_billed
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_the_total_has_and_nothing_explains_is_booked_as_thinking(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(
         replies.answer(thoughts_tokens=40, usage_fields={"thoughtsTokenCount": None})
     )
-    usage = run(make_genai(), way).usage
+    usage = run(make_provider(), way).usage
     assert usage is not None
     assert billed(usage) == gemini_server.journal[0].billed
     assert not usage.is_exact
@@ -49,10 +45,10 @@ def test_what_the_total_has_and_nothing_explains_is_booked_as_thinking(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_total_below_its_parts_is_not_believed(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.usage_contradictory(1))
-    usage = run(make_genai(), way).usage
+    usage = run(make_provider(), way).usage
     assert usage is not None
     assert billed(usage) == gemini_server.journal[0].billed
     assert not usage.is_exact
@@ -63,10 +59,10 @@ def test_a_total_below_its_parts_is_not_believed(
     [{"promptTokenCount": -5}, {"cachedContentTokenCount": 10_000}, {"candidatesTokenCount": -1}],
 )
 def test_impossible_counts_are_inexact_and_lower_nothing(
-    make_genai: Any, gemini_server: GeminiServer, fields: dict[str, int]
+    make_provider: Any, gemini_server: GeminiServer, fields: dict[str, int]
 ) -> None:
     gemini_server.script(replies.answer(usage_fields=fields))
-    usage = run(make_genai(), "generate").usage
+    usage = run(make_provider(), "generate").usage
     assert usage is not None and not usage.is_exact
     assert min(usage.input_tokens, usage.output_tokens, usage.cached_tokens) >= 0
     assert usage.input_tokens >= usage.cached_tokens
@@ -74,20 +70,20 @@ def test_impossible_counts_are_inexact_and_lower_nothing(
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_counts_that_come_with_the_last_piece_alone(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.answer(usage="last_only", thoughts_tokens=12))
-    usage = run(make_genai(), way).usage
+    usage = run(make_provider(), way).usage
     assert usage is not None and usage.is_exact
     assert billed(usage) == gemini_server.journal[0].billed
 
 
 @pytest.mark.parametrize("way", STREAMED)
 def test_counts_that_miss_the_last_piece_are_a_floor(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.answer("one two three four five six", usage="not_last"))
-    usage = run(make_genai(), way).usage
+    usage = run(make_provider(), way).usage
     assert usage is not None and not usage.is_exact
     assert 0 < usage.total_tokens < gemini_server.journal[0].billed.total
 
@@ -104,9 +100,9 @@ def texts(count: int) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("model", ["gemini-embedding-001", "gemini-embedding-2"])
 def test_each_text_has_a_vector_of_unit_length_in_order(
-    make_genai: Any, gemini_server: GeminiServer, model: str
+    make_provider: Any, gemini_server: GeminiServer, model: str
 ) -> None:
-    provider = make_genai()
+    provider = make_provider()
     found = provider.embed(EmbeddingRequest(model=model, texts=texts(100), dimension=256))
     assert found.vectors.shape == (100, 256)
     assert found.vectors.dtype == np.float32
@@ -122,9 +118,9 @@ def test_each_text_has_a_vector_of_unit_length_in_order(
 
 @pytest.mark.parametrize("purpose", ["document", "query", "similarity"])
 def test_the_purpose_of_an_embedding_is_said(
-    make_genai: Any, gemini_server: GeminiServer, purpose: Any
+    make_provider: Any, gemini_server: GeminiServer, purpose: Any
 ) -> None:
-    make_genai().embed(EmbeddingRequest(model=MODEL, texts=("a text",), purpose=purpose))
+    make_provider().embed(EmbeddingRequest(model=MODEL, texts=("a text",), purpose=purpose))
     (entry,) = gemini_server.journal
     names = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
     wanted = names.get(purpose, "SEMANTIC_SIMILARITY")
@@ -133,15 +129,15 @@ def test_the_purpose_of_an_embedding_is_said(
 
 @pytest.mark.parametrize("given", [texts(101), (), ("one", " ")])
 def test_what_the_api_would_refuse_or_misread_is_not_sent(
-    make_genai: Any, gemini_server: GeminiServer, given: tuple[str, ...]
+    make_provider: Any, gemini_server: GeminiServer, given: tuple[str, ...]
 ) -> None:
     with pytest.raises(InvalidRequestError, match=r"texts|empty"):
-        make_genai().embed(EmbeddingRequest(model=MODEL, texts=given))
+        make_provider().embed(EmbeddingRequest(model=MODEL, texts=given))
     assert gemini_server.journal == []
 
 
-def test_too_few_vectors_are_not_used(make_genai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = make_genai()
+def test_too_few_vectors_are_not_used(make_provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = make_provider()
     models = provider._clients.get().models
     real = models.embed_content
 
@@ -159,9 +155,9 @@ def test_too_few_vectors_are_not_used(make_genai: Any, monkeypatch: pytest.Monke
 
 
 def test_tokens_are_counted_with_system_and_history(
-    make_genai: Any, gemini_server: GeminiServer
+    make_provider: Any, gemini_server: GeminiServer
 ) -> None:
-    provider = make_genai()
+    provider = make_provider()
     plain = provider.count_tokens(ask())
     history = (Message(role="user", text="Hello there"), Message(role="assistant", text="Hi"))
     with_all = provider.count_tokens(ask(system="Be brief, please.", history=history))
@@ -169,21 +165,21 @@ def test_tokens_are_counted_with_system_and_history(
     assert not any(entry.is_billed for entry in gemini_server.journal)
 
 
-def test_the_count_is_what_the_answer_bills(make_genai: Any, gemini_server: GeminiServer) -> None:
-    provider = make_genai()
+def test_the_count_is_what_the_answer_bills(make_provider: Any, gemini_server: GeminiServer) -> None:
+    provider = make_provider()
     counted = provider.count_tokens(ask(system="Be brief, please."))
     provider.generate(ask(system="Be brief, please."))
     assert counted == gemini_server.journal[-1].billed.prompt
 
 
 def test_a_ping_asks_for_the_model_and_costs_nothing(
-    make_genai: Any, gemini_server: GeminiServer
+    make_provider: Any, gemini_server: GeminiServer
 ) -> None:
-    assert make_genai().ping() is True
+    assert make_provider().ping() is True
     (entry,) = gemini_server.journal
     assert (entry.operation, entry.model) == ("models.get", "gemini-2.5-flash")
     assert not entry.is_billed
     with pytest.raises(AuthenticationError):
-        make_genai(api_key=BAD_KEY).ping()
+        make_provider(api_key=BAD_KEY).ping()
     with pytest.raises(ModelNotFoundError):
-        make_genai(model="gemini-unknown").ping()
+        make_provider(model="gemini-unknown").ping()

@@ -12,24 +12,20 @@ import pytest
 from django_obc_ai.backends.providers.google_genai import GoogleGenAIProvider
 from django_obc_ai.exceptions import ConfigurationError, ProviderTimeoutError, TransientError
 from tests.backends.gemini_cases import ask
-from tests.backends.google_genai_cases import WAYS, run
-from tests.extras import requires
+from tests.backends.gemini_ways import WAYS, run
 from tests.servers.gemini import GeminiServer, RemoteGemini, closed_port, key_id, replies
-
-pytestmark = requires("google.genai")
-
 
 # --- Time -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_answer_that_drips_ends_at_the_deadline(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     # Each read is served within its timeout; the whole would take minutes.
     gemini_server.script(replies.answer(drip_bytes=1, drip_interval_seconds=0.2))
     with pytest.raises(Exception, match="deadline_seconds") as caught:
-        run(make_genai(timeout_seconds=5, deadline_seconds=0.7), way)
+        run(make_provider(timeout_seconds=5, deadline_seconds=0.7), way)
     assert caught.type is ProviderTimeoutError or "stream" in way
     (entry,) = gemini_server.journal
     assert entry.client_left
@@ -37,28 +33,28 @@ def test_an_answer_that_drips_ends_at_the_deadline(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_server_that_falls_silent_in_mid_answer_is_left_at_the_deadline(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.cut("hang", 1))
     with pytest.raises(Exception, match="deadline_seconds"):
-        run(make_genai(timeout_seconds=60, deadline_seconds=0.5), way)
+        run(make_provider(timeout_seconds=60, deadline_seconds=0.5), way)
     assert gemini_server.journal[0].client_left
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_server_that_does_not_answer_times_out(
-    make_genai: Any, gemini_server: GeminiServer, way: str
+    make_provider: Any, gemini_server: GeminiServer, way: str
 ) -> None:
     gemini_server.script(replies.cut("silent"))
     with pytest.raises(ProviderTimeoutError) as caught:
-        run(make_genai(timeout_seconds=0.3), way)
+        run(make_provider(timeout_seconds=0.3), way)
     assert caught.value.is_possibly_billed
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_refused_connection_was_surely_not_billed(make_genai: Any, way: str) -> None:
+def test_a_refused_connection_was_surely_not_billed(make_provider: Any, way: str) -> None:
     with closed_port() as url, pytest.raises(TransientError, match="Nothing was sent") as caught:
-        run(make_genai(base_url=url), way)
+        run(make_provider(base_url=url), way)
     assert not caught.value.is_possibly_billed
     assert caught.value.retryable
 
@@ -67,9 +63,9 @@ def test_a_refused_connection_was_surely_not_billed(make_genai: Any, way: str) -
 
 
 def test_two_aliases_with_two_keys_keep_them_apart(
-    make_genai: Any, gemini_server: GeminiServer
+    make_provider: Any, gemini_server: GeminiServer
 ) -> None:
-    first, second = make_genai(api_key="key-of-the-first"), make_genai(api_key="key-of-the-second")
+    first, second = make_provider(api_key="key-of-the-first"), make_provider(api_key="key-of-the-second")
     with ThreadPoolExecutor(4) as pool:
         for provider in (first, second) * 4:
             pool.submit(provider.generate, ask())
@@ -78,19 +74,19 @@ def test_two_aliases_with_two_keys_keep_them_apart(
 
 
 def test_keys_in_the_environment_are_not_taken(
-    make_genai: Any, gemini_server: GeminiServer, monkeypatch: pytest.MonkeyPatch
+    make_provider: Any, gemini_server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.setenv(name, f"key-in-{name}")
     monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
-    make_genai().generate(ask())
+    make_provider().generate(ask())
     assert gemini_server.journal[0].key_id == key_id(gemini_server.key)
     with pytest.raises(ConfigurationError, match="api_key"):
-        make_genai(api_key="").generate(ask())
+        make_provider(api_key="").generate(ask())
 
 
-def test_one_client_serves_all_threads(make_genai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = make_genai()
+def test_one_client_serves_all_threads(make_provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = make_provider()
     built = []
     original = provider._make_client
     monkeypatch.setattr(provider._clients, "_make", lambda: built.append(1) or original())
@@ -118,16 +114,16 @@ def test_a_forked_child_builds_its_own_client(gemini_process: RemoteGemini) -> N
     provider.close()
 
 
-def test_one_event_loop_after_the_other(make_genai: Any, gemini_server: GeminiServer) -> None:
-    provider = make_genai()
+def test_one_event_loop_after_the_other(make_provider: Any, gemini_server: GeminiServer) -> None:
+    provider = make_provider()
     for _ in range(3):
         assert asyncio.run(provider.agenerate(ask())).text
     assert not provider._clients.get()._api_client._async_httpx_client._of_loops
     assert len(gemini_server.journal) == 3
 
 
-def test_connections_of_a_loop_are_used_again(make_genai: Any) -> None:
-    provider = make_genai()
+def test_connections_of_a_loop_are_used_again(make_provider: Any) -> None:
+    provider = make_provider()
 
     async def several() -> Any:
         for _ in range(3):
@@ -139,9 +135,9 @@ def test_connections_of_a_loop_are_used_again(make_genai: Any) -> None:
     assert "Request Count: 3" in repr(connection)
 
 
-def test_cancelling_ends_the_request(make_genai: Any, gemini_server: GeminiServer) -> None:
+def test_cancelling_ends_the_request(make_provider: Any, gemini_server: GeminiServer) -> None:
     gemini_server.script(replies.answer(delay_seconds=30))
-    provider = make_genai()
+    provider = make_provider()
 
     async def start_and_cancel() -> None:
         task = asyncio.ensure_future(provider.agenerate(ask()))
@@ -155,14 +151,14 @@ def test_cancelling_ends_the_request(make_genai: Any, gemini_server: GeminiServe
     assert gemini_server.journal[0].client_left
 
 
-def test_a_closed_provider_builds_a_new_client(make_genai: Any) -> None:
-    provider = make_genai()
+def test_a_closed_provider_builds_a_new_client(make_provider: Any) -> None:
+    provider = make_provider()
     provider.generate(ask())
     provider.close()
     assert provider.generate(ask()).text
 
 
-def test_construction_imports_nothing_and_shows_no_key(make_genai: Any) -> None:
-    assert "loopback-key" not in repr(make_genai())
+def test_construction_imports_nothing_and_shows_no_key(make_provider: Any) -> None:
+    assert "loopback-key" not in repr(make_provider())
     assert GoogleGenAIProvider.is_installed()
     assert GoogleGenAIProvider.sdk_version().startswith("google-genai ")
