@@ -43,3 +43,9 @@ def make_provider(
 def make_genai(gemini_server: GeminiServer) -> Iterator[MakeProvider]:
     """Build providers of google-genai that talk to the loopback server."""
     yield from _maker(GoogleGenAIProvider, gemini_server)
+
+
+@pytest.fixture
+def make_generativeai(gemini_server: GeminiServer) -> Iterator[MakeProvider]:
+    """Build providers of google-generativeai that talk to the loopback server."""
+    yield from _maker(GoogleGenerativeAIProvider, gemini_server)

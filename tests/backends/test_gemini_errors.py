@@ -19,6 +19,7 @@ from tests.backends.gemini_cases import MARK, REFUSALS, ask, billed, chain
 from tests.backends.gemini_ways import STREAMED, WAYS, run
 from tests.servers.gemini import GeminiServer, Reply, replies
 
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("reply", "kind", "retryable", "retry_after"), REFUSALS)
 def test_refusals(
@@ -68,14 +69,18 @@ def test_errors_tell_neither_prompt_nor_key_and_can_be_pickled(
     assert again.retryable == caught.value.retryable
 
 
-def test_the_field_that_was_refused_is_named(make_provider: Any, gemini_server: GeminiServer) -> None:
+def test_the_field_that_was_refused_is_named(
+    make_provider: Any, gemini_server: GeminiServer
+) -> None:
     message = f"* GenerateContentRequest.generation_config.top_k: {MARK} is too large\n"
     gemini_server.script(replies.error(400, error_message=message))
     with pytest.raises(InvalidRequestError, match=r"at generation_config\.top_k"):
         run(make_provider(), "generate")
 
 
-def test_a_project_without_billing_is_told_so(make_provider: Any, gemini_server: GeminiServer) -> None:
+def test_a_project_without_billing_is_told_so(
+    make_provider: Any, gemini_server: GeminiServer
+) -> None:
     gemini_server.script(replies.error(400, error_status="FAILED_PRECONDITION"))
     with pytest.raises(InvalidRequestError, match="enable billing"):
         run(make_provider(), "generate")

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from django_obc_ai.backends.providers._gemini import unit_rows
 from django_obc_ai.exceptions import (
     AuthenticationError,
     BadResponseError,
     InvalidRequestError,
     ModelNotFoundError,
 )
-from django_obc_ai.types import EmbeddingRequest, Message
+from django_obc_ai.types import EmbeddingRequest, Message, Usage
 from tests.backends.gemini_cases import ask, billed
 from tests.backends.gemini_ways import STREAMED, WAYS, run
 from tests.servers.gemini import BAD_KEY, GeminiServer, replies
+
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
@@ -122,9 +124,12 @@ def test_the_purpose_of_an_embedding_is_said(
 ) -> None:
     make_provider().embed(EmbeddingRequest(model=MODEL, texts=("a text",), purpose=purpose))
     (entry,) = gemini_server.journal
-    names = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
-    wanted = names.get(purpose, "SEMANTIC_SIMILARITY")
-    assert entry.body["requests"][0]["taskType"] == wanted
+    sent = {  # names or the numbers that stand for them
+        "query": ("RETRIEVAL_QUERY", 1),
+        "document": ("RETRIEVAL_DOCUMENT", 2),
+        "similarity": ("SEMANTIC_SIMILARITY", 3),
+    }
+    assert entry.body["requests"][0]["taskType"] in sent[purpose]
 
 
 @pytest.mark.parametrize("given", [texts(101), (), ("one", " ")])
@@ -136,19 +141,15 @@ def test_what_the_api_would_refuse_or_misread_is_not_sent(
     assert gemini_server.journal == []
 
 
-def test_too_few_vectors_are_not_used(make_provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = make_provider()
-    models = provider._clients.get().models
-    real = models.embed_content
-
-    def lose_one(**arguments: Any) -> Any:
-        answer = real(**arguments)
-        answer.embeddings.pop()
-        return answer
-
-    monkeypatch.setattr(models, "embed_content", lose_one)
-    with pytest.raises(BadResponseError, match="2 vectors"):
-        provider.embed(EmbeddingRequest(model=MODEL, texts=texts(3)))
+@pytest.mark.parametrize(
+    "rows", [[[3.0, 4.0]], [[3.0, 4.0], [1.0]], [[], []], [None, None], [[1.0, float("nan")]] * 2]
+)
+def test_rows_that_do_not_fit_the_texts_are_not_used(rows: Any) -> None:
+    usage = Usage(input_tokens=4)
+    request = EmbeddingRequest(model=MODEL, texts=texts(2))
+    with pytest.raises(BadResponseError) as caught:
+        unit_rows(rows, request, usage)
+    assert caught.value.usage == usage
 
 
 # --- Free questions -------------------------------------------------------------------
@@ -165,7 +166,9 @@ def test_tokens_are_counted_with_system_and_history(
     assert not any(entry.is_billed for entry in gemini_server.journal)
 
 
-def test_the_count_is_what_the_answer_bills(make_provider: Any, gemini_server: GeminiServer) -> None:
+def test_the_count_is_what_the_answer_bills(
+    make_provider: Any, gemini_server: GeminiServer
+) -> None:
     provider = make_provider()
     counted = provider.count_tokens(ask(system="Be brief, please."))
     provider.generate(ask(system="Be brief, please."))

@@ -285,7 +285,9 @@ def translate_network_error(error: BaseException) -> ProviderError | None:
         return None
     names = {each.__name__ for each in classes}
     is_sent = not names & _NOT_SENT
-    if any("Timeout" in name for name in names) or "timed out" in str(error).lower():
+    is_late = any("Timeout" in name for name in names) or "timed out" in str(error).lower()
+    # urllib3 makes a refused connection a kind of timeout.
+    if is_late and "NewConnectionError" not in names:
         return ProviderTimeoutError(
             "The provider did not answer within timeout_seconds."
             if is_sent
