@@ -247,11 +247,6 @@ def _prices(value: Any, where: str) -> tuple[PriceRow, ...]:
 def _price(model: str, value: Any, at: str) -> PriceRow:
     entry = _mapping(value, at)
     _only(entry, (*_PRICE_NAMES, "long_prompt_tokens", "batch_share", "effective_from"), at)
-    is_long = any(name.startswith("long_") for name in entry)
-    for name in ("input_usd", "output_usd", *(_LONG if is_long else ())):
-        if name not in entry:
-            hint = "Give dollars per million tokens."
-            raise ConfigurationError(f"{at} has no {name!r}.", hint=hint)
     # Any: fields of several types.
     found: dict[str, Any] = {
         name: _money(each, f"{at}[{name!r}]")
@@ -261,10 +256,15 @@ def _price(model: str, value: Any, at: str) -> PriceRow:
     if found.get("batch_share", 0) > 1:
         hint = 'Give a share such as "0.5".'
         raise ConfigurationError(f"{at}['batch_share'] is above 1.", hint=hint)
-    if is_long:
+    if "long_prompt_tokens" in entry:
         where, tokens = f"{at}['long_prompt_tokens']", entry["long_prompt_tokens"]
         found["long_prompt_tokens"] = _positive(tokens, where, int, "a whole number above 0")
     start = _date(entry.get("effective_from"), f"{at}['effective_from']")
+    is_long = any(name.startswith("long_") for name in entry)
+    for name in ("input_usd", "output_usd", *(_LONG if is_long else ())):
+        if name not in entry:
+            hint = "Give dollars per million tokens."
+            raise ConfigurationError(f"{at} has no {name!r}.", hint=hint)
     return PriceRow(model=model.removeprefix("models/"), effective_from=start, **found)
 
 

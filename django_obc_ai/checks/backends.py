@@ -1,4 +1,4 @@
-"""E003 to E006, E008 and W002: the configured backends."""
+"""E003 to E006, E008, W002 and W006 to W008: the configured backends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from django_obc_ai.backends.base import BaseBackend
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import embedders
 from django_obc_ai.backends.handler import BackendHandler
-from django_obc_ai.backends.providers import providers
+from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.gateway.prices import find_price
+from django_obc_ai.gateway.prices import bounding_price, find_price, members_of
 
 
 def check_backends(**_: Any) -> list[CheckMessage]:
@@ -39,7 +39,7 @@ def check_backends(**_: Any) -> list[CheckMessage]:
 def _check_backend(family: BackendHandler[Any], alias: str) -> list[CheckMessage]:
     try:
         backend: BaseBackend = family[alias]
-        return backend.check(family.where(alias))
+        return [*_check_deprecation(family, alias), *backend.check(family.where(alias))]
     except ConfigurationError as exception:
         where = family.where(alias)
         named = exception
@@ -50,35 +50,66 @@ def _check_backend(family: BackendHandler[Any], alias: str) -> list[CheckMessage
         return [from_exception(named)]
 
 
+def _check_deprecation(family: BackendHandler[Any], alias: str) -> list[CheckMessage]:
+    reason = family[alias].deprecation
+    if not reason:
+        return []
+    hint = "Change its 'BACKEND'; until then it goes on working."
+    return [warning("W006", f"{family.where(alias)} should be replaced: {reason}", hint)]
+
+
 def _check_provider(alias: str) -> list[CheckMessage]:
     messages = _check_backend(providers, alias)
     try:
         found = providers.backend_class(alias)
     except ConfigurationError:
         return messages
-    options = providers.spec(alias).options
-    if found.requires_api_key and not options.get("api_key"):
-        messages.append(
-            error(
-                "E006",
-                f"{providers.where(alias)} has no API key.",
-                "Set OPTIONS['api_key'] from the environment.",
-            )
-        )
+    key = providers.spec(alias).options.get("api_key")
+    if found.requires_api_key:
+        messages += _check_key(alias, found, key)
     try:
         provider = providers[alias]
     except ConfigurationError:
         return messages
-    if not provider.is_free and find_price(provider.model, timezone.now()) is None:
-        messages.append(
+    return messages if provider.is_free else [*messages, *_check_price(alias, provider)]
+
+
+def _check_key(alias: str, found: type[BaseProvider], key: Any) -> list[CheckMessage]:
+    """E006 and W008: is there a key, and can it be one? Nobody is asked."""
+    where = providers.where(alias)
+    if not key:
+        hint = "Set OPTIONS['api_key'] from the environment."
+        return [error("E006", f"{where} has no API key.", hint)]
+    fault = found.find_key_fault(key) if isinstance(key, str) else "is no text"
+    if not fault:
+        return []
+    hint = "Copy it again, without quotation marks or spaces around it."
+    return [warning("W008", f"The API key of {where} {fault}.", hint)]
+
+
+def _check_price(alias: str, provider: BaseProvider) -> list[CheckMessage]:
+    """W002 and W007: what the provider's model costs, and whether that is one model."""
+    model, now = provider.model, timezone.now()
+    if bounding_price(model, now) is None:
+        return [
             warning(
                 "W002",
-                f"The model {provider.model!r} of {providers.where(alias)} has no price, so its"
-                " costs are not known and no budget can hold them.",
-                f"Give its prices in OBC_AI['PRICES'][{provider.model!r}].",
+                f"The model {model!r} of {providers.where(alias)} has no price, so its costs are"
+                " not known and no budget can hold them.",
+                f"Give its prices in OBC_AI['PRICES'][{model!r}].",
             )
+        ]
+    if find_price(model, now) is not None:
+        return []
+    named = " or ".join(map(repr, members_of(model)))
+    return [
+        warning(
+            "W007",
+            f"The model {model!r} of {providers.where(alias)} is an alias: what answers, and at"
+            " which price, may change any day.",
+            f"Name the model that you tested, for example {named}.",
         )
-    return messages
+    ]
 
 
 def _check_path(alias: str) -> list[CheckMessage]:

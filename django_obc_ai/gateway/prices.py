@@ -50,12 +50,12 @@ def bounding_price(model: str, at: datetime.datetime) -> PriceRow | None:
     own = find_price(model, at)
     if own is not None:
         return own
-    found = [find_price(each, at) for each in members(model)]
+    found = [find_price(each, at) for each in members_of(model)]
     rows = [row for row in found if row is not None]
     return _dearest(model, rows) if rows else None
 
 
-def members(alias: str) -> list[str]:
+def members_of(alias: str) -> list[str]:
     """Return the models that an alias "…-latest" may stand for; [] for any other name."""
     match = _ALIAS.fullmatch(alias.removeprefix("models/"))
     if match is None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from django_obc_ai.backends.providers._gemini_wire import Call
-from django_obc_ai.backends.providers._network import Deadline
 from django_obc_ai.backends.providers.google_generativeai import GoogleGenerativeAIProvider
 from django_obc_ai.exceptions import AuthenticationError, RateLimitError, TransientError
 from tests.backends.conftest import MakeProvider
@@ -80,7 +79,7 @@ def test_the_class_says_what_to_use_in_its_place() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_pieces_are_read_from_a_stream_however_it_is_cut(size: int) -> None:
     text = '[{"a": "x],{\\"[", "n": [1, 2]}\n,\r\n{"b": {"c": "é"}} , {"d": 1}]'
-    call = Call(Deadline(5))
+    call = Call(5)
     for start in range(0, len(text), size):
         call.feed(text[start : start + size])
     assert [call.take_piece() for _ in range(3)] == [

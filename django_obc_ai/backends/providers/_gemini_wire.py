@@ -24,14 +24,14 @@ class Call:
     """One call of the SDK: what is added to its request, and the JSON of its answer.
 
     Attributes:
-        deadline: For the whole call.
+        deadline: For the whole call; it begins where the call is made.
         unknown: Fields of ``generationConfig`` that the SDK does not know.
         answer: The answer's JSON, once it is there; {} for a stream.
     """
 
-    def __init__(self, deadline: Deadline, unknown: Mapping[str, Any] | None = None) -> None:
-        """Nothing is sent yet."""
-        self.deadline = deadline
+    def __init__(self, seconds: float, unknown: Mapping[str, Any] | None = None) -> None:
+        """Nothing is sent yet, and no clock runs."""
+        self._seconds = seconds
         self.unknown = dict(unknown or {})
         self.answer: dict[str, Any] = {}
         self._pieces: deque[Any] = deque()
@@ -41,6 +41,7 @@ class Call:
     @contextmanager
     def made(self) -> Iterator[None]:
         """Let the request that is sent inside be this call's."""
+        self.deadline = Deadline(self._seconds)
         token = _current.set(self)
         try:
             yield

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from django_obc_ai.backends.providers import _gemini as gemini
 from django_obc_ai.backends.providers._gemini_provider import GeminiProvider
 from django_obc_ai.backends.providers._gemini_wire import Call, Wire
-from django_obc_ai.backends.providers._network import Deadline, translate_network_error
+from django_obc_ai.backends.providers._network import translate_network_error
 from django_obc_ai.exceptions import ProviderError
 from django_obc_ai.types import (
     EmbeddingRequest,
@@ -100,7 +100,7 @@ class GoogleGenerativeAIProvider(GeminiProvider):
         if request.dimension is not None:
             each["output_dimensionality"] = request.dimension
         requests = [{**each, "content": _content("user", text)} for text in request.texts]
-        call = Call(Deadline(self.deadline_seconds))
+        call = Call(self.deadline_seconds)
         clients: _Clients = self._clients.get()
         with _translated(), call.made():
             message = {"model": f"models/{model}", "requests": requests}
@@ -114,7 +114,7 @@ class GoogleGenerativeAIProvider(GeminiProvider):
     def ping(self) -> bool:
         """Ask for the model's description, which is free of charge."""
         model = self._model_of(GenerationRequest(prompt=""))
-        call = Call(Deadline(self.deadline_seconds))
+        call = Call(self.deadline_seconds)
         clients: _Clients = self._clients.get()
         with _translated(), call.made():
             clients.models.get_model({"name": f"models/{model}"}, **self._options)
@@ -181,7 +181,7 @@ class GoogleGenerativeAIProvider(GeminiProvider):
         if request.response_schema is not None:
             unknown["responseMimeType"] = "application/json"
             unknown["responseJsonSchema"] = dict(request.response_schema)
-        return message, Call(Deadline(self.deadline_seconds), unknown)
+        return message, Call(self.deadline_seconds, unknown)
 
 
 def _content(role: str, text: str) -> dict[str, Any]:
