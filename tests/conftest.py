@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
+from django_obc_ai.testing.network import block_network
 from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
     django_db_modify_db_settings,
     gemini_process,
@@ -24,3 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.skip(reason="needs OBC_AI_LIVE_API_KEY"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test reaches another machine, unless it is marked as live."""
+    if request.node.get_closest_marker("live"):
+        yield
+        return
+    with block_network():
+        yield

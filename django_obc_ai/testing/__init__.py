@@ -1,14 +1,21 @@
 """Helpers for the tests of projects that use django-obc-ai, and of backends.
 
 `override_ai` replaces what costs money or leaves the process; `index_now` stands in for
-the commit that a ``TestCase`` never makes; the ``…Contract`` mixins are what a backend
-of each family must pass.
+the commit that a ``TestCase`` never makes; ``assert_…`` look at what was asked, and
+`block_network` keeps a test off it; the ``…Contract`` mixins are what a backend of each family
+must pass.
 """
 
 from __future__ import annotations
 
+from django_obc_ai.testing.assertions import (
+    assert_ai_calls,
+    assert_cost_below,
+    assert_no_prompt_contains,
+)
 from django_obc_ai.testing.cost_store_contract import CostStoreContract
 from django_obc_ai.testing.embedder_contract import EmbedderContract
+from django_obc_ai.testing.network import NetworkBlockedError, block_network
 from django_obc_ai.testing.overrides import index_now, load_vectors, override_ai
 from django_obc_ai.testing.provider import CutStream, Reply, ScriptedProvider
 from django_obc_ai.testing.provider_contract import ProviderContract
@@ -18,10 +25,15 @@ __all__ = [
     "CostStoreContract",
     "CutStream",
     "EmbedderContract",
+    "NetworkBlockedError",
     "ProviderContract",
     "Reply",
     "ScriptedProvider",
     "VectorStoreContract",
+    "assert_ai_calls",
+    "assert_cost_below",
+    "assert_no_prompt_contains",
+    "block_network",
     "index_now",
     "load_vectors",
     "override_ai",

@@ -1,4 +1,4 @@
-"""A pytest plugin with one fixture; ``pytest_plugins = ["django_obc_ai.testing.plugin"]``."""
+"""A pytest plugin with two fixtures; ``pytest_plugins = ["django_obc_ai.testing.plugin"]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from django_obc_ai.testing.network import block_network
 from django_obc_ai.testing.overrides import override_ai
 
 
@@ -20,6 +21,13 @@ def ai(request: pytest.FixtureRequest) -> Iterator[override_ai]:
     kit = override_ai(*(marker.args if marker else ()), **(marker.kwargs if marker else {}))
     with kit:
         yield kit
+
+
+@pytest.fixture
+def no_network() -> Iterator[block_network]:
+    """Run the test under `block_network`."""
+    with block_network() as guard:
+        yield guard
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,15 +15,16 @@ import pickle
 import sys
 import threading
 import unittest
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
 from django_obc_ai.backends.providers.base import BaseProvider
-from django_obc_ai.exceptions import ObcAIError
+from django_obc_ai.exceptions import InvalidRequestError, ObcAIError
 from django_obc_ai.types import (
+    EmbeddingRequest,
     GenerationRequest,
     Message,
     ProviderResponse,
@@ -70,9 +71,11 @@ class ProviderContract(_Case):
     Attributes:
         answers_repeat: Whether the same request gets the same answer; set it to False
             for a suite that talks to a live model.
+        embedding_model: The model asked to embed; "" is the provider's own.
     """
 
     answers_repeat: ClassVar[bool] = True
+    embedding_model: ClassVar[str] = ""
 
     def make_provider(self) -> BaseProvider:
         """Return a fresh provider that can answer any number of requests."""
@@ -121,6 +124,7 @@ class ProviderContract(_Case):
             "requires_api_key",
             "supports_schema",
             "supports_streaming",
+            "supports_embedding",
         ):
             self.assertIsInstance(getattr(provider, name), bool, name)
         self.assertIsInstance(provider.generation_options, frozenset)
@@ -290,6 +294,44 @@ class ProviderContract(_Case):
             for name in ("code", "retryable", "retry_after_seconds", "usage"):
                 self.assertEqual(getattr(copy, name), getattr(error, name), name)
 
+    def test_errors_are_not_chained_to_text_of_the_request(self) -> None:
+        for error in self._collect_errors():
+            for shown in _shown_with(error):
+                self.assertNotIn(_MARK, str(shown))
+                self.assertNotIn(_MARK, repr(shown))
+
+    def test_a_closed_provider_answers_again(self) -> None:
+        provider = self.make_provider()
+        self.assertTrue(provider.generate(self._request()).text)
+        provider.close()
+        self.assertTrue(provider.generate(self._request()).text)
+        provider.close()
+
+    def test_a_ping_says_whether_it_could_ask(self) -> None:
+        self.assertIsInstance(self.make_provider().ping(), bool)
+
+    def test_texts_are_embedded_in_order_or_refused(self) -> None:
+        provider = self.make_provider()
+        texts = ("Barangay Poblacion", "Niño 🌾", "مرحبا")
+        too_many = ("text",) * (provider.embedding_batch_size + 1)
+        wrong = [too_many, (), ("text", " ")] if provider.supports_embedding else [texts]
+        for refused in wrong:
+            with self.assertRaises(InvalidRequestError):
+                provider.embed(self._embedding(refused))
+        if not provider.supports_embedding:
+            return
+        response = provider.embed(self._embedding(texts))
+        self.assertEqual(response.vectors.dtype.name, "float32")
+        self.assertEqual(response.vectors.shape[0], len(texts))
+        self.assertTrue(response.model)
+        for row, text in zip(response.vectors, texts, strict=True):
+            self.assertAlmostEqual(float(row @ row), 1.0, places=3)
+            alone = provider.embed(self._embedding((text,))).vectors[0]
+            self.assertGreater(float(row @ alone), 0.99)
+
+    def _embedding(self, texts: tuple[str, ...]) -> EmbeddingRequest:
+        return EmbeddingRequest(texts=texts, model=self.embedding_model)
+
     def test_construction_is_cheap(self) -> None:
         loaded = set(sys.modules)
         with ExitStack() as stack:
@@ -304,3 +346,11 @@ class ProviderContract(_Case):
             provider = self.make_provider()
         if provider.sdk_module and provider.sdk_module not in loaded:
             self.assertNotIn(provider.sdk_module, sys.modules)
+
+
+def _shown_with(error: BaseException) -> Iterator[BaseException]:
+    """Yield what a traceback shows: an error and those it is chained to."""
+    shown: BaseException | None = error
+    while shown is not None:
+        yield shown
+        shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)

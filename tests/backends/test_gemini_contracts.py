@@ -17,6 +17,7 @@ from tests.servers.gemini import replies, run_gemini
 
 class _GeminiContract(ProviderContract):
     provider_class: type[GeminiProvider]
+    embedding_model = "gemini-embedding-001"
 
     def setUp(self) -> None:
         stack = ExitStack()

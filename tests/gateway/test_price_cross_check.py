@@ -98,7 +98,9 @@ def test_what_they_call_current_and_we_do_not_have_is_no_chat_of_text() -> None:
     others = {
         model
         for model in current
-        if any(word in model for word in ("image", "tts", "live", "omni", "nano-banana", "robotics"))
+        if any(
+            word in model for word in ("image", "tts", "live", "omni", "nano-banana", "robotics")
+        )
     }
     retired = {model for model in current if "1.0" in model or "1.5" in model}
     assert current - others - retired - {"gemini-pro"} == set(MODELS)

@@ -6,14 +6,23 @@ import sys
 import types
 import unittest
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any, Self
 
+import numpy as np
 import pytest
 
 from django_obc_ai.backends.providers.base import BaseProvider
 from django_obc_ai.exceptions import InvalidRequestError
 from django_obc_ai.testing.provider_contract import ProviderContract
-from django_obc_ai.types import GenerationRequest, ProviderResponse, StreamChunk, Usage
+from django_obc_ai.types import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    GenerationRequest,
+    ProviderResponse,
+    StreamChunk,
+    Usage,
+)
 
 
 class PlainProvider(BaseProvider):
@@ -177,6 +186,69 @@ class Flagless(PlainProvider):
     supports_schema = None  # type: ignore[assignment]  # the mistake under test
 
 
+class Chained(PlainProvider):
+    def generate(self, request: GenerationRequest) -> ProviderResponse:
+        if not request.prompt.strip():
+            try:
+                raise ValueError(request.render_prompt() + request.system)
+            except ValueError as error:
+                raise InvalidRequestError("The prompt is empty.") from error
+        return super().generate(request)
+
+
+class ClosedForGood(PlainProvider):
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def generate(self, request: GenerationRequest) -> ProviderResponse:
+        if self.is_closed:
+            raise InvalidRequestError("It is closed.")
+        return super().generate(request)
+
+
+class Pinging(PlainProvider):
+    def ping(self) -> Any:
+        return "pong"
+
+
+class Pretending(PlainProvider):
+    """Says that it does not embed, and does."""
+
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        rows = [[float(len(text)), 1.0, float(ord(text[:1] or " "))] for text in request.texts]
+        vectors = np.array(rows, dtype=np.float32).reshape(-1, 3)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return EmbeddingResponse(vectors=vectors / norms, model="plain")
+
+
+class Embedding(Pretending):
+    supports_embedding = True
+
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        count = len(request.texts)
+        if not 1 <= count <= self.embedding_batch_size or not all(map(str.strip, request.texts)):
+            raise InvalidRequestError("Texts are missing, empty or too many.")
+        return super().embed(request)
+
+
+class Shuffling(Embedding):
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        response = super().embed(request)
+        return replace(response, vectors=response.vectors[::-1])
+
+
+class Greedy(Pretending):
+    """Embeds more than one request may hold."""
+
+    supports_embedding = True
+
+
+def test_provider_that_embeds_passes() -> None:
+    assert broken(run(Embedding)) == set()
+
+
 @pytest.mark.parametrize(
     ("make", "test"),
     [
@@ -193,6 +265,12 @@ class Flagless(PlainProvider):
         (Untyped, "an_empty_prompt_is_answered_or_refused_with_a_typed_error"),
         (Talkative, "errors_hold_no_text_of_the_request"),
         (Unpicklable, "errors_survive_pickling"),
+        (Chained, "errors_are_not_chained_to_text_of_the_request"),
+        (ClosedForGood, "a_closed_provider_answers_again"),
+        (Pinging, "a_ping_says_whether_it_could_ask"),
+        (Pretending, "texts_are_embedded_in_order_or_refused"),
+        (Shuffling, "texts_are_embedded_in_order_or_refused"),
+        (Greedy, "texts_are_embedded_in_order_or_refused"),
         (Mixed, "many_threads_share_one_provider"),
         (Eager, "construction_is_cheap"),
         (Flagless, "flags_are_of_the_declared_types"),
@@ -211,7 +289,11 @@ def test_live_suites_may_say_that_answers_do_not_repeat() -> None:
 
 def test_provider_that_is_said_to_fail_must_fail() -> None:
     result = run(PlainProvider, make_failing_provider=lambda self: PlainProvider())
-    assert broken(result) == {"errors_hold_no_text_of_the_request", "errors_survive_pickling"}
+    assert broken(result) == {
+        "errors_hold_no_text_of_the_request",
+        "errors_are_not_chained_to_text_of_the_request",
+        "errors_survive_pickling",
+    }
 
 
 def test_sdk_must_not_be_imported_by_the_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
