@@ -128,7 +128,7 @@ class BackendHandler(Generic[BackendT]):
             return backend_class(**options)
         except ConfigurationError:
             raise
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may hold an option
             raise ConfigurationError(
                 f"{self.where(alias)}['OPTIONS'] is refused by {backend_class.__name__}:"
                 f" {_redact(str(error), options)}.",

@@ -6,9 +6,8 @@ import logging
 import platform
 import secrets
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import django
 from django.core.cache import caches
@@ -25,48 +24,23 @@ from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
 from django_obc_ai.indexes import VectorIndex, get_indexes
 from django_obc_ai.models import AIOperation, DirtyRow
+from django_obc_ai.services import _provider_health as asking
+from django_obc_ai.services._provider_health import HealthItem, HealthReport
 
+__all__ = ["HealthItem", "HealthReport", "check_health"]
 logger = logging.getLogger("django_obc_ai.health")
-Status = Literal["ok", "warning", "error", "unknown"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthItem:
-    """The state of one part.
-
-    Attributes:
-        name: For example "provider default".
-        status: "error" means broken, "unknown" that it could not be asked.
-        message: What was found; never a key, a path of options or a prompt.
-        hint: What to do, "" if nothing.
-        detail: Class path and versions, for ``--verbose``.
-    """
-
-    name: str
-    status: Status
-    message: str
-    hint: str = ""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthReport:
-    """All parts, in the order they were looked at."""
-
-    items: tuple[HealthItem, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """Return 0 if healthy, 1 if something is broken, 2 if something could not be told."""
-        statuses = {item.status for item in self.items}
-        return 1 if "error" in statuses else 2 if "unknown" in statuses else 0
-
-
-def check_health(*, is_live: bool = False) -> HealthReport:
+def check_health(
+    *, is_live: bool = False, provider: str = "default", may_ping: bool = True
+) -> HealthReport:
     """Look at every configured part; spends nothing unless ``is_live``.
 
     Args:
-        is_live: Also make one smallest possible call through the default provider.
+        is_live: Also make one smallest possible call.
+        provider: Alias of the provider that this call goes to.
+        may_ping: Whether providers may be asked, without spending, if they accept the key and
+            know the model.
     """
     errors = find_errors()
     if errors:
@@ -78,8 +52,11 @@ def check_health(*, is_live: bool = False) -> HealthReport:
     items = [
         HealthItem(name="settings", status="ok", message="OBC_AI is valid.", detail=_versions())
     ]
+    for alias in providers:
+        items.append(_guarded(f"provider {alias}", partial(asking.check_provider, alias, may_ping)))
+        if not _is_free(alias):
+            items.append(_guarded(f"price {alias}", partial(asking.check_price, alias)))
     for label, handler in (
-        ("provider", providers),
         ("embedder", embedders),
         ("vector store", vector_stores),
         ("cost store", cost_stores),
@@ -90,7 +67,7 @@ def check_health(*, is_live: bool = False) -> HealthReport:
     items.append(_guarded("response cache", _cache))
     items += [_guarded(f"index {each.name}", partial(_index, each)) for each in get_indexes()]
     if is_live:
-        items.append(_guarded("live call", _live_call))
+        items.append(_guarded("live call", partial(asking.call_live, provider)))
     return HealthReport(items=tuple(items))
 
 
@@ -124,26 +101,14 @@ def _backends(label: str, handler: BackendHandler[Any]) -> Iterator[HealthItem]:
 
 
 def _backend(label: str, handler: BackendHandler[Any], alias: str) -> HealthItem:
-    name = f"{label} {alias}"
-    backend = handler[alias]
-    where = handler.where(alias)
-    if getattr(backend, "requires_api_key", False) and not handler.spec(alias).options.get(
-        "api_key"
-    ):
-        raise ConfigurationError(
-            f"{where} has no API key.", hint="Set OPTIONS['api_key'] from the environment."
-        )
-    for message in sorted(backend.check(where), key=lambda each: -each.level):
-        status: Status = "error" if message.is_serious() else "warning"
-        return HealthItem(name=name, status=status, message=message.msg, hint=message.hint or "")
-    text = type(backend).__name__
-    model = getattr(backend, "model", "")
-    text += f", model {model}" if model else ""
-    text += ", offline: no language model is asked" if getattr(backend, "is_offline", False) else ""
-    text += ", lexical: matches spelling" if getattr(backend, "is_lexical", False) else ""
-    detail = f"{type(backend).__module__}.{type(backend).__qualname__}"
-    detail += f", {version}" if (version := backend.sdk_version()) else ""
-    return HealthItem(name=name, status="ok", message=f"{text}.", detail=detail)
+    return asking.describe(f"{label} {alias}", handler[alias], handler.where(alias))
+
+
+def _is_free(alias: str) -> bool:
+    try:
+        return providers[alias].is_free
+    except ConfigurationError:  # the item of the provider itself says so
+        return True
 
 
 def _database(alias: str) -> HealthItem:
@@ -207,20 +172,3 @@ def _index(index: VectorIndex) -> HealthItem:
         return HealthItem(name=name, status="warning", message=message, hint=hint)
     chunks = replica.store.count(index.name)
     return HealthItem(name=name, status="ok", message=f"{chunks} chunks, up to date.")
-
-
-def _live_call() -> HealthItem:
-    from django_obc_ai.services.text import TextService
-
-    result = TextService().generate_text(
-        "Say OK.",
-        operation_type="health_check",
-        use_cache=False,
-        include_context=False,
-        max_output_tokens=16,
-    )
-    if result.success:
-        label = "offline answer" if result.is_offline else "answer"
-        message = f"{label} from {result.model} in {result.response_time:.2f} s, ${result.cost:f}."
-        return HealthItem(name="live call", status="ok", message=message)
-    return HealthItem(name="live call", status="error", message=result.error_message)

@@ -26,9 +26,12 @@ INTERNAL = {"mark_keys", "result_of", "unconfigured"}
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:
     for module in pkgutil.iter_modules(services.__path__, f"{services.__name__}."):
+        if module.name.startswith(f"{services.__name__}._"):
+            continue
         loaded = importlib.import_module(module.name)
         for name, found in vars(loaded).items():
-            is_made_here = getattr(found, "__module__", "") == module.name
+            home = getattr(found, "__module__", "") or ""
+            is_made_here = home == module.name or home.startswith(f"{services.__name__}._")
             if is_made_here and not name.startswith("_") and name not in INTERNAL:
                 yield name, found
 

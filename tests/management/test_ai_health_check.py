@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 
 from django_obc_ai.exceptions import AuthenticationError
 from django_obc_ai.models import AIOperation, IndexState
-from django_obc_ai.testing import index_now, override_ai
+from django_obc_ai.testing import Reply, index_now, override_ai
+from django_obc_ai.types import Usage
 from tests.fakes import KEY, KeyedProvider, entry
 from tests.subprocesses import PACKAGE_HOME
 
@@ -113,12 +115,48 @@ def test_nothing_is_spent_without_live(arguments: list[str]) -> None:
 
 
 def test_live_makes_one_call_and_says_what_it_cost() -> None:
-    with override_ai(script=["OK"]) as ai:
+    usage = Usage(input_tokens=4, output_tokens=1)
+    prices = {"scripted": {"input_usd": "1", "output_usd": "2"}}
+    with override_ai(script=[Reply("OK", usage=usage)], PRICES=prices) as ai:
         output = check("--live")
         (request,) = ai.provider.requests
     assert request.max_output_tokens == 16
+    assert "ok      price default: scripted: $1 in and $2 out per million tokens." in output
     assert "ok      live call: answer from scripted in " in output
+    assert "s: 4 tokens in, 1 out, 0 thinking, $0.000006." in output
     assert AIOperation.objects.get().operation_type == "health_check"
+
+
+def test_live_says_when_it_cannot_know_the_cost() -> None:
+    with override_ai(script=["OK"]):
+        output = check("--live")
+    assert "warning live call: answer from scripted" in output
+    assert "warning price default: The model 'scripted' has no price" in output
+    assert output.count("OBC_AI['PRICES']['scripted']") == 2
+
+
+def test_a_model_that_only_thinks_has_answered() -> None:
+    thoughts = Reply("", usage=Usage(input_tokens=4, thinking_tokens=16), finish_reason="length")
+    with override_ai(script=[thoughts]):
+        assert "thoughts from scripted" in check("--live")
+
+
+def test_live_asks_the_provider_that_is_named() -> None:
+    other = {"BACKEND": "django_obc_ai.backends.providers.offline.OfflineProvider"}
+    with override_ai() as ai:
+        obc_ai = {**ai._override.options["OBC_AI"]}
+        obc_ai["PROVIDERS"] = {**obc_ai["PROVIDERS"], "other": other}
+        with override_settings(OBC_AI=obc_ai):
+            check("--live", "--provider", "other")
+            assert AIOperation.objects.get().provider == "other"
+            output = check("--live", "--provider", "othre", exit_code=1)
+    assert "ERROR   live call: OBC_AI['PROVIDERS'] has no entry 'othre'." in output
+
+
+def test_an_enforced_budget_makes_an_unpriced_model_an_error() -> None:
+    budgets = [{"scope": "global", "period": "day", "limit_usd": "1"}]
+    with override_ai(script=[], BUDGETS=budgets):
+        assert "The enforced budgets refuse its calls." in check(exit_code=1)
 
 
 def test_live_is_unhealthy_if_the_call_fails() -> None:

@@ -44,9 +44,7 @@ def test_every_way_of_pythons_sockets_is_guarded(way: str) -> None:
             socket.getaddrinfo("example.com", 443)
 
 
-def test_loopback_and_unix_sockets_stay_open(
-    gemini_server: GeminiServer, tmp_path: Path
-) -> None:
+def test_loopback_and_unix_sockets_stay_open(gemini_server: GeminiServer, tmp_path: Path) -> None:
     place = gemini_server.url.removeprefix("http://")
     with block_network(), contextlib.ExitStack() as stack:
         connection = http.client.HTTPConnection(place)

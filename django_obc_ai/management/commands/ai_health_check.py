@@ -27,12 +27,26 @@ class Command(BaseCommand):
         parser.add_argument(
             "--verbose", action="store_true", help="Show class paths and versions, too."
         )
-        parser.add_argument("--live", action="store_true", help="Make one smallest paid call.")
+        parser.add_argument(
+            "--live", action="store_true", help="Make one smallest call and say what it cost."
+        )
+        parser.add_argument(
+            "--provider", default="default", metavar="ALIAS", help="Which provider --live asks."
+        )
+        parser.add_argument(
+            "--no-ping",
+            action="store_true",
+            help="Do not ask providers whether they accept the key, which is free of charge.",
+        )
         parser.add_argument("--format", choices=("text", "json"), default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check and report."""
-        report = check_health(is_live=options["live"])
+        report = check_health(
+            is_live=options["live"],
+            provider=options["provider"],
+            may_ping=not options["no_ping"],
+        )
         words = {0: "healthy", 1: "unhealthy", 2: "could not tell"}
         if options["format"] == "json":
             body = {
