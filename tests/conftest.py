@@ -9,6 +9,7 @@ import pytest
 
 from django_obc_ai.testing.network import block_network
 from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
+    chat_completions_server,
     django_db_modify_db_settings,
     gemini_process,
     gemini_server,

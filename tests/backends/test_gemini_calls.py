@@ -10,7 +10,7 @@ from django_obc_ai.backends.providers._gemini import read_answer
 from django_obc_ai.exceptions import ConfigurationError, ContentBlockedError, InvalidRequestError
 from django_obc_ai.types import Message
 from tests.backends.gemini_cases import ask, billed
-from tests.backends.gemini_ways import WAYS, run
+from tests.backends.ways import WAYS, run
 from tests.servers.gemini import GeminiServer, replies
 
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}

@@ -10,7 +10,7 @@ import pytest
 
 from django_obc_ai.exceptions import ConfigurationError, ProviderTimeoutError, TransientError
 from tests.backends.gemini_cases import ask
-from tests.backends.gemini_ways import WAYS, run
+from tests.backends.ways import WAYS, run
 from tests.servers.gemini import GeminiServer, RemoteGemini, closed_port, key_id, replies
 
 # --- Time -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from tests.backends.gemini_cases import MARK, REFUSALS, ask, billed, chain
-from tests.backends.gemini_ways import STREAMED, WAYS, run
+from tests.backends.ways import STREAMED, WAYS, run
 from tests.servers.gemini import GeminiServer, Reply, replies
 
 

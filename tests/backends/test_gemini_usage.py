@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from django_obc_ai.backends.providers._gemini import unit_rows
+from django_obc_ai.backends.providers._vectors import unit_rows
 from django_obc_ai.exceptions import (
     AuthenticationError,
     BadResponseError,
@@ -16,7 +16,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.types import EmbeddingRequest, Message, Usage
 from tests.backends.gemini_cases import ask, billed
-from tests.backends.gemini_ways import STREAMED, WAYS, run
+from tests.backends.ways import STREAMED, WAYS, run
 from tests.servers.gemini import BAD_KEY, GeminiServer, replies
 
 

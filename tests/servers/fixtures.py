@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
+from tests.servers.chat_completions import ChatCompletionsServer, run_chat_completions
 from tests.servers.databases import sqlite_settings
 from tests.servers.gemini import GeminiServer, RemoteGemini, run_gemini, run_gemini_process
 from tests.servers.launch import make_folder
@@ -42,6 +43,13 @@ def gemini_server() -> Iterator[GeminiServer]:
     would make every later test that forks warn of them.
     """
     with run_gemini() as server:
+        yield server
+
+
+@pytest.fixture
+def chat_completions_server() -> Iterator[ChatCompletionsServer]:
+    """A loopback server of OpenAI's protocol, in threads of this process."""
+    with run_chat_completions() as server:
         yield server
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django_obc_ai.exceptions import (
     AuthenticationError,
@@ -18,20 +16,14 @@ from django_obc_ai.exceptions import (
     ProviderTimeoutError,
     QuotaExhaustedError,
     RateLimitError,
-    StreamInterruptedError,
     TransientError,
 )
 from django_obc_ai.types import (
-    EmbeddingRequest,
     FinishReason,
     ProviderResponse,
     StreamChunk,
     Usage,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 API_VERSION = "v1beta"
 ROLES = {"user": "user", "assistant": "model"}
@@ -108,32 +100,6 @@ def embedding_usage_of(metadata: Mapping[str, Any] | None) -> Usage | None:
     return Usage(input_tokens=tokens) if isinstance(tokens, int) and tokens > 0 else None
 
 
-def unit_rows(
-    rows: Sequence[Sequence[float] | None], request: EmbeddingRequest, usage: Usage | None
-) -> NDArray[np.float32]:
-    """Return an embedding's rows as (n, d) float32 of unit length; cut vectors are not.
-
-    Raises:
-        BadResponseError: There is not one row per text, or rows differ in length, are empty
-            or hold values that are no numbers.
-    """
-    import numpy as np
-
-    lengths = {len(row or ()) for row in rows}
-    if len(rows) != len(request.texts) or len(lengths) != 1 or 0 in lengths:
-        raise BadResponseError(
-            f"Gemini returned {len(rows)} vectors, of {sorted(lengths)} components, for"
-            f" {len(request.texts)} texts. None of them is used.",
-            usage=usage,
-        )
-    vectors = np.asarray(rows, dtype=np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(norms).all():
-        raise BadResponseError("Gemini returned a vector that is no number.", usage=usage)
-    found: NDArray[np.float32] = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
-    return found
-
-
 def no_answer(usage: Usage | None, model: str) -> BadResponseError:
     """Return the error for an answer of status 200 that has no finished candidate."""
     return BadResponseError(
@@ -157,55 +123,19 @@ def read_answer(answer: Mapping[str, Any]) -> ProviderResponse:
     )
 
 
-class StreamReader:
-    """Reads the pieces of one stream; the last usage that is not empty counts."""
-
-    def __init__(self, translated: Callable[[], AbstractContextManager[None]]) -> None:
-        """Say how errors of the SDK become ours."""
-        self._translated = translated
-        self._usage: Usage | None = None
-        self._finish: FinishReason | None = None
-        self._model = ""
-        self._is_begun = False
-
-    def read(self, piece: Mapping[str, Any]) -> StreamChunk:
-        """Read one piece; see `read_answer`."""
-        self._is_begun = True
-        usage = usage_of(piece.get("usageMetadata"))
-        self._usage = usage or self._usage
-        self._model = str(piece.get("modelVersion") or self._model)
-        _check_blocked(piece, self._usage, self._model)
-        candidate = _candidate_of(piece)
-        if candidate.get("finishReason"):
-            self._finish = finish_reason_of(candidate["finishReason"])
-            if usage is None:  # what was counted before is a floor, unless more comes
-                self._usage = self._floor()
-        return StreamChunk(text=_text_of(candidate), usage=usage, model=self._model)
-
-    def finish(self) -> StreamChunk:
-        """Return the last chunk; raise if the stream ended before the answer did."""
-        if not self._is_begun:
-            raise unreadable()
-        if self._finish is None:
-            raise self._interrupted("Gemini's stream ended before the answer was finished.")
-        return StreamChunk(usage=self._usage, finish_reason=self._finish, model=self._model)
-
-    @contextmanager
-    def translating(self) -> Iterator[None]:
-        """Turn errors into ours; once a piece has come they interrupt the answer."""
-        try:
-            with self._translated():
-                yield
-        except ProviderError as error:
-            if not self._is_begun:
-                raise
-            raise self._interrupted(f"Gemini's stream broke off: {error}") from None
-
-    def _interrupted(self, message: str) -> StreamInterruptedError:
-        return StreamInterruptedError(message, usage=self._floor(), model=self._model)
-
-    def _floor(self) -> Usage | None:
-        return None if self._usage is None else replace(self._usage, is_exact=False)
+def read_piece(piece: Mapping[str, Any]) -> StreamChunk:
+    """Read one piece of a stream; see `read_answer`."""
+    usage = usage_of(piece.get("usageMetadata"))
+    model = str(piece.get("modelVersion") or "")
+    _check_blocked(piece, usage, model)
+    candidate = _candidate_of(piece)
+    reason = candidate.get("finishReason")
+    return StreamChunk(
+        text=_text_of(candidate),
+        usage=usage,
+        finish_reason=finish_reason_of(reason) if reason else None,
+        model=model,
+    )
 
 
 def _candidate_of(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django_obc_ai.backends.providers._network import PerProcess
+from django_obc_ai.backends.providers._options import (
+    check_output_tokens,
+    check_seconds,
+    check_temperature,
+    check_url,
+    is_number,
+)
 from django_obc_ai.backends.providers.base import DEFAULT_MAX_OUTPUT_TOKENS, BaseProvider
 from django_obc_ai.exceptions import ConfigurationError, InvalidRequestError
 from django_obc_ai.types import EmbeddingRequest, GenerationRequest
@@ -69,16 +76,10 @@ class GeminiProvider(BaseProvider):
         Raises:
             ValueError: An option is out of its range; the message names it.
         """
-        seconds = {"timeout_seconds": timeout_seconds, "deadline_seconds": deadline_seconds}
-        for name, value in seconds.items():
-            if not _is_number(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be a number of seconds above 0")
-        if not _is_number(max_output_tokens, int) or max_output_tokens < 1:
-            raise ValueError("max_output_tokens must be a whole number of at least 1")
-        if temperature is not None and not _is_temperature(temperature):
-            raise ValueError("temperature must lie between 0 and 2")
-        if not base_url.startswith(("https://", "http://")):
-            raise ValueError("base_url must begin with https:// or http://")
+        check_seconds(timeout_seconds=timeout_seconds, deadline_seconds=deadline_seconds)
+        check_output_tokens(max_output_tokens, ValueError)
+        check_temperature(temperature, ValueError)
+        check_url(base_url)
         for category, threshold in (safety_settings or {}).items():
             for name, valid in ((category, HARM_CATEGORIES), (threshold, HARM_THRESHOLDS)):
                 if name not in valid:
@@ -126,23 +127,9 @@ class GeminiProvider(BaseProvider):
         """
         if not request.prompt.strip():
             raise InvalidRequestError("The prompt is empty.")
-        if self.bound_output_tokens(request) < 1:
-            raise InvalidRequestError("max_output_tokens must be at least 1.")
-        if request.temperature is not None and not _is_temperature(request.temperature):
-            raise InvalidRequestError("temperature must lie between 0 and 2.")
+        check_output_tokens(self.bound_output_tokens(request), InvalidRequestError)
+        check_temperature(request.temperature, InvalidRequestError)
         _check_thinking_budget(request.options.get("thinking_budget"), InvalidRequestError)
-
-    def _check_texts(self, request: EmbeddingRequest) -> None:
-        """Refuse an embedding request that the API would refuse or misread."""
-        count = len(request.texts)
-        if not 1 <= count <= self.embedding_batch_size:
-            raise InvalidRequestError(
-                f"One call embeds 1 to {self.embedding_batch_size} texts, not {count}."
-                " Divide them into batches."
-            )
-        for number, text in enumerate(request.texts):
-            if not text.strip():
-                raise InvalidRequestError(f"Text {number} of {count} is empty.")
 
     def _temperature_of(self, request: GenerationRequest) -> float | None:
         return self.temperature if request.temperature is None else request.temperature
@@ -152,14 +139,6 @@ class GeminiProvider(BaseProvider):
         return budget
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:  # Any: from settings
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _is_temperature(value: Any) -> bool:  # Any: as above
-    return _is_number(value, (int, float)) and 0 <= value <= 2
-
-
-def _check_thinking_budget(budget: Any, error: type[Exception]) -> None:
-    if budget is not None and not (_is_number(budget, int) and budget >= -1):
+def _check_thinking_budget(budget: Any, error: type[Exception]) -> None:  # Any: from settings
+    if budget is not None and not (is_number(budget, int) and budget >= -1):
         raise error("thinking_budget must be a whole number of -1, 0 or above, or None.")

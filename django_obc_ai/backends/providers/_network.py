@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -120,6 +120,16 @@ class Deadline:
             if watchdog is not None:
                 watchdog.cancel()
         self.check()
+
+
+@asynccontextmanager
+async def within(deadline: Deadline) -> AsyncIterator[None]:
+    """End what is awaited inside at the deadline."""
+    try:
+        async with asyncio.timeout(deadline.remaining_seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceededError from None
 
 
 _current: ContextVar[Deadline | None] = ContextVar("django_obc_ai_deadline", default=None)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from django_obc_ai.backends.providers import _gemini as gemini
 from django_obc_ai.backends.providers._gemini_provider import GeminiProvider
 from django_obc_ai.backends.providers._network import (
     Deadline,
-    DeadlineExceededError,
     httpx_hooks,
     make_async_client,
     noting_responses,
     translate_network_error,
+    within,
 )
+from django_obc_ai.backends.providers._streams import StreamReader
+from django_obc_ai.backends.providers._vectors import check_texts, unit_rows
 from django_obc_ai.exceptions import (
     InvalidRequestError,
     ProviderError,
@@ -54,7 +55,7 @@ class GoogleGenAIProvider(GeminiProvider):
         arguments = self._arguments(request)
         client = self._clients.get()
         with _translated():
-            async with _within(Deadline(self.deadline_seconds)):
+            async with within(Deadline(self.deadline_seconds)):
                 answer = await client.aio.models.generate_content(**arguments)
         return gemini.read_answer(_wire(answer))
 
@@ -62,7 +63,7 @@ class GoogleGenAIProvider(GeminiProvider):
         """Yield the answer in pieces; see `BaseProvider.stream`."""
         arguments = self._arguments(request)
         client = self._clients.get()
-        reader = gemini.StreamReader(_translated)
+        reader = StreamReader(gemini.read_piece, _translated)
         deadline = Deadline(self.deadline_seconds)
         with closing(client.models.generate_content_stream(**arguments)) as pieces:
             while True:
@@ -77,15 +78,15 @@ class GoogleGenAIProvider(GeminiProvider):
         """See stream(). Native: no thread is used."""
         arguments = self._arguments(request)
         client = self._clients.get()
-        reader = gemini.StreamReader(_translated)
+        reader = StreamReader(gemini.read_piece, _translated)
         deadline = Deadline(self.deadline_seconds)
         with reader.translating(), noting_responses() as responses:
-            async with _within(deadline):
+            async with within(deadline):
                 pieces = await client.aio.models.generate_content_stream(**arguments)
         try:
             while True:
                 with reader.translating():
-                    async with _within(deadline):
+                    async with within(deadline):
                         piece = await anext(pieces, None)
                 if piece is None:
                     break
@@ -118,7 +119,7 @@ class GoogleGenAIProvider(GeminiProvider):
         Each text is a content of its own: the SDK merges plain texts into one for
         multimodal models, and returns a single vector.
         """
-        self._check_texts(request)
+        check_texts(request, self.embedding_batch_size)
         model = self._model_of(request)
         client = self._clients.get()
         types = self.import_sdk("google.genai.types")
@@ -136,9 +137,7 @@ class GoogleGenAIProvider(GeminiProvider):
             )
         usage = gemini.embedding_usage_of(_wire(answer).get("usageMetadata"))
         rows = [each.values for each in answer.embeddings or ()]
-        return EmbeddingResponse(
-            vectors=gemini.unit_rows(rows, request, usage), usage=usage, model=model
-        )
+        return EmbeddingResponse(vectors=unit_rows(rows, request, usage), usage=usage, model=model)
 
     def ping(self) -> bool:
         """Ask for the model's description, which is free of charge."""
@@ -252,13 +251,3 @@ def _translate(error: Exception) -> ProviderError | None:
     if isinstance(error, ValueError):  # json, pydantic and the SDK's own for broken bodies
         return gemini.unreadable()
     return None
-
-
-@asynccontextmanager
-async def _within(deadline: Deadline) -> AsyncIterator[None]:
-    """End what is awaited inside at the deadline."""
-    try:
-        async with asyncio.timeout(deadline.remaining_seconds):
-            yield
-    except TimeoutError:
-        raise DeadlineExceededError from None

@@ -13,6 +13,8 @@ from django_obc_ai.backends.providers import _gemini as gemini
 from django_obc_ai.backends.providers._gemini_provider import GeminiProvider
 from django_obc_ai.backends.providers._gemini_wire import Call, Wire
 from django_obc_ai.backends.providers._network import translate_network_error
+from django_obc_ai.backends.providers._streams import StreamReader
+from django_obc_ai.backends.providers._vectors import check_texts, unit_rows
 from django_obc_ai.exceptions import ProviderError
 from django_obc_ai.types import (
     EmbeddingRequest,
@@ -63,7 +65,7 @@ class GoogleGenerativeAIProvider(GeminiProvider):
         """Yield the answer in pieces; see `BaseProvider.stream`."""
         message, call = self._prepare(request)
         clients: _Clients = self._clients.get()
-        reader = gemini.StreamReader(_translated)
+        reader = StreamReader(gemini.read_piece, _translated)
         with reader.translating(), call.made():
             messages = clients.generative.stream_generate_content(message, **self._options)
         try:
@@ -91,7 +93,7 @@ class GoogleGenerativeAIProvider(GeminiProvider):
 
     def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Turn at most 100 texts into unit vectors with one request."""
-        self._check_texts(request)
+        check_texts(request, self.embedding_batch_size)
         model = self._model_of(request)
         each: dict[str, Any] = {
             "model": f"models/{model}",
@@ -107,9 +109,7 @@ class GoogleGenerativeAIProvider(GeminiProvider):
             clients.generative.batch_embed_contents(message, **self._options)
         usage = gemini.embedding_usage_of(call.answer.get("usageMetadata"))
         rows = [found.get("values") for found in call.answer.get("embeddings") or ()]
-        return EmbeddingResponse(
-            vectors=gemini.unit_rows(rows, request, usage), usage=usage, model=model
-        )
+        return EmbeddingResponse(vectors=unit_rows(rows, request, usage), usage=usage, model=model)
 
     def ping(self) -> bool:
         """Ask for the model's description, which is free of charge."""

@@ -1,4 +1,4 @@
-"""A provider of google-genai that talks to the loopback server, in each of its four ways."""
+"""Asking a provider in each of its four ways."""
 
 from __future__ import annotations
 
