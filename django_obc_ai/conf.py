@@ -273,9 +273,8 @@ def _date(value: Any, where: str) -> datetime.date | None:
         try:
             return datetime.date.fromisoformat(value)
         except ValueError:
-            raise ConfigurationError(
-                f"{where} is not a date.", hint='Write it "YYYY-MM-DD".'
-            ) from None
+            hint = 'Write it "YYYY-MM-DD".'
+            raise ConfigurationError(f"{where} is not a date.", hint=hint) from None
     if value is not None and type(value) is not datetime.date:
         raise _wrong(where, value, 'a date or "YYYY-MM-DD"')
     return value

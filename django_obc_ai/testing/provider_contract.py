@@ -14,17 +14,16 @@ import json
 import pickle
 import sys
 import threading
-import unittest
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from unittest import mock
 
 from django_obc_ai.backends.providers.base import BaseProvider
-from django_obc_ai.exceptions import InvalidRequestError, ObcAIError
+from django_obc_ai.exceptions import ObcAIError
+from django_obc_ai.testing.embedding_contract import EmbeddingContract
 from django_obc_ai.types import (
-    EmbeddingRequest,
     GenerationRequest,
     Message,
     ProviderResponse,
@@ -32,11 +31,6 @@ from django_obc_ai.types import (
     StreamChunk,
     Usage,
 )
-
-if TYPE_CHECKING:
-    _Case = unittest.TestCase
-else:
-    _Case = object
 
 _THREADS = 8
 _MARK = "Kalilintad-4711"
@@ -65,21 +59,15 @@ _REFUSABLE: tuple[dict[str, Any], ...] = (
 )
 
 
-class ProviderContract(_Case):
+class ProviderContract(EmbeddingContract):
     """What every provider must do.
 
     Attributes:
         answers_repeat: Whether the same request gets the same answer; set it to False
             for a suite that talks to a live model.
-        embedding_model: The model asked to embed; "" is the provider's own.
     """
 
     answers_repeat: ClassVar[bool] = True
-    embedding_model: ClassVar[str] = ""
-
-    def make_provider(self) -> BaseProvider:
-        """Return a fresh provider that can answer any number of requests."""
-        raise NotImplementedError
 
     def make_failing_provider(self) -> BaseProvider | None:
         """Return a provider whose calls fail, or None if failures cannot be arranged."""
@@ -309,28 +297,6 @@ class ProviderContract(_Case):
 
     def test_a_ping_says_whether_it_could_ask(self) -> None:
         self.assertIsInstance(self.make_provider().ping(), bool)
-
-    def test_texts_are_embedded_in_order_or_refused(self) -> None:
-        provider = self.make_provider()
-        texts = ("Barangay Poblacion", "Niño 🌾", "مرحبا")
-        too_many = ("text",) * (provider.embedding_batch_size + 1)
-        wrong = [too_many, (), ("text", " ")] if provider.supports_embedding else [texts]
-        for refused in wrong:
-            with self.assertRaises(InvalidRequestError):
-                provider.embed(self._embedding(refused))
-        if not provider.supports_embedding:
-            return
-        response = provider.embed(self._embedding(texts))
-        self.assertEqual(response.vectors.dtype.name, "float32")
-        self.assertEqual(response.vectors.shape[0], len(texts))
-        self.assertTrue(response.model)
-        for row, text in zip(response.vectors, texts, strict=True):
-            self.assertAlmostEqual(float(row @ row), 1.0, places=3)
-            alone = provider.embed(self._embedding((text,))).vectors[0]
-            self.assertGreater(float(row @ alone), 0.99)
-
-    def _embedding(self, texts: tuple[str, ...]) -> EmbeddingRequest:
-        return EmbeddingRequest(texts=texts, model=self.embedding_model)
 
     def test_construction_is_cheap(self) -> None:
         loaded = set(sys.modules)

@@ -17,7 +17,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ MODELS = ("small", "large", "thinker", "embedder", "llama3.2:latest")
 Cut = Literal["", "clean", "rst", "fin", "hang", "error", "silent"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Reply:
     """What one request gets.
 
@@ -43,17 +43,22 @@ class Reply:
         cached: Cached tokens, part of the prompt.
         reasoning: Hidden tokens, part of completion_tokens.
         usage: Laid over the usage object; None sends no usage at all.
+        piece_usage: A usage object that every piece of a stream carries.
+        indices: What the vectors say of their places; None tells the truth.
         body: Status 200 with something else than an answer.
         cut: How the answer breaks off, after `cut_after` pieces of a stream.
     """
 
     text: str | None = None
+    _: KW_ONLY
     finish: str | None = "stop"
     refusal: str = ""
     prompt_tokens: int | None = None
     cached: int = 0
     reasoning: int = 0
     usage: Mapping[str, Any] | None = field(default_factory=dict)
+    piece_usage: Mapping[str, Any] | None = None
+    indices: tuple[int, ...] | None = None
     model: str = ""
     status: int = 200
     error: Mapping[str, Any] = field(default_factory=dict)
@@ -154,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         rows = [
             {
                 "object": "embedding",
-                "index": number,
+                "index": number if reply.indices is None else reply.indices[number],
                 "embedding": [3 * v for v in embed(text, size)],
             }
             for number, text in enumerate(texts)
@@ -207,6 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         if finish:
             pieces.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        if reply.piece_usage is not None:
+            pieces = [{**each, "usage": reply.piece_usage} for each in pieces]
         if reply.usage is not None and (asked.get("stream_options") or {}).get("include_usage"):
             pieces.append({"choices": [], "usage": usage})
         self._stream(

@@ -183,7 +183,9 @@ def error_of(status: int, body: Any, headers: Mapping[str, str]) -> ProviderErro
         failed.retry_after_seconds = _delay(headers)
         return failed
     if "content_filter" in words or "content_policy_violation" in words:
-        return ContentBlockedError(f"The service blocked the prompt ({label}). Rephrase it.")
+        return ContentBlockedError(
+            f"The service blocked the prompt ({label}). Rephrase it.", is_possibly_billed=False
+        )
     parameter = _word(error.get("param"))
     where = f", at {parameter}" if parameter else ""
     return InvalidRequestError(f"The service refused the request ({label}{where}).")

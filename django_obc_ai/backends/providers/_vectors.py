@@ -51,5 +51,5 @@ def unit_rows(
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all():
         raise BadResponseError("The provider returned a vector that is no number.", usage=usage)
-    found: NDArray[np.float32] = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
-    return found
+    np.divide(vectors, norms, out=vectors, where=norms > 0)
+    return vectors

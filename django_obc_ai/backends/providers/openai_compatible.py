@@ -252,7 +252,9 @@ class OpenAICompatibleProvider(BaseProvider):
             aio=sdk.AsyncOpenAI(**options, http_client=make_async_client(httpx, verify=context)),
         )
         for each in (clients.sync, clients.aio):
-            each.organization = each.project = None  # whatever the environment says
+            # Whatever the environment says; for headers the package has no public way.
+            each.organization = each.project = None
+            each._custom_headers = {}
         return clients
 
     def _model_of(self, request: GenerationRequest | EmbeddingRequest) -> str:
