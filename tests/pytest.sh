@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tests/pytest.sh PYTHON [pytest arguments]: run the suite against the package installed for PYTHON
-# and measure its coverage. With arguments the run is partial, so the coverage gate is off.
+# tests/pytest.sh PYTHON [pytest arguments]: run the suite against the package installed for PYTHON,
+# on two cores where there are two, and measure its coverage. With arguments the run is partial, so
+# the coverage gate is off and all tests run in one process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,8 +15,14 @@ data="$(mktemp -d)"
 trap 'rm -rf "$data"' EXIT
 export COVERAGE_FILE="$data/coverage"
 
+workers=()
+if (($# == 0)) && (($(nproc) > 1)); then
+    workers=(--numprocesses=2 --dist=worksteal)
+fi
+
 status=0
-PYTHONDEVMODE=1 PYTHONWARNINGS="$strict" "$python" -m coverage run -m pytest "$@" || status=$?
+PYTHONDEVMODE=1 PYTHONWARNINGS="$strict" "$python" -m coverage run -m pytest "${workers[@]}" "$@" \
+    || status=$?
 
 gate=()
 if (($# > 0)); then
