@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -61,6 +62,13 @@ class BudgetSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """``OBC_AI["LOG"]``: the folder of operations that wait for the database; None: nowhere."""
+
+    spool: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AISettings:
     """``settings.OBC_AI``, parsed and completed with defaults."""
 
@@ -75,6 +83,7 @@ class AISettings:
     scope: str | Callable[[Any], str] | None
     database: str
     prices: tuple[PriceRow, ...]
+    log: LogSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -216,6 +225,16 @@ def _retry(value: Any, where: str) -> RetrySettings:
     return RetrySettings(attempts=attempts, deadline_seconds=float(deadline))
 
 
+def _log(value: Any, where: str) -> LogSettings:
+    entry = _mapping(value, where)
+    _only(entry, ("spool",), where)
+    base = getattr(settings, "BASE_DIR", None)
+    spool = entry.get("spool", base and Path(base) / "var" / "obc_ai_spool")
+    if spool is not None and (not isinstance(spool, (str, Path)) or not str(spool)):
+        raise _wrong(f"{where}['spool']", spool, "the path of a folder, or None")
+    return LogSettings(spool=None if spool is None else Path(spool))
+
+
 def _context(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise _wrong(where, value, "a list of dotted paths")
@@ -290,6 +309,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "SCOPE": (_scope, None),
     "DATABASE": (_text, "default"),
     "PRICES": (_prices, {}),
+    "LOG": (_log, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)
@@ -343,7 +363,7 @@ def get_settings() -> AISettings:
 
 def _forget(*, setting: str, **_: Any) -> None:
     global _parsed
-    if setting == "OBC_AI":
+    if setting in ("OBC_AI", "BASE_DIR"):  # a default depends on the latter
         _parsed = None
 
 
