@@ -13,7 +13,9 @@ A row must outlive the caller's rollback and a database that is away for a while
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.core.signals import request_finished
@@ -23,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import sql
 
 from django_obc_ai.conf import get_settings
-from django_obc_ai.gateway import spool
+from django_obc_ai.gateway import intents, spool
 from django_obc_ai.gateway.cache import digest
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.connections import persist
@@ -33,7 +35,7 @@ from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
 logger = logging.getLogger("django_obc_ai.ledger")
 _TAKEN_UP_PER_CALL = 50  # a backlog is worked off by many calls, none of which waits for all
-_ATTEMPTS = 2  # what is still busy then goes to the spool, which is a matter of milliseconds
+_seen_pid = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class DrainReport:
     """What taking up the spool did.
 
     Attributes:
-        stored: Rows that were inserted.
+        stored: Rows that were inserted, those that killed processes announced included.
         known: Rows that were in the ledger already.
         refused: Files set aside, since they are broken or the database refuses them for good.
         left: Files that still wait, since the database is away or a transaction is open.
@@ -53,14 +55,45 @@ class DrainReport:
     left: int = 0
 
 
-def record(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> None:
+def announce(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> Path | None:
+    """Leave a trace of a call that is about to be sent; see `intents`.
+
+    Args:
+        request: What is sent.
+        info: Who calls.
+        outcome: How the call is to be booked if this process dies: all attempts at what they
+            cost, or may cost.
+    """
+    alias = get_settings().database
+    if transaction_of(alias) == "test":  # its rows are rolled back: there is nothing to keep
+        return None
+    return intents.announce(_row_of(request, info, outcome), alias)
+
+
+def record(
+    request: GenerationRequest,
+    info: CallInfo,
+    outcome: CallOutcome,
+    *,
+    announced: Path | None = None,
+) -> None:
     """Write the call's row, once per operation id, and send ``operation_finished``.
 
     Never raises: what the database cannot take now goes to the spool, and if that fails, too,
     the whole record is logged as an error. The answer, which is paid for, is delivered.
+
+    Args:
+        request: What was sent.
+        info: Who called.
+        outcome: How the call ended.
+        announced: What `announce` returned; withdrawn when the row is safe.
     """
     operation = _row_of(request, info, outcome)
-    alias = get_settings().database
+    _write(operation, get_settings().database)
+    intents.withdraw(announced)
+
+
+def _write(operation: AIOperation, alias: str) -> None:
     try:
         if _must_wait(alias):
             if spool.write(operation, alias):
@@ -73,7 +106,7 @@ def record(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> 
         return
     if is_new:
         _tell(operation)
-    if spool.find(alias) and transaction_of(alias) != "test":
+    if transaction_of(alias) != "test" and (_is_first_of_process() or spool.find(alias)):
         _drain_some(alias)
 
 
@@ -111,7 +144,33 @@ def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) ->
         stored, known, left = stored + is_new, known + (not is_new), left - 1
         if is_new:
             _tell(operation)
+    else:
+        stored += _book_abandoned(alias)
     return DrainReport(stored=stored, known=known, refused=refused, left=left)
+
+
+def _book_abandoned(alias: str) -> int:
+    """Book what dead processes had announced; return how many rows that made."""
+    stored = 0
+    for path, operation in intents.find_abandoned(alias):
+        is_new = _store(operation, alias)
+        spool.remove(path)
+        stored += is_new
+        if is_new:
+            logger.warning(
+                "A process died during AIOperation %s; $%s are presumed spent.",
+                operation.pk,
+                operation.cost_usd,
+            )
+            _tell(operation)
+    return stored
+
+
+def _is_first_of_process() -> bool:
+    """Return whether this process has stored no row yet: it may follow one that was killed."""
+    global _seen_pid
+    is_first, _seen_pid = _seen_pid != os.getpid(), os.getpid()
+    return is_first
 
 
 def _row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> AIOperation:
@@ -171,7 +230,9 @@ def _store(operation: AIOperation, alias: str) -> bool:
             return False
         with transactions.atomic(using=alias):
             return _insert(operation, connection)
-    return persist(alias, lambda: _insert(operation, connection), attempts=_ATTEMPTS)
+    # A file has no connection that could have died: it is busy, and was waited for already.
+    attempts = 1 if connection.vendor == "sqlite" else 2
+    return persist(alias, lambda: _insert(operation, connection), attempts=attempts)
 
 
 def _insert(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:

@@ -53,15 +53,30 @@ def write(operation: AIOperation, alias: str) -> bool:
     folder = get_folder()
     if folder is None:
         return False
-    values = {field.attname: getattr(operation, field.attname) for field in _fields()}
-    body = json.dumps({"values": values}, default=_plain)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        put(folder, f"{mark_of(alias)}-{operation.pk}{SUFFIX}", body, is_durable=True)
+        make(folder)
+        name = f"{mark_of(alias)}-{operation.pk}{SUFFIX}"
+        put(folder, name, dump(operation), is_durable=True)
     except OSError as error:
         logger.warning("The spool %s cannot be written: %s.", folder, error.strerror)
         return False
     return True
+
+
+def make(folder: Path) -> None:
+    """Create a folder that only this user may look into.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def dump(operation: AIOperation) -> str:
+    """Return an operation as JSON, which `read` understands."""
+    values = {field.attname: getattr(operation, field.attname) for field in _fields()}
+    return json.dumps({"values": values}, default=_plain)
 
 
 def put(folder: Path, name: str, body: str, *, is_durable: bool) -> None:
