@@ -9,31 +9,57 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import TruncDate
+from django.db.models.functions import Lag, TruncDate
 from django.utils import timezone
 
 if TYPE_CHECKING:
     from django_obc_ai.models import AIOperation  # noqa: F401 - named in a string below
 
-BreakdownKey: TypeAlias = Literal["module", "operation_type", "model", "user", "day"]
+BreakdownKey: TypeAlias = Literal[
+    "module", "operation_type", "model", "user", "day", "scope", "provider"
+]
 BREAKDOWN_FIELDS: dict[str, str] = {
     "module": "module",
     "operation_type": "operation_type",
     "model": "model_used",
     "user": "user_id",
     "day": "day",
+    "scope": "scope",
+    "provider": "provider",
 }
+_TOKENS = (
+    models.F("input_tokens")
+    + models.F("output_tokens")
+    + models.F("thinking_tokens")
+    + models.F("tool_tokens")
+)
+#: The model that a cost is put down to: the one that answered, else the one asked for.
+_PRICED_MODEL = models.Case(
+    models.When(model_used="", then=models.F("model_requested")),
+    default=models.F("model_used"),
+)
+
+
+def default_zone() -> zoneinfo.ZoneInfo:
+    """Return the project's time zone, whatever zone is active."""
+    return zoneinfo.ZoneInfo(timezone.get_default_timezone_name())
+
+
+def current_day() -> datetime.date:
+    """Return today in the project's time zone, whatever zone is active."""
+    now = timezone.now()  # without a zone where USE_TZ is False
+    return timezone.localdate(now, timezone.get_default_timezone()) if now.tzinfo else now.date()
 
 
 def day_bounds(
-    first: datetime.date, last: datetime.date
+    first: datetime.date, last: datetime.date, zone: zoneinfo.ZoneInfo | None = None
 ) -> tuple[datetime.datetime, datetime.datetime]:
-    """Return [start, end) of the days first to last in the project's time zone.
+    """Return [start, end) of the days first to last, in the project's time zone by default.
 
     Local midnights become instants before anything is compared, so days of 23 and of 25
     hours come out right.
     """
-    zone = zoneinfo.ZoneInfo(timezone.get_default_timezone_name())
+    zone = zone or default_zone()
     start = datetime.datetime.combine(first, datetime.time(), tzinfo=zone)
     end = datetime.datetime.combine(last + datetime.timedelta(days=1), datetime.time(), tzinfo=zone)
     if not settings.USE_TZ:  # the database holds local times without a zone
@@ -41,13 +67,87 @@ def day_bounds(
     return start.astimezone(datetime.UTC), end.astimezone(datetime.UTC)
 
 
+def _day(zone: zoneinfo.ZoneInfo | None = None) -> TruncDate:
+    return TruncDate("created_at", tzinfo=(zone or default_zone()) if settings.USE_TZ else None)
+
+
 class AIOperationQuerySet(models.QuerySet["AIOperation"]):
     """Sums and breakdowns of the ledger; all sums are integer sums."""
 
-    def between(self, first: datetime.date, last: datetime.date) -> AIOperationQuerySet:
-        """Return the rows of the days first to last, in the project's time zone."""
-        start, end = day_bounds(first, last)
+    def between(
+        self, first: datetime.date, last: datetime.date, zone: zoneinfo.ZoneInfo | None = None
+    ) -> AIOperationQuerySet:
+        """Return the rows of the days first to last, in the project's time zone by default."""
+        start, end = day_bounds(first, last, zone)
         return self.filter(created_at__gte=start, created_at__lt=end)
+
+    def priced_as(self, model: str) -> AIOperationQuerySet:
+        """Return the calls put down to a model: it answered, or else was asked for."""
+        names = [model, f"models/{model}"]
+        is_used = models.Q(model_used__in=names)
+        return self.filter(is_used | models.Q(model_used="", model_requested__in=names))
+
+    def priced_models(self) -> list[str]:
+        """Return the models that calls are put down to, in order."""
+        rows = self.order_by().values(name=_PRICED_MODEL).annotate(n=models.Count("*"))
+        return sorted({row["name"] for row in rows} - {""})
+
+    def paid(self) -> AIOperationQuerySet:
+        """Return the calls that were answered and cost money."""
+        return self.filter(success=True, cached=False, cost_usd__gt=0)
+
+    def with_gap(self) -> AIOperationQuerySet:
+        """Annotate ``asked_before``: when the same prompt was last asked within the same rows.
+
+        "Same" means the same tenant, model and prompt; None for the first.
+        """
+        same = [models.F("scope"), models.F("model_requested"), models.F("prompt_hash")]
+        return self.annotate(
+            asked_before=models.Window(
+                Lag("created_at"), partition_by=same, order_by=[models.F("created_at")]
+            )
+        )
+
+    def daily_by_model(self, zone: zoneinfo.ZoneInfo | None = None) -> list[dict[str, Any]]:
+        """Return cost by day and model, in order.
+
+        Each row has ``day``, ``priced_model``, ``known`` (Decimal US dollars of rows whose cost
+        is known), ``presumed`` (of the others) and ``unknown`` (how many those are).
+        """
+        known = models.Q(cost_known=True)
+        nothing = Decimal(0)
+        grouped = (
+            self.order_by()
+            .values(day=_day(zone), priced_model=_PRICED_MODEL)
+            .annotate(
+                known=models.Sum("cost_usd", filter=known, default=nothing),
+                presumed=models.Sum("cost_usd", filter=~known, default=nothing),
+                unknown=models.Count(models.Value(1), filter=~known),
+            )
+            .order_by("day", "priced_model")
+        )
+        return [dict(row) for row in grouped]
+
+    def cached_savings(self) -> Decimal:
+        """Return what cached answers would have cost, in US dollars.
+
+        Each is counted at the mean of what the same prompt cost where it was paid for within
+        these rows; one that was paid for outside of them counts nothing.
+        """
+        is_paid = models.Q(cached=False, success=True)
+        groups = (
+            self.order_by()
+            .values("scope", "prompt_hash")
+            .annotate(
+                hits=models.Count(models.Value(1), filter=models.Q(cached=True)),
+                paid=models.Count(models.Value(1), filter=is_paid),
+                spent=models.Sum("cost_usd", filter=is_paid),
+            )
+            .filter(hits__gt=0, paid__gt=0)
+        )
+        return sum(
+            (each["spent"] * each["hits"] / each["paid"] for each in groups.iterator()), Decimal(0)
+        )
 
     def total_cost(self) -> Decimal:
         """Return the summed cost in US dollars, exact to the nano-dollar."""
@@ -60,25 +160,18 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         Days come in order of time. Each row has ``key``, ``cost`` (Decimal US dollars),
         ``operations``, ``failures``, ``cached`` and ``tokens``.
         """
-        name = timezone.get_default_timezone_name()
-        zone = zoneinfo.ZoneInfo(name) if settings.USE_TZ else None
-        rows = self.annotate(day=TruncDate("created_at", tzinfo=zone)) if by == "day" else self
+        rows = self.annotate(day=_day()) if by == "day" else self
         column = BREAKDOWN_FIELDS[by]
-        tokens = (
-            models.F("input_tokens")
-            + models.F("output_tokens")
-            + models.F("thinking_tokens")
-            + models.F("tool_tokens")
-        )
         grouped = (
             rows.order_by()
             .values(key=models.F(column))
             .annotate(
                 cost=models.Sum("cost_usd"),
-                operations=models.Count("id"),
-                failures=models.Count("id", filter=models.Q(success=False)),
-                cached=models.Count("id", filter=models.Q(cached=True)),
-                tokens=models.Sum(tokens),
+                # Not of "id": what is counted would have to be in the index, too.
+                operations=models.Count("*"),
+                failures=models.Count(models.Value(1), filter=models.Q(success=False)),
+                cached=models.Count(models.Value(1), filter=models.Q(cached=True)),
+                tokens=models.Sum(_TOKENS),
             )
         )
         ordered = grouped.order_by("key" if by == "day" else "-cost", "key")

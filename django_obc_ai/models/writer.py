@@ -32,8 +32,9 @@ def transaction_of(alias: str) -> Literal["none", "test", "caller"]:
     connection = connections[alias]
     if not connection.in_atomic_block:
         # Not get_autocommit(), which connects: the database may be down.
-        is_manual = connection.connection is not None and not connection.autocommit
-        return "caller" if is_manual else "none"
+        is_open = connection.connection is not None
+        commits = connection.autocommit if is_open else connection.settings_dict["AUTOCOMMIT"]
+        return "none" if commits else "caller"
     # Any: atomic_blocks and its mark of a TestCase are what Django's own durable=True reads.
     blocks: list[Any] = connection.atomic_blocks
     return "test" if any(getattr(each, "_from_testcase", False) for each in blocks) else "caller"

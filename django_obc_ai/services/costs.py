@@ -7,16 +7,9 @@ import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils import timezone
-
 from django_obc_ai.conf import suggest
 from django_obc_ai.models import AIOperation
-from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey
-
-
-def _today() -> datetime.date:
-    now = timezone.now()  # without a zone where USE_TZ is False
-    return timezone.localdate(now, timezone.get_default_timezone()) if now.tzinfo else now.date()
+from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey, current_day
 
 
 class CostTracker:
@@ -27,7 +20,7 @@ class CostTracker:
 
     def get_daily_cost(self, date: datetime.date | None = None) -> Decimal:
         """Return the cost of one day; today's if none is given."""
-        day = date or _today()
+        day = date or current_day()
         return AIOperation.objects.between(day, day).total_cost()
 
     def get_monthly_cost(self, year: int | None = None, month: int | None = None) -> Decimal:
@@ -36,7 +29,7 @@ class CostTracker:
         Raises:
             ValueError: There is no such month.
         """
-        today = _today()
+        today = current_day()
         first = datetime.date(
             today.year if year is None else year, today.month if month is None else month, 1
         )
