@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from django.db.models.functions import Lag, TruncDate
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from django_obc_ai.models import AIOperation  # noqa: F401 - named in a string below
+    from django_obc_ai.models import AIOperation
 
 BreakdownKey: TypeAlias = Literal[
     "module", "operation_type", "model", "user", "day", "scope", "provider"
@@ -96,17 +97,19 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         """Return the calls that were answered and cost money."""
         return self.filter(success=True, cached=False, cost_usd__gt=0)
 
-    def with_gap(self) -> AIOperationQuerySet:
-        """Annotate ``asked_before``: when the same prompt was last asked within the same rows.
+    def paid_again(self) -> Iterator[tuple[AIOperation, float]]:
+        """Yield what was paid for although the same prompt had been, and the seconds between.
 
-        "Same" means the same tenant, model and prompt; None for the first.
+        "Same" means the same tenant, model and prompt, within these rows.
         """
         same = [models.F("scope"), models.F("model_requested"), models.F("prompt_hash")]
-        return self.annotate(
-            asked_before=models.Window(
-                Lag("created_at"), partition_by=same, order_by=[models.F("created_at")]
-            )
+        before = models.Window(
+            Lag("created_at"), partition_by=same, order_by=[models.F("created_at")]
         )
+        rows = self.paid().exclude(prompt_hash="").order_by().annotate(paid_before=before)
+        row: Any  # the stubs do not know what annotate() adds in a method of its own model
+        for row in rows.filter(paid_before__isnull=False).iterator(chunk_size=2000):
+            yield row, (row.created_at - row.paid_before).total_seconds()
 
     def daily_by_model(self, zone: zoneinfo.ZoneInfo | None = None) -> list[dict[str, Any]]:
         """Return cost by day and model, in order.
@@ -128,26 +131,37 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         )
         return [dict(row) for row in grouped]
 
-    def cached_savings(self) -> Decimal:
-        """Return what cached answers would have cost, in US dollars.
+    def cached_savings(self, *, paid_in: AIOperationQuerySet | None = None) -> Decimal:
+        """Return about what the cached answers would have cost, in US dollars.
 
-        Each is counted at the mean of what the same prompt cost where it was paid for within
-        these rows; one that was paid for outside of them counts nothing.
+        Each counts at the mean of what the same prompt cost where it was paid for.
+
+        Args:
+            paid_in: Where to look for that, these rows by default; a prompt that was not paid
+                for there counts nothing.
         """
-        is_paid = models.Q(cached=False, success=True)
-        groups = (
-            self.order_by()
+        hits = {
+            (row["scope"], row["prompt_hash"]): row["count"]
+            for row in self.filter(cached=True)
+            .order_by()
             .values("scope", "prompt_hash")
-            .annotate(
-                hits=models.Count(models.Value(1), filter=models.Q(cached=True)),
-                paid=models.Count(models.Value(1), filter=is_paid),
-                spent=models.Sum("cost_usd", filter=is_paid),
-            )
-            .filter(hits__gt=0, paid__gt=0)
+            .annotate(count=models.Count("*"))
+        }
+        known = (self if paid_in is None else paid_in).paid().order_by()
+        means = known.values("scope", "prompt_hash").annotate(
+            count=models.Count("*"), spent=models.Sum("cost_usd")
         )
-        return sum(
-            (each["spent"] * each["hits"] / each["paid"] for each in groups.iterator()), Decimal(0)
-        )
+        saved = Decimal(0)
+        for row in means.iterator():
+            count = hits.get((row["scope"], row["prompt_hash"]), 0)
+            saved += row["spent"] * count / row["count"]
+        return saved
+
+    def failures_by_category(self) -> list[dict[str, Any]]:
+        """Return ``error_category`` and ``count`` of failed calls, most frequent first."""
+        rows = self.filter(success=False).order_by().values("error_category")
+        counted = rows.annotate(count=models.Count("*")).order_by("-count", "error_category")
+        return [dict(row) for row in counted]
 
     def total_cost(self) -> Decimal:
         """Return the summed cost in US dollars, exact to the nano-dollar."""

@@ -20,6 +20,7 @@ USE_TZ = True
 TIME_ZONE = "Asia/Manila"
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "/static/"
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
