@@ -21,6 +21,7 @@ from django.core.signals import setting_changed
 
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
+from django_obc_ai.types.settings import CacheSettings, LogSettings, RetrySettings
 
 _BACKENDS = "django_obc_ai.backends"
 #: What each family uses when its key is absent: no key, no service, no extra.
@@ -36,22 +37,6 @@ _MOST_USD = 9_000_000_000  # what 64-bit integers of nano-dollars hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSettings:
-    """``OBC_AI["CACHE"]``: the Django cache alias (None: off) and seconds by content type."""
-
-    alias: str | None
-    ttl_seconds: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrySettings:
-    """``OBC_AI["RETRY"]``: attempts at most, and seconds for all of them together."""
-
-    attempts: int
-    deadline_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSettings:
     """One entry of ``OBC_AI["BUDGETS"]``; the limit is in US dollars."""
 
@@ -59,13 +44,6 @@ class BudgetSettings:
     period: str
     limit_usd: Decimal
     enforce: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    """``OBC_AI["LOG"]``: the folder of operations that wait for the database; None: nowhere."""
-
-    spool: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

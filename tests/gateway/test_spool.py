@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
@@ -23,13 +21,11 @@ from django.test import override_settings
 from django_obc_ai.checks.settings import check_settings
 from django_obc_ai.gateway import ledger, spool
 from django_obc_ai.models import AIOperation
-from django_obc_ai.models.writer import close_writers, with_writer
 from django_obc_ai.services.health import check_health
 from django_obc_ai.services.text import TextService
 from django_obc_ai.signals import operation_finished
-from django_obc_ai.testing import Reply, override_ai
-from django_obc_ai.types import Usage
-from tests.gateway.conftest import PRICES, Scripted
+from django_obc_ai.testing import Reply
+from tests.gateway.conftest import ANSWER, COST, SECRET, SpoolOf, ask, pks
 from tests.servers.postgres import PostgresServer
 
 pytestmark = [
@@ -37,29 +33,6 @@ pytestmark = [
     pytest.mark.usefixtures("postgres_alias"),
 ]
 ROOT = Path(__file__).parents[2]
-COST = Decimal("0.000931")
-ANSWER = Reply("A", usage=Usage(input_tokens=131, output_tokens=200))
-SECRET = "Whose land is it?"
-SpoolOf = Callable[..., override_ai]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
-
-
-@pytest.fixture
-def spooled(scripted: Scripted, folder: Path) -> SpoolOf:
-    def enter(*script: Any, **settings: Any) -> override_ai:
-        return scripted(*(script or [ANSWER] * 40), **{"LOG": {"spool": folder}, **settings})
-
-    return enter
-
-
-def ask() -> Any:
-    result = TextService().generate_text(SECRET, use_cache=False)
-    assert (result.text, result.cost) == ("A", COST)
-    return result
 
 
 def waiting(count: int = 1, alias: str = "default", **values: Any) -> list[uuid.UUID]:
@@ -70,10 +43,6 @@ def waiting(count: int = 1, alias: str = "default", **values: Any) -> list[uuid.
     ]
     assert all(spool.write(each, alias) for each in made)
     return [each.pk for each in made]
-
-
-def pks() -> set[Any]:
-    return set(AIOperation.objects.values_list("pk", flat=True))
 
 
 @contextmanager
@@ -330,211 +299,3 @@ def test_W014_a_spool_that_cannot_be_written(tmp_path: Path) -> None:  # noqa: N
         assert len(found) == bool(fault)
         assert all(fault in each.msg for each in found)
     assert not (tmp_path / "a").exists()  # looking creates nothing
-
-
-def test_a_writer_that_died_is_replaced(spooled: SpoolOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    spooled(DATABASE="postgres")
-    monkeypatch.setitem(connections["postgres"].settings_dict, "CONN_MAX_AGE", None)
-    monkeypatch.setattr("django_obc_ai.models.writer._is_test_run", lambda: False)
-    pids = []
-    try:
-        for _ in range(2):
-            with transaction.atomic(using="postgres"):
-                ask()
-                transaction.set_rollback(True, using="postgres")
-            pids.append(with_writer("postgres", _backend_of))
-            with connections["postgres"].cursor() as cursor:
-                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pids[-1]])
-    finally:
-        close_writers()
-    assert pids[0] != pids[1]
-    assert AIOperation.objects.count() == 2
-    assert spool.find(None) == []
-
-
-def _backend_of(writer: Any) -> int:
-    with writer.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return int(cursor.fetchone()[0])
-
-
-_FORKING = """
-import os, sys, django
-from django.conf import settings
-settings.configure(**eval(sys.argv[1]))
-django.setup()
-from django.db import connections, transaction
-from django_obc_ai.services.text import TextService
-from django_obc_ai.models import AIOperation
-
-def rolled_back():
-    with transaction.atomic():
-        result = TextService().generate_text("Q", use_cache=False)
-        assert result.success
-        transaction.set_rollback(True)
-
-rolled_back()
-connections.close_all()
-child = os.fork()
-rolled_back()
-connections.close_all()
-if child == 0:
-    sys.exit(0)
-assert os.waitpid(child, 0)[1] == 0
-rolled_back()
-connections.close_all()
-"""
-
-
-def test_a_forked_child_opens_its_own_writer_and_leaves_its_parents_alone(
-    postgres_alias: str, folder: Path
-) -> None:
-    database = {k: v for k, v in connections.databases[postgres_alias].items() if k != "TEST"}
-    database["CONN_MAX_AGE"] = None
-    scripted = {
-        "BACKEND": "django_obc_ai.testing.ScriptedProvider",
-        "OPTIONS": {"script": ["A"], "repeat_last": True},
-    }
-    settings = {
-        "DATABASES": {"default": database},
-        "INSTALLED_APPS": ["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        "SECRET_KEY": "x",
-        "USE_TZ": True,
-        "OBC_AI": {
-            "PROVIDERS": {"default": scripted},
-            "LOG": {"spool": str(folder)},
-            "PRICES": PRICES,
-        },
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", _FORKING, repr(settings)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert AIOperation.objects.using(postgres_alias).count() == 4
-    assert not list(folder.glob("**/*.json"))
-
-
-_KILLED = """
-import os, signal, sys, django
-from django.conf import settings
-given = eval(sys.argv[1])
-settings.configure(**given["settings"])
-django.setup()
-from django_obc_ai.backends.providers import providers
-from django_obc_ai.gateway.book import CallBook
-from django_obc_ai.services.text import TextService
-
-def kill(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-if given["moment"] == "while the provider answers":
-    settings.OBC_AI["PROVIDERS"]["default"]["OPTIONS"]["script"] = [kill]
-elif given["moment"] == "between the answer and the row":
-    CallBook.finish = kill
-else:
-    from django_obc_ai.gateway import intents
-    intents.withdraw = kill
-TextService().generate_text("Q", use_cache=False, include_context=False, max_output_tokens=100)
-"""
-
-
-@pytest.mark.parametrize("alias", ["default", "postgres"])
-@pytest.mark.parametrize(
-    ("moment", "cost", "is_known"),
-    [
-        ("while the provider answers", "0.000433", False),
-        ("between the answer and the row", "0.000433", False),
-        ("between the row and the withdrawal", "0.000931", True),
-    ],
-)
-def test_a_killed_process_leaves_its_ceiling_or_its_row(
-    spooled: SpoolOf, folder: Path, alias: str, moment: str, cost: str, is_known: bool
-) -> None:
-    database = {k: v for k, v in connections.databases[alias].items() if k != "TEST"}
-    usage = "django_obc_ai.types"
-    scripted = {
-        "BACKEND": "django_obc_ai.testing.ScriptedProvider",
-        "OPTIONS": {"script": [("A", 131, 200)]},
-    }
-    settings = {
-        "DATABASES": {"default": database},
-        "INSTALLED_APPS": ["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        "SECRET_KEY": "x",
-        "USE_TZ": True,
-        "OBC_AI": {
-            "PROVIDERS": {"default": scripted},
-            "LOG": {"spool": str(folder)},
-            "PRICES": PRICES,
-        },
-    }
-    reply = (
-        f"from {usage} import Usage\nfrom django_obc_ai.testing import Reply\n"
-        "o = settings.OBC_AI['PROVIDERS']['default']['OPTIONS']\n"
-        "o['script'] = [Reply(t, usage=Usage(input_tokens=i, output_tokens=n))"
-        " for t, i, n in o['script']]\n"
-    )
-    script = _KILLED.replace("def kill", f"{reply}\ndef kill", 1)
-    done = subprocess.run(
-        [sys.executable, "-c", script, repr({"settings": settings, "moment": moment})],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == -9, done.stderr
-    spooled(DATABASE=alias)
-    announced = list(folder.glob("in_flight/*.json"))
-    assert len(announced) == 1
-    assert AIOperation.objects.count() == int(is_known)
-    assert ledger.drain(alias).stored == int(not is_known)
-    row = AIOperation.objects.get()
-    assert (row.cost_usd, row.cost_known) == (Decimal(cost), is_known)
-    assert row.success is is_known
-    assert not list(folder.glob("in_flight/*"))
-    assert ledger.drain(alias) == ledger.DrainReport()
-
-
-def test_a_call_in_flight_is_nobodys_to_book(spooled: SpoolOf, folder: Path) -> None:
-    found = []
-
-    def answer(_: Any) -> Reply:
-        found.append(len(list(folder.glob("in_flight/*.json"))))
-        script = (
-            "import sys, django\nfrom django.conf import settings\n"
-            "settings.configure(OBC_AI={'LOG': {'spool': sys.argv[1]}}, SECRET_KEY='x',"
-            " INSTALLED_APPS=['django.contrib.auth', 'django.contrib.contenttypes',"
-            " 'django_obc_ai'], DATABASES=eval(sys.argv[2]))\ndjango.setup()\n"
-            "from django_obc_ai.gateway import intents\n"
-            "print(len(list(intents.find_abandoned('default'))))"
-        )
-        database = {k: v for k, v in connections.databases["default"].items() if k != "TEST"}
-        command = [sys.executable, "-c", script, str(folder), repr({"default": database})]
-        found.append(int(subprocess.check_output(command, cwd=ROOT, timeout=60)))
-        return ANSWER
-
-    spooled(answer)
-    asked = ask()
-    assert found == [1, 0]
-    assert pks() == {asked.operation_id}
-    assert not list(folder.glob("in_flight/*.json"))
-
-
-def test_a_hold_that_a_store_remembers_needs_no_announcement(
-    spooled: SpoolOf, folder: Path
-) -> None:
-    def answer(_: Any) -> Reply:
-        assert not list(folder.glob("in_flight/*.json"))
-        return ANSWER
-
-    spooled(
-        answer,
-        BUDGETS=[{"scope": "global", "period": "day", "limit_usd": "5"}],
-        COST_STORES={
-            "default": {"BACKEND": "django_obc_ai.backends.cost_stores.database.DatabaseCostStore"}
-        },
-    )
-    ask()
