@@ -69,7 +69,7 @@ def forecast_month(
     spent_today = costs.pop(today, 0.0)
     left = [today + datetime.timedelta(days=n) for n in range((last - today).days + 1)]
     before = float(spent) - spent_today
-    expected, half = predict(costs, left, level=level)
+    expected, half = _predict(costs, left, level=level)
     most = max(float(spent), before + expected)
     return Forecast(
         scope=scope,
@@ -83,7 +83,7 @@ def forecast_month(
     )
 
 
-def predict(
+def _predict(
     history: Mapping[datetime.date, float], days: Sequence[datetime.date], *, level: float
 ) -> tuple[float, float | None]:
     """Return the expected sum of some days, and half the width of its prediction interval.

@@ -14,9 +14,8 @@ from typing import Any
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models import AIOperation, CostCorrection
-from django_obc_ai.services import _corrections
+from django_obc_ai.services import _budget_keys, _corrections
 from django_obc_ai.services._billing_export import BilledRow, ExportError, read_export
-from django_obc_ai.services._budget_keys import BudgetKey, find_keys
 from django_obc_ai.types import nano_from_usd, usd_from_nano
 from django_obc_ai.types.money import EXACT
 
@@ -236,12 +235,12 @@ def _divide(amount: int, weights: list[int]) -> list[int]:
 
 
 def _compare_store(first: datetime.date, last: datetime.date) -> list[StoreDrift]:
-    keys = find_keys(first, last)
+    keys = _budget_keys.find_keys(first, last)
     totals = cost_stores["default"].totals([each.key for each in keys]) if keys else {}
     return [_store_drift(each, totals[each.key]) for each in keys]
 
 
-def _store_drift(key: BudgetKey, totals: Any) -> StoreDrift:
+def _store_drift(key: _budget_keys.BudgetKey, totals: Any) -> StoreDrift:
     return StoreDrift(
         key=key.key,
         ledger_usd=key.operations().total_cost(),

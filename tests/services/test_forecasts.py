@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from django_obc_ai.services import forecasts
-from django_obc_ai.services.forecasts import forecast_month, predict
+from django_obc_ai.services.forecasts import _predict, forecast_month
 from tests.services.test_costs import spend
 
 DATE = datetime.date
@@ -33,7 +33,7 @@ def test_nine_of_ten_simulated_months_end_within_the_interval(shape: float, lowe
         history = {day: _cost(chance, day, shape) for day in (start + n * DAY for n in range(56))}
         left = [TODAY + n * DAY for n in range(17)]
         truth = sum(_cost(chance, day, shape) for day in left)
-        expected, half = predict(history, left, level=0.9)
+        expected, half = _predict(history, left, level=0.9)
         assert half is not None
         inside += abs(truth - expected) <= half
     assert lowest <= inside / runs <= 0.97
@@ -42,7 +42,7 @@ def test_nine_of_ten_simulated_months_end_within_the_interval(shape: float, lowe
 def test_means_go_by_the_day_of_the_week() -> None:
     history = {TODAY - n * DAY: float((TODAY - n * DAY).weekday() >= 5) for n in range(1, 57)}
     left = [DATE(2026, 7, 17), DATE(2026, 7, 18), DATE(2026, 7, 19), DATE(2026, 7, 20)]
-    assert predict(history, left, level=0.9) == (2.0, 0.0)
+    assert _predict(history, left, level=0.9) == (2.0, 0.0)
 
 
 def test_the_interval_is_students() -> None:
@@ -54,7 +54,7 @@ def test_the_interval_is_students() -> None:
 @pytest.mark.parametrize("days", [0, 1, 13])
 def test_little_history_gives_no_interval(days: int) -> None:
     history = {TODAY - n * DAY: 1.0 for n in range(1, days + 1)}
-    expected, half = predict(history, [TODAY], level=0.9)
+    expected, half = _predict(history, [TODAY], level=0.9)
     assert half is None
     assert expected == (1.0 if days else 0.0)
 
