@@ -60,12 +60,23 @@ class _Owner:
                 self.end()
                 spool.make(folder.parent)
                 spool.make(folder)
-                token = uuid.uuid4().hex
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-                self.handle = os.open(folder / f"{token}{_LOCK}", flags, 0o600)
-                fcntl.flock(self.handle, fcntl.LOCK_EX)
-                self.folder, self.token = folder, token
+                self.token = uuid.uuid4().hex
+                self.handle = _lock(folder / f"{self.token}{_LOCK}")
+                self.folder = folder
             return self.token
+
+
+def _lock(path: Path) -> int:
+    """Create and lock a file; whoever drains may have removed it between the two."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(path.stat(), os.fstat(handle)):
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)
 
 
 _owner = _Owner()
@@ -94,9 +105,12 @@ def announce(operation: AIOperation, alias: str) -> Path | None:
 
 
 def withdraw(announced: Path | None) -> None:
-    """Remove an announcement, once the row is stored or waits in the spool."""
+    """Remove an announcement, once the row is stored or waits in the spool; never raises."""
     if announced is not None:
-        spool.remove(announced)
+        try:
+            spool.remove(announced)
+        except OSError as error:  # it will be found to be known
+            logger.warning("An announcement cannot be withdrawn: %s.", error.strerror)
 
 
 def find_abandoned(alias: str) -> Iterator[tuple[Path, AIOperation]]:

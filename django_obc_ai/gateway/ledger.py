@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,51 +120,53 @@ def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) ->
         is_from_any: Also take those that were meant for another database, for example after
             it got another name.
     """
-    stored = known = refused = 0
     files = spool.find(None if is_from_any else alias)
-    left = len(files)
     if _must_wait(alias):
-        return DrainReport(left=left)
+        return DrainReport(left=len(files))
+    done: Counter[str] = Counter()
+    taken = 0
     for path in files[:limit]:
         operation = spool.read(path)
-        if operation is None:
-            left -= 1
-            refused += path.with_suffix(spool.BROKEN).exists()
-            continue
-        try:
-            is_new = _store(operation, alias)
-        except (IntegrityError, DataError):
-            spool.set_aside(path, spool.REFUSED)
-            logger.exception("The spooled AIOperation %s is refused for good.", operation.pk)
-            refused, left = refused + 1, left - 1
-            continue
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("The spool waits: the database failed with %s.", type(error).__name__)
-            break
-        spool.remove(path)
-        stored, known, left = stored + is_new, known + (not is_new), left - 1
-        if is_new:
-            _tell(operation)
+        if operation is not None:
+            state = _take_up(path, operation, alias)
+            if state == "left":
+                break
+            done[state] += 1
+        elif path.with_suffix(spool.BROKEN).exists():
+            done["refused"] += 1
+        taken += 1
     else:
-        stored += _book_abandoned(alias)
-    return DrainReport(stored=stored, known=known, refused=refused, left=left)
+        for path, operation in intents.find_abandoned(alias):
+            if spool.holds(operation, alias):  # killed after it had spooled the real cost
+                done["left"] += 1
+                continue
+            state = _take_up(path, operation, alias)
+            done[state] += 1
+            if state == "stored":
+                logger.warning(
+                    "A process died during AIOperation %s; $%s are presumed spent.",
+                    operation.pk,
+                    operation.cost_usd,
+                )
+    done["left"] += len(files) - taken
+    return DrainReport(**done)
 
 
-def _book_abandoned(alias: str) -> int:
-    """Book what dead processes had announced; return how many rows that made."""
-    stored = 0
-    for path, operation in intents.find_abandoned(alias):
+def _take_up(path: Path, operation: AIOperation, alias: str) -> str:
+    """Store what a file holds, remove the file, and say which count of the report it is."""
+    try:
         is_new = _store(operation, alias)
-        spool.remove(path)
-        stored += is_new
-        if is_new:
-            logger.warning(
-                "A process died during AIOperation %s; $%s are presumed spent.",
-                operation.pk,
-                operation.cost_usd,
-            )
-            _tell(operation)
-    return stored
+    except (IntegrityError, DataError):
+        spool.set_aside(path, spool.REFUSED)
+        logger.exception("The spooled AIOperation %s is refused for good.", operation.pk)
+        return "refused"
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("The spool waits: the database failed with %s.", type(error).__name__)
+        return "left"
+    spool.remove(path)
+    if is_new:
+        _tell(operation)
+    return "stored" if is_new else "known"
 
 
 def _is_first_of_process() -> bool:
@@ -279,9 +282,12 @@ def _drain_afterwards(alias: str) -> None:
 
 
 def _drain_after_request(**_: Any) -> None:
-    alias = get_settings().database
-    if spool.find(alias) and transaction_of(alias) == "none":
-        _drain_some(alias)
+    try:
+        alias = get_settings().database
+        if spool.find(alias) and transaction_of(alias) == "none":
+            _drain_some(alias)
+    except Exception:  # the signal would carry it into the server
+        logger.exception("The spool could not be taken up after a request; it waits.")
 
 
 def _drain_some(alias: str) -> None:

@@ -55,8 +55,7 @@ def write(operation: AIOperation, alias: str) -> bool:
         return False
     try:
         make(folder)
-        name = f"{mark_of(alias)}-{operation.pk}{SUFFIX}"
-        put(folder, name, dump(operation), is_durable=True)
+        put(folder, _name_of(operation, alias), dump(operation), is_durable=True)
     except OSError as error:
         logger.warning("The spool %s cannot be written: %s.", folder, error.strerror)
         return False
@@ -108,6 +107,16 @@ def put(folder: Path, name: str, body: str, *, is_durable: bool) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def holds(operation: AIOperation, alias: str) -> bool:
+    """Return whether an operation of this id waits."""
+    folder = get_folder()
+    return folder is not None and (folder / _name_of(operation, alias)).exists()
+
+
+def _name_of(operation: AIOperation, alias: str) -> str:
+    return f"{mark_of(alias)}-{operation.pk}{SUFFIX}"
 
 
 def find(alias: str | None) -> list[Path]:
@@ -163,7 +172,7 @@ def count_set_aside() -> int:
     folder = get_folder()
     if folder is None or not folder.is_dir():
         return 0
-    return sum(1 for path in folder.iterdir() if path.suffix in (BROKEN, REFUSED))
+    return sum(1 for path in folder.rglob("*") if path.suffix in (BROKEN, REFUSED))
 
 
 def find_fault(folder: Path) -> str:

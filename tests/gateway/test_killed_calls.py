@@ -230,3 +230,41 @@ def test_a_hold_that_a_store_remembers_needs_no_announcement(
         },
     )
     ask()
+
+
+def test_the_cost_that_was_spooled_comes_before_the_ceiling_that_was_announced(
+    spooled: SpoolOf, folder: Path
+) -> None:
+    """Killed between the two, with a backlog that one run does not work off."""
+    spooled()
+    made = [AIOperation(provider="p", success=True, cost_usd=Decimal(1)) for _ in range(3)]
+    assert all(spool.write(each, "default") for each in made)
+    last = AIOperation(pk=max(each.pk for each in made), provider="p", success=False)
+    last.cost_usd, last.cost_known = Decimal(9), False
+    (folder / "in_flight").mkdir()
+    (folder / "in_flight" / "dead.lock").touch()
+    name = f"{spool.mark_of('default')}-dead-{last.pk}.json"
+    (folder / "in_flight" / name).write_text(spool.dump(last))
+    assert ledger.drain("default", limit=2) == ledger.DrainReport(stored=2, left=2)
+    assert ledger.drain("default") == ledger.DrainReport(stored=1, known=1)
+    assert set(AIOperation.objects.values_list("cost_usd", "cost_known")) == {(Decimal(1), True)}
+    assert not list(folder.glob("**/*.json"))
+
+
+def test_a_killed_call_waits_for_a_database_that_is_away(spooled: SpoolOf, folder: Path) -> None:
+    spooled()
+    call = AIOperation(provider="p", success=False, cost_usd=Decimal(9), cost_known=False)
+    (folder / "in_flight").mkdir(parents=True)
+    (folder / "in_flight" / "dead.lock").touch()
+    path = folder / "in_flight" / f"{spool.mark_of('default')}-dead-{call.pk}.json"
+    path.write_text(spool.dump(call))
+    table = AIOperation._meta.db_table
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        assert ledger.drain("default") == ledger.DrainReport(left=1)
+    finally:
+        with connections["default"].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+    assert ledger.drain("default") == ledger.DrainReport(stored=1)
+    assert pks() == {call.pk}
