@@ -16,9 +16,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections, transaction
-from django.test import override_settings
 
-from django_obc_ai.checks.settings import check_settings
 from django_obc_ai.gateway import ledger, spool
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.health import check_health
@@ -289,13 +287,3 @@ def test_a_spool_that_cannot_be_written_is_reported_and_the_row_logged(
         "error",
         f"Operations cannot wait on disk: {folder} is no folder.",
     )
-
-
-def test_W014_a_spool_that_cannot_be_written(tmp_path: Path) -> None:  # noqa: N802
-    (tmp_path / "file").write_text("")
-    for path, fault in [(tmp_path / "a" / "b", ""), (tmp_path / "file" / "a", "is no folder")]:
-        with override_settings(OBC_AI={"LOG": {"spool": path}}):
-            found = [each for each in check_settings() if each.id == "django_obc_ai.W014"]
-        assert len(found) == bool(fault)
-        assert all(fault in each.msg for each in found)
-    assert not (tmp_path / "a").exists()  # looking creates nothing
