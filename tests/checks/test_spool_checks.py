@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.checks.test_checks import assert_only, found
+
+pytestmark = pytest.mark.django_db
 
 
 def test_W014_a_spool_that_cannot_be_written(tmp_path: Path) -> None:  # noqa: N802
