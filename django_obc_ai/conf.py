@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from django.core.signals import setting_changed
 
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
+from django_obc_ai.types.settings import CacheSettings, LogSettings, RetrySettings
 
 _BACKENDS = "django_obc_ai.backends"
 #: What each family uses when its key is absent: no key, no service, no extra.
@@ -32,22 +34,6 @@ EMBEDDED_BACKENDS = {
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
 PERIODS = ("hour", "day", "week", "month", "total")
 _MOST_USD = 9_000_000_000  # what 64-bit integers of nano-dollars hold
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSettings:
-    """``OBC_AI["CACHE"]``: the Django cache alias (None: off) and seconds by content type."""
-
-    alias: str | None
-    ttl_seconds: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrySettings:
-    """``OBC_AI["RETRY"]``: attempts at most, and seconds for all of them together."""
-
-    attempts: int
-    deadline_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +61,7 @@ class AISettings:
     scope: str | Callable[[Any], str] | None
     database: str
     prices: tuple[PriceRow, ...]
+    log: LogSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -216,6 +203,16 @@ def _retry(value: Any, where: str) -> RetrySettings:
     return RetrySettings(attempts=attempts, deadline_seconds=float(deadline))
 
 
+def _log(value: Any, where: str) -> LogSettings:
+    entry = _mapping(value, where)
+    _only(entry, ("spool",), where)
+    base = getattr(settings, "BASE_DIR", None)
+    spool = entry.get("spool", base and Path(base) / "var" / "obc_ai_spool")
+    if spool is not None and (not isinstance(spool, (str, Path)) or not str(spool)):
+        raise _wrong(f"{where}['spool']", spool, "the path of a folder, or None")
+    return LogSettings(spool=None if spool is None else Path(spool))
+
+
 def _context(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise _wrong(where, value, "a list of dotted paths")
@@ -289,6 +286,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "SCOPE": (_scope, None),
     "DATABASE": (_text, "default"),
     "PRICES": (_prices, {}),
+    "LOG": (_log, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)
@@ -342,7 +340,7 @@ def get_settings() -> AISettings:
 
 def _forget(*, setting: str, **_: Any) -> None:
     global _parsed
-    if setting == "OBC_AI":
+    if setting in ("OBC_AI", "BASE_DIR"):  # a default depends on the latter
         _parsed = None
 
 

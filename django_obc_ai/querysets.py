@@ -4,36 +4,63 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import TruncDate
+from django.db.models.functions import Lag, TruncDate
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from django_obc_ai.models import AIOperation  # noqa: F401 - named in a string below
+    from django_obc_ai.models import AIOperation
 
-BreakdownKey: TypeAlias = Literal["module", "operation_type", "model", "user", "day"]
+BreakdownKey: TypeAlias = Literal[
+    "module", "operation_type", "model", "user", "day", "scope", "provider"
+]
 BREAKDOWN_FIELDS: dict[str, str] = {
     "module": "module",
     "operation_type": "operation_type",
     "model": "model_used",
     "user": "user_id",
     "day": "day",
+    "scope": "scope",
+    "provider": "provider",
 }
+_TOKENS = (
+    models.F("input_tokens")
+    + models.F("output_tokens")
+    + models.F("thinking_tokens")
+    + models.F("tool_tokens")
+)
+#: The model that a cost is put down to: the one that answered, else the one asked for.
+_PRICED_MODEL = models.Case(
+    models.When(model_used="", then=models.F("model_requested")),
+    default=models.F("model_used"),
+)
+
+
+def default_zone() -> zoneinfo.ZoneInfo:
+    """Return the project's time zone, whatever zone is active."""
+    return zoneinfo.ZoneInfo(timezone.get_default_timezone_name())
+
+
+def current_day() -> datetime.date:
+    """Return today in the project's time zone, whatever zone is active."""
+    now = timezone.now()  # without a zone where USE_TZ is False
+    return timezone.localdate(now, timezone.get_default_timezone()) if now.tzinfo else now.date()
 
 
 def day_bounds(
-    first: datetime.date, last: datetime.date
+    first: datetime.date, last: datetime.date, zone: zoneinfo.ZoneInfo | None = None
 ) -> tuple[datetime.datetime, datetime.datetime]:
-    """Return [start, end) of the days first to last in the project's time zone.
+    """Return [start, end) of the days first to last, in the project's time zone by default.
 
     Local midnights become instants before anything is compared, so days of 23 and of 25
     hours come out right.
     """
-    zone = zoneinfo.ZoneInfo(timezone.get_default_timezone_name())
+    zone = zone or default_zone()
     start = datetime.datetime.combine(first, datetime.time(), tzinfo=zone)
     end = datetime.datetime.combine(last + datetime.timedelta(days=1), datetime.time(), tzinfo=zone)
     if not settings.USE_TZ:  # the database holds local times without a zone
@@ -41,13 +68,100 @@ def day_bounds(
     return start.astimezone(datetime.UTC), end.astimezone(datetime.UTC)
 
 
+def _day(zone: zoneinfo.ZoneInfo | None = None) -> TruncDate:
+    return TruncDate("created_at", tzinfo=(zone or default_zone()) if settings.USE_TZ else None)
+
+
 class AIOperationQuerySet(models.QuerySet["AIOperation"]):
     """Sums and breakdowns of the ledger; all sums are integer sums."""
 
-    def between(self, first: datetime.date, last: datetime.date) -> AIOperationQuerySet:
-        """Return the rows of the days first to last, in the project's time zone."""
-        start, end = day_bounds(first, last)
+    def between(
+        self, first: datetime.date, last: datetime.date, zone: zoneinfo.ZoneInfo | None = None
+    ) -> AIOperationQuerySet:
+        """Return the rows of the days first to last, in the project's time zone by default."""
+        start, end = day_bounds(first, last, zone)
         return self.filter(created_at__gte=start, created_at__lt=end)
+
+    def priced_as(self, model: str) -> AIOperationQuerySet:
+        """Return the calls put down to a model: it answered, or else was asked for."""
+        names = [model, f"models/{model}"]
+        is_used = models.Q(model_used__in=names)
+        return self.filter(is_used | models.Q(model_used="", model_requested__in=names))
+
+    def priced_models(self) -> list[str]:
+        """Return the models that calls are put down to, in order."""
+        rows = self.order_by().values(name=_PRICED_MODEL).annotate(n=models.Count("*"))
+        return sorted({row["name"] for row in rows} - {""})
+
+    def paid(self) -> AIOperationQuerySet:
+        """Return the calls that were answered and cost money."""
+        return self.filter(success=True, cached=False, cost_usd__gt=0)
+
+    def paid_again(self) -> Iterator[tuple[AIOperation, float]]:
+        """Yield what was paid for although the same prompt had been, and the seconds between.
+
+        "Same" means the same tenant, model and prompt, within these rows.
+        """
+        same = [models.F("scope"), models.F("model_requested"), models.F("prompt_hash")]
+        before = models.Window(
+            Lag("created_at"), partition_by=same, order_by=[models.F("created_at")]
+        )
+        rows = self.paid().exclude(prompt_hash="").order_by().annotate(paid_before=before)
+        row: Any  # the stubs do not know what annotate() adds in a method of its own model
+        for row in rows.filter(paid_before__isnull=False).iterator(chunk_size=2000):
+            yield row, (row.created_at - row.paid_before).total_seconds()
+
+    def daily_by_model(self, zone: zoneinfo.ZoneInfo | None = None) -> list[dict[str, Any]]:
+        """Return cost by day and model, in order.
+
+        Each row has ``day``, ``priced_model``, ``known`` (Decimal US dollars of rows whose cost
+        is known), ``presumed`` (of the others) and ``unknown`` (how many those are).
+        """
+        known = models.Q(cost_known=True)
+        nothing = Decimal(0)
+        grouped = (
+            self.order_by()
+            .values(day=_day(zone), priced_model=_PRICED_MODEL)
+            .annotate(
+                known=models.Sum("cost_usd", filter=known, default=nothing),
+                presumed=models.Sum("cost_usd", filter=~known, default=nothing),
+                unknown=models.Count(models.Value(1), filter=~known),
+            )
+            .order_by("day", "priced_model")
+        )
+        return [dict(row) for row in grouped]
+
+    def cached_savings(self, *, paid_in: AIOperationQuerySet | None = None) -> Decimal:
+        """Return about what the cached answers would have cost, in US dollars.
+
+        Each counts at the mean of what the same prompt cost where it was paid for.
+
+        Args:
+            paid_in: Where to look for that, these rows by default; a prompt that was not paid
+                for there counts nothing.
+        """
+        hits = {
+            (row["scope"], row["prompt_hash"]): row["count"]
+            for row in self.filter(cached=True)
+            .order_by()
+            .values("scope", "prompt_hash")
+            .annotate(count=models.Count("*"))
+        }
+        known = (self if paid_in is None else paid_in).paid().order_by()
+        means = known.values("scope", "prompt_hash").annotate(
+            count=models.Count("*"), spent=models.Sum("cost_usd")
+        )
+        saved = Decimal(0)
+        for row in means.iterator():
+            count = hits.get((row["scope"], row["prompt_hash"]), 0)
+            saved += row["spent"] * count / row["count"]
+        return saved
+
+    def failures_by_category(self) -> list[dict[str, Any]]:
+        """Return ``error_category`` and ``count`` of failed calls, most frequent first."""
+        rows = self.filter(success=False).order_by().values("error_category")
+        counted = rows.annotate(count=models.Count("*")).order_by("-count", "error_category")
+        return [dict(row) for row in counted]
 
     def total_cost(self) -> Decimal:
         """Return the summed cost in US dollars, exact to the nano-dollar."""
@@ -60,25 +174,18 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         Days come in order of time. Each row has ``key``, ``cost`` (Decimal US dollars),
         ``operations``, ``failures``, ``cached`` and ``tokens``.
         """
-        name = timezone.get_default_timezone_name()
-        zone = zoneinfo.ZoneInfo(name) if settings.USE_TZ else None
-        rows = self.annotate(day=TruncDate("created_at", tzinfo=zone)) if by == "day" else self
+        rows = self.annotate(day=_day()) if by == "day" else self
         column = BREAKDOWN_FIELDS[by]
-        tokens = (
-            models.F("input_tokens")
-            + models.F("output_tokens")
-            + models.F("thinking_tokens")
-            + models.F("tool_tokens")
-        )
         grouped = (
             rows.order_by()
             .values(key=models.F(column))
             .annotate(
                 cost=models.Sum("cost_usd"),
-                operations=models.Count("id"),
-                failures=models.Count("id", filter=models.Q(success=False)),
-                cached=models.Count("id", filter=models.Q(cached=True)),
-                tokens=models.Sum(tokens),
+                # Not of "id": what is counted would have to be in the index, too.
+                operations=models.Count("*"),
+                failures=models.Count(models.Value(1), filter=models.Q(success=False)),
+                cached=models.Count(models.Value(1), filter=models.Q(cached=True)),
+                tokens=models.Sum(_TOKENS),
             )
         )
         ordered = grouped.order_by("key" if by == "day" else "-cost", "key")

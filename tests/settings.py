@@ -2,7 +2,8 @@
 
 OBC_AI_TEST_DATABASE=postgres runs the suite on a PostgreSQL server that the tests start.
 tests/conftest.py fills in where the databases are, in these variables, which subprocesses inherit:
-OBC_AI_TEST_SQLITE (path of the file) and OBC_AI_TEST_POSTGRES_HOST (folder of the socket).
+OBC_AI_TEST_SQLITE (path of the file), OBC_AI_TEST_POSTGRES_HOST (folder of the socket) and
+OBC_AI_TEST_BASE_DIR (a temporary folder, below which the spool lies).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 
 from tests.servers.databases import postgres_settings, sqlite_settings
 
+BASE_DIR = os.environ.get("OBC_AI_TEST_BASE_DIR")
 SECRET_KEY = "only for tests"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
@@ -18,6 +20,7 @@ USE_TZ = True
 TIME_ZONE = "Asia/Manila"
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "/static/"
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

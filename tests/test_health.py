@@ -77,6 +77,7 @@ def test_embedded_defaults_are_healthy_and_named() -> None:
         "vector store default",
         "cost store default",
         "database default",
+        "spool",
         "response cache",
         *(f"index {name}" for name in sorted(INDEXES)),
     ]

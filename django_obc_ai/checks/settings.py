@@ -1,4 +1,4 @@
-"""E001, E002, E003, E007, E010 and W001: the settings dictionary itself."""
+"""E001, E002, E003, E007, E010, W001 and W014: the settings dictionary itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.contexts import get_contexts
 from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.gateway import spool
 
 _MINIMUM_SECRET_LENGTH = 12  # shorter texts are placeholders and would be found anywhere
 
@@ -43,6 +44,14 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 "E010",
                 f"OBC_AI['DATABASE'] names {parsed.database!r}, which DATABASES lacks.",
                 suggest(parsed.database, settings.DATABASES),
+            )
+        )
+    if parsed.log.spool is not None and (fault := spool.find_fault(parsed.log.spool)):
+        messages.append(
+            warning(
+                "W014",
+                f"OBC_AI['LOG']['spool']: {fault}, so operations cannot wait on disk.",
+                "Name a folder that every process of the project may write to.",
             )
         )
     try:

@@ -8,6 +8,8 @@ import logging
 import time
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 from django.utils import timezone
 
@@ -57,6 +59,7 @@ class CallBook:
         self._cost = Decimal(0)
         self._is_cost_known = True
         self._model_used = ""
+        self._announced: Path | None = None
 
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
@@ -92,6 +95,14 @@ class CallBook:
             ceiling = prices.ceiling_of(provider, self.request, price)
         self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
         self._attempts += 1
+        if not (provider.is_free or self._hold.is_remembered):
+            self._announced = ledger.announce(self.request, self.info, self._presumed())
+
+    def _presumed(self) -> CallOutcome:
+        """Return how the call is to be booked if this process dies before it ends."""
+        error = TransientError("The process ended during the call; its cost is presumed.")
+        cost = EXACT.add(self._cost, self._hold.ceiling_usd)
+        return self._outcome(cost, usage=self._usage + Usage(is_exact=False), error=error)
 
     def take_back(self) -> None:
         """Close an attempt that was opened and never sent."""
@@ -189,24 +200,33 @@ class CallBook:
         """Store the answer in the cache, write the ledger row and return the outcome."""
         if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
             error = TransientError(f"The call was interrupted by {type(error).__name__}.")
-        self.outcome = CallOutcome(
+        self.outcome = self._outcome(
+            self._cost,
             text="" if response is None else response.text,
             finish_reason="" if response is None else response.finish_reason,
             usage=self._usage,
-            model_requested=self.request.model,
-            model_used=self._model_used,
-            cost_usd=self._cost,
             is_cost_known=self._is_cost_known,
             cached=cached,
-            attempts=self._attempts,
-            started_at=self._started_at,
-            response_time_seconds=time.perf_counter() - self._clock,
             error=error,
         )
         if response is not None and error is None and not cached:
             cache.put(self.request, self.info, response)
-        ledger.record(self.request, self.info, self.outcome)
+        ledger.record(self.request, self.info, self.outcome, announced=self._announced)
         return self.outcome
+
+    def _outcome(
+        self, cost_usd: Decimal, *, is_cost_known: bool = False, **values: Any
+    ) -> CallOutcome:
+        return CallOutcome(
+            model_requested=self.request.model,
+            model_used=self._model_used,
+            cost_usd=cost_usd,
+            is_cost_known=is_cost_known,
+            attempts=self._attempts,
+            started_at=self._started_at,
+            response_time_seconds=time.perf_counter() - self._clock,
+            **values,  # further fields of CallOutcome
+        )
 
 
 def _empty(response: ProviderResponse) -> BadResponseError:

@@ -27,6 +27,11 @@ class Hold:
         self._reservation = reservation
         self.ceiling_usd = ceiling_usd
 
+    @property
+    def is_remembered(self) -> bool:
+        """Return whether a store remembers the hold if this process is killed."""
+        return self._reservation is not None and cost_stores["default"].is_shared
+
     def settle(self, cost_usd: Decimal) -> None:
         """Book what the attempt cost, from 0 up.
 

@@ -1,37 +1,191 @@
-"""Writing calls into the ledger, `AIOperation`, and telling those who listen."""
+"""Writing calls into the ledger, `AIOperation`, and telling those who listen.
+
+A row must outlive the caller's rollback and a database that is away for a while. Where it goes:
+
+- outside a transaction, and in that of a ``TestCase``: through the caller's connection;
+- inside a caller's transaction: through the process's own writer connection, at once;
+- on SQLite inside a caller's transaction: into the spool, taken up when the transaction has
+  ended. A second connection would wait for the caller's own lock; and if the caller has only
+  read so far, a commit of ours would make its later write fail;
+- where the database is busy, down or refuses: into the spool, taken up later.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.core.signals import request_finished
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
+from django.db import transaction as transactions
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import sql
 
 from django_obc_ai.conf import get_settings
+from django_obc_ai.gateway import intents, spool
 from django_obc_ai.gateway.cache import digest
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.connections import persist
+from django_obc_ai.models.writer import transaction_of, with_writer
 from django_obc_ai.signals import operation_finished
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
 logger = logging.getLogger("django_obc_ai.ledger")
+_TAKEN_UP_PER_CALL = 50  # a backlog is worked off by many calls, none of which waits for all
+_seen_pid = 0
 
 
-def record(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainReport:
+    """What taking up the spool did.
+
+    Attributes:
+        stored: Rows that were inserted, those that killed processes announced included.
+        known: Rows that were in the ledger already.
+        refused: Files set aside, since they are broken or the database refuses them for good.
+        left: Files that still wait, since the database is away or a transaction is open.
+    """
+
+    stored: int = 0
+    known: int = 0
+    refused: int = 0
+    left: int = 0
+
+
+def announce(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> Path | None:
+    """Leave a trace of a call that is about to be sent; see `intents`.
+
+    Args:
+        request: What is sent.
+        info: Who calls.
+        outcome: How the call is to be booked if this process dies: all attempts at what they
+            cost, or may cost.
+    """
+    alias = get_settings().database
+    if transaction_of(alias) == "test":  # its rows are rolled back: there is nothing to keep
+        return None
+    return intents.announce(_row_of(request, info, outcome), alias)
+
+
+def record(
+    request: GenerationRequest,
+    info: CallInfo,
+    outcome: CallOutcome,
+    *,
+    announced: Path | None = None,
+) -> None:
     """Write the call's row, once per operation id, and send ``operation_finished``.
 
-    The row is written through the caller's connection: inside a transaction it is part
-    of it. If the database refuses it, the whole record is logged as an error and the
-    answer, which is paid for, is still delivered.
+    Never raises: what the database cannot take now goes to the spool, and if that fails, too,
+    the whole record is logged as an error. The answer, which is paid for, is delivered.
+
+    Args:
+        request: What was sent.
+        info: Who called.
+        outcome: How the call ended.
+        announced: What `announce` returned; withdrawn when the row is safe.
     """
+    operation = _row_of(request, info, outcome)
+    _write(operation, get_settings().database)
+    intents.withdraw(announced)
+
+
+def _write(operation: AIOperation, alias: str) -> None:
+    try:
+        if _must_wait(alias):
+            if spool.write(operation, alias):
+                _drain_afterwards(alias)
+                return
+            logger.warning("Without a spool, a rollback will take AIOperation %s.", operation.pk)
+        is_new = _store(operation, alias)
+    except Exception as error:  # noqa: BLE001 - the answer is paid for and must be delivered
+        _keep(operation, alias, error)
+        return
+    if is_new:
+        _tell(operation)
+    if transaction_of(alias) != "test" and (_is_first_of_process() or spool.find(alias)):
+        _drain_some(alias)
+
+
+def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) -> DrainReport:
+    """Take up spooled operations; safe to run twice, and by several processes at once.
+
+    Args:
+        alias: The database that takes them.
+        limit: Files at most; None takes all.
+        is_from_any: Also take those that were meant for another database, for example after
+            it got another name.
+    """
+    files = spool.find(None if is_from_any else alias)
+    if _must_wait(alias):
+        return DrainReport(left=len(files))
+    done: Counter[str] = Counter()
+    taken = 0
+    for path in files[:limit]:
+        operation = spool.read(path)
+        if operation is not None:
+            state = _take_up(path, operation, alias)
+            if state == "left":
+                break
+            done[state] += 1
+        elif path.with_suffix(spool.BROKEN).exists():
+            done["refused"] += 1
+        taken += 1
+    else:
+        for path, operation in intents.find_abandoned(alias):
+            if spool.holds(operation, alias):  # killed after it had spooled the real cost
+                done["left"] += 1
+                continue
+            state = _take_up(path, operation, alias)
+            done[state] += 1
+            if state == "stored":
+                logger.warning(
+                    "A process died during AIOperation %s; $%s are presumed spent.",
+                    operation.pk,
+                    operation.cost_usd,
+                )
+    done["left"] += len(files) - taken
+    return DrainReport(**done)
+
+
+def _take_up(path: Path, operation: AIOperation, alias: str) -> str:
+    """Store what a file holds, remove the file, and say which count of the report it is."""
+    try:
+        is_new = _store(operation, alias)
+    except (IntegrityError, DataError):
+        spool.set_aside(path, spool.REFUSED)
+        logger.exception("The spooled AIOperation %s is refused for good.", operation.pk)
+        return "refused"
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("The spool waits: the database failed with %s.", type(error).__name__)
+        return "left"
+    spool.remove(path)
+    if is_new:
+        _tell(operation)
+    return "stored" if is_new else "known"
+
+
+def _is_first_of_process() -> bool:
+    """Return whether this process has stored no row yet: it may follow one that was killed."""
+    global _seen_pid
+    is_first, _seen_pid = _seen_pid != os.getpid(), os.getpid()
+    return is_first
+
+
+def _row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> AIOperation:
     error = outcome.error
     usage = outcome.usage
-    operation = AIOperation(
+    return AIOperation(
         id=info.operation_id,
         operation_type=info.operation_type,
         module=info.module,
         user_id=info.user_id,
         scope=info.scope,
+        content_type=_fit("content_type", info.content_type),
         provider=_fit("provider", info.provider),
         model_requested=_fit("model_requested", outcome.model_requested),
         model_used=_fit("model_used", outcome.model_used),
@@ -40,6 +194,7 @@ def record(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> 
         output_tokens=usage.output_tokens,
         thinking_tokens=usage.thinking_tokens,
         tool_tokens=usage.tool_tokens,
+        audio_tokens=usage.audio_tokens,
         tokens_exact=usage.is_exact,
         cost_usd=outcome.cost_usd,
         cost_known=outcome.is_cost_known,
@@ -53,32 +208,100 @@ def record(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> 
         prompt_hash=digest("prompt", [request.system, request.render_prompt()]),
         created_at=outcome.started_at,
     )
-    alias = get_settings().database
+
+
+def _must_wait(alias: str) -> bool:
+    """Return whether a row can only be stored once the caller's transaction has ended."""
+    connection = connections[alias]
+    # In memory there is nothing to outlive: such a database ends with its process.
+    is_file = connection.vendor == "sqlite" and not _is_in_memory(connection)
+    return is_file and transaction_of(alias) == "caller"
+
+
+def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    name = str(connection.settings_dict["NAME"])
+    return ":memory:" in name or "mode=memory" in name
+
+
+def _store(operation: AIOperation, alias: str) -> bool:
+    """Insert a row on the connection that fits; False if it is there already."""
+    connection = connections[alias]
+    if transaction_of(alias) == "caller" and connection.vendor != "sqlite":
+        return with_writer(alias, lambda writer: _insert(operation, writer))
+    if connection.in_atomic_block:  # a TestCase's, which a refused row must not break
+        if _exists(operation, connection):
+            return False
+        with transactions.atomic(using=alias):
+            return _insert(operation, connection)
+    # A file has no connection that could have died: it is busy, and was waited for already.
+    attempts = 1 if connection.vendor == "sqlite" else 2
+    return persist(alias, lambda: _insert(operation, connection), attempts=attempts)
+
+
+def _insert(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
+    """Insert on any connection, also one that no alias of ``connections`` leads to."""
+    query = sql.InsertQuery(AIOperation)
+    query.insert_values(AIOperation._meta.concrete_fields, [operation], raw=True)
     try:
-        persist(alias, lambda: _insert(operation, alias))
-    except Exception:  # whatever it was: the answer is paid for and must be delivered
-        logger.exception(
-            "AIOperation %s was not stored: $%s, model %s, %d tokens, error %r.",
-            operation.pk,
-            operation.cost_usd,
-            operation.model_used,
-            operation.total_tokens,
-            operation.error_category,
-        )
+        query.get_compiler(connection=connection).execute_sql()
+    except IntegrityError:
+        if connection.in_atomic_block or not _exists(operation, connection):
+            raise
+        return False
+    operation._state.adding, operation._state.db = False, connection.alias
+    return True
+
+
+def _exists(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
+    query = AIOperation.objects.filter(pk=operation.pk).query.exists()
+    return bool(query.get_compiler(connection=connection).has_results())
+
+
+def _keep(operation: AIOperation, alias: str, error: Exception) -> None:
+    """Put a row that the database did not take into the spool, else into the log."""
+    kind = type(error).__name__
+    if not isinstance(error, (IntegrityError, DataError)) and spool.write(operation, alias):
+        logger.warning("AIOperation %s waits in the spool: %s.", operation.pk, kind)
         return
+    logger.error(
+        "AIOperation %s was not stored: $%s, model %s, %d tokens, error %r.",
+        operation.pk,
+        operation.cost_usd,
+        operation.model_used,
+        operation.total_tokens,
+        operation.error_category,
+        exc_info=error,
+    )
+
+
+def _drain_afterwards(alias: str) -> None:
+    """Take the spool up when the transaction commits, or else when the request has ended."""
+    if connections[alias].in_atomic_block:
+        transactions.on_commit(lambda: _drain_some(alias), using=alias, robust=True)
+    request_finished.connect(_drain_after_request, dispatch_uid="django_obc_ai.ledger.spool")
+
+
+def _drain_after_request(**_: Any) -> None:
+    try:
+        alias = get_settings().database
+        if spool.find(alias) and transaction_of(alias) == "none":
+            _drain_some(alias)
+    except Exception:  # the signal would carry it into the server
+        logger.exception("The spool could not be taken up after a request; it waits.")
+
+
+def _drain_some(alias: str) -> None:
+    """Take up a part of the spool; what fails is logged and waits."""
+    try:
+        drain(alias, limit=_TAKEN_UP_PER_CALL)
+    except Exception:  # an answer is on its way to the caller, who did nothing wrong
+        logger.exception("The spool could not be taken up; it waits.")
+
+
+def _tell(operation: AIOperation) -> None:
     for receiver, result in operation_finished.send_robust(AIOperation, operation=operation):
         if isinstance(result, Exception):
             logger.error("A receiver of operation_finished failed: %r", receiver, exc_info=result)
-
-
-def _insert(operation: AIOperation, alias: str) -> None:
-    """Insert a row, unless it is there already: a repeated write of the same call."""
-    try:
-        with transaction.atomic(using=alias):  # a savepoint where the caller has a transaction
-            operation.save(force_insert=True, using=alias)
-    except IntegrityError:
-        if not AIOperation.objects.using(alias).filter(pk=operation.pk).exists():
-            raise
 
 
 def _fit(field: str, text: str) -> str:

@@ -12,11 +12,12 @@ from django_obc_ai.models.indexes import (
     IndexVersion,
     Tombstone,
 )
-from django_obc_ai.models.operations import AIOperation
+from django_obc_ai.models.operations import AIOperation, CostCorrection
 
 __all__ = [
     "AIOperation",
     "Chunk",
+    "CostCorrection",
     "CostReservation",
     "CostTotal",
     "DirtyRow",

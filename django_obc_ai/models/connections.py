@@ -13,7 +13,7 @@ _ATTEMPTS = 5
 _sleep = time.sleep
 
 
-def persist(alias: str, work: Callable[[], ResultT]) -> ResultT:
+def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPTS) -> ResultT:
     """Run work that may be repeated, again if the database was busy or had gone away.
 
     A provider may think for minutes, time enough for a server to close the connection.
@@ -24,11 +24,11 @@ def persist(alias: str, work: Callable[[], ResultT]) -> ResultT:
         InterfaceError: Likewise.
     """
     connection = connections[alias]
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             return work()
         except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or attempt == _ATTEMPTS:
+            if connection.in_atomic_block or attempt == attempts:
                 raise
             connection.close_if_unusable_or_obsolete()
             _sleep(0.05 * 2**attempt)

@@ -10,14 +10,15 @@ from django.db import models
 from django.utils import timezone
 
 from django_obc_ai.models.fields import NanoDollarField
-from django_obc_ai.models.managers import AIOperationManager
+from django_obc_ai.models.managers import AIOperationManager, ConfiguredManager
 
 
 class AIOperation(models.Model):
     """One call to a language model, with its tokens and its exact cost.
 
     Rows hold no prompt and no answer; `prompt_hash` is a keyed hash that only tells
-    equal prompts. Rows are written once by the gateway.
+    equal prompts. Rows are written once by the gateway; a cost that is corrected later
+    leaves a `CostCorrection`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -32,6 +33,7 @@ class AIOperation(models.Model):
         related_name="+",
     )
     scope = models.CharField(max_length=100, blank=True, default="")
+    content_type = models.CharField(max_length=50, blank=True, default="")
     provider = models.CharField(max_length=50)
     model_requested = models.CharField(max_length=100, blank=True)
     model_used = models.CharField(max_length=100, blank=True)
@@ -40,6 +42,7 @@ class AIOperation(models.Model):
     output_tokens = models.PositiveBigIntegerField(default=0)
     thinking_tokens = models.PositiveBigIntegerField(default=0)
     tool_tokens = models.PositiveBigIntegerField(default=0)
+    audio_tokens = models.PositiveBigIntegerField(default=0)
     tokens_exact = models.BooleanField(default=True)
     cost_usd = NanoDollarField(default=0)
     cost_known = models.BooleanField(default=True)
@@ -78,6 +81,12 @@ class AIOperation(models.Model):
                 name="obc_ai_op_cached_in_input",
             ),
             models.CheckConstraint(
+                condition=models.Q(
+                    audio_tokens__lte=models.F("input_tokens") - models.F("cached_tokens")
+                ),
+                name="obc_ai_op_audio_in_input",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(success=False) | models.Q(error_category=""),
                 name="obc_ai_op_success_or_error",
             ),
@@ -91,3 +100,38 @@ class AIOperation(models.Model):
     def total_tokens(self) -> int:
         """Return all billed tokens."""
         return self.input_tokens + self.output_tokens + self.thinking_tokens + self.tool_tokens
+
+
+class CostCorrection(models.Model):
+    """One change of one operation's cost: what it was, what it became, why, by whom.
+
+    Rows are only added.
+    """
+
+    class Kind(models.TextChoices):
+        """Why a cost was changed."""
+
+        REPRICED = "repriced", "priced again"
+        BILLED = "billed", "replaced by the bill"
+
+    operation = models.ForeignKey(AIOperation, on_delete=models.CASCADE, related_name="corrections")
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    old_cost_usd = NanoDollarField()
+    new_cost_usd = NanoDollarField()
+    was_cost_known = models.BooleanField()
+    reason = models.CharField(max_length=300)
+    made_by = models.CharField(max_length=150)
+    run = models.UUIDField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ConfiguredManager["CostCorrection"]()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created_at"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["run"], name="obc_ai_correction_run"),
+        ]
+
+    def __str__(self) -> str:
+        """Return the two amounts."""
+        return f"${self.old_cost_usd} -> ${self.new_cost_usd}"

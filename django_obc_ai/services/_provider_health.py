@@ -11,6 +11,7 @@ from django_obc_ai.backends.base import BaseBackend
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ConfigurationError, ProviderError
+from django_obc_ai.gateway import spool
 from django_obc_ai.gateway.prices import bounding_price, find_price, members_of
 from django_obc_ai.models import AIOperation
 
@@ -126,6 +127,31 @@ def check_price(alias: str) -> HealthItem:
     message = f"{model}: ${price.input_usd:f} in and ${price.output_usd:f} out per million tokens."
     detail = f"{price.source}, checked on {price.checked_on}" if price.source else ""
     return HealthItem(name=name, status="ok", message=message, detail=detail)
+
+
+def check_spool() -> HealthItem:
+    """Say whether operations wait on disk, and whether they could."""
+    name, folder = "spool", spool.get_folder()
+    hint = "Run: manage.py ai_drain_spool"
+    if folder is None:
+        message = "There is none: an operation that the database cannot take is only logged."
+        hint = "Give OBC_AI['LOG']['spool'] a folder."
+        return HealthItem(name=name, status="warning", message=message, hint=hint)
+    if fault := spool.find_fault(folder):
+        message = f"Operations cannot wait on disk: {fault}."
+        return HealthItem(name=name, status="error", message=message)
+    if aside := spool.count_set_aside():
+        message = f"{aside} operations were set aside: broken, or refused by the database."
+        hint = f"Look at {folder} and at the log of django_obc_ai.ledger."
+        return HealthItem(name=name, status="error", message=message, hint=hint)
+    own, every = (len(spool.find(alias)) for alias in (get_settings().database, None))
+    if not every:
+        return HealthItem(name=name, status="ok", message="Nothing waits for the database.")
+    message = f"{own} operations wait for the database."
+    if every > own:
+        message += f" {every - own} wait for another one."
+        hint += " (with --all if the database only changed its name or host)"
+    return HealthItem(name=name, status="warning", message=message, hint=hint)
 
 
 def call_live(alias: str) -> HealthItem:

@@ -7,16 +7,14 @@ import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils import timezone
-
 from django_obc_ai.conf import suggest
 from django_obc_ai.models import AIOperation
-from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey
+from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey, current_day
+from django_obc_ai.services.forecasts import Forecast, forecast_month
+from django_obc_ai.services.reports import DailyCostReport
+from django_obc_ai.services.suggestions import Suggestion, suggest_savings
 
-
-def _today() -> datetime.date:
-    now = timezone.now()  # without a zone where USE_TZ is False
-    return timezone.localdate(now, timezone.get_default_timezone()) if now.tzinfo else now.date()
+__all__ = ["CostTracker", "DailyCostReport"]
 
 
 class CostTracker:
@@ -27,7 +25,7 @@ class CostTracker:
 
     def get_daily_cost(self, date: datetime.date | None = None) -> Decimal:
         """Return the cost of one day; today's if none is given."""
-        day = date or _today()
+        day = date or current_day()
         return AIOperation.objects.between(day, day).total_cost()
 
     def get_monthly_cost(self, year: int | None = None, month: int | None = None) -> Decimal:
@@ -36,7 +34,7 @@ class CostTracker:
         Raises:
             ValueError: There is no such month.
         """
-        today = _today()
+        today = current_day()
         first = datetime.date(
             today.year if year is None else year, today.month if month is None else month, 1
         )
@@ -60,3 +58,21 @@ class CostTracker:
         if end < start:
             raise ValueError(f"The end {end} lies before the start {start}.")
         return AIOperation.objects.between(start, end).breakdown(by)
+
+    def forecast(self, scope: str | None = None) -> Forecast:
+        """Return what this month will cost by its end; see `forecast_month`.
+
+        Args:
+            scope: One tenant; None takes all together.
+        """
+        return forecast_month(scope=scope)
+
+    def forecast_by_scope(self) -> list[Forecast]:
+        """Return the forecast of all together, then that of each tenant that spent this month."""
+        today = current_day()
+        rows = AIOperation.objects.between(today.replace(day=1), today).breakdown("scope")
+        return [self.forecast(), *(self.forecast(row["key"]) for row in rows if row["key"])]
+
+    def suggestions(self, days: int = 30) -> list[Suggestion]:
+        """Return ways to have spent less over the last days, the largest saving first."""
+        return suggest_savings(days)

@@ -64,6 +64,7 @@ def check_health(
         items += _backends(label, handler)
     alias = get_settings().database
     items.append(_guarded(f"database {alias}", partial(_database, alias)))
+    items.append(_guarded("spool", asking.check_spool))
     items.append(_guarded("response cache", _cache))
     items += [_guarded(f"index {each.name}", partial(_index, each)) for each in get_indexes()]
     if is_live:

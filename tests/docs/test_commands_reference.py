@@ -45,10 +45,12 @@ def test_every_argument_is_listed_and_no_other(name: str) -> None:
 def test_defaults_and_choices_are_those_of_the_code(name: str) -> None:
     for option, action in _own(name).items():
         _, default, meaning = _rows(name)[option]
-        if action.default is False:
+        if action.required and action.option_strings:
+            assert default == "required"
+        elif action.default is False:
             assert default == "off"
         elif action.default in (None, []):
-            assert default.startswith("all ")
+            assert default.startswith(("all ", "no ", "the ", "today"))
         else:
             assert names(default) == [str(action.default)]
         for choice in action.choices or ():

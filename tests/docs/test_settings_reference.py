@@ -27,6 +27,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "PRICES": {"input_usd": "1", "output_usd": "2"},
     "CACHE": {},
     "RETRY": {},
+    "LOG": {},
 }
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from django_obc_ai.testing import override_ai
+from django_obc_ai.models import AIOperation
+from django_obc_ai.services.text import TextService
+from django_obc_ai.testing import Reply, override_ai
+from django_obc_ai.types import Usage
 
 #: $1 per million input tokens and $4 per million output tokens: 1,000 and 4,000 nano each.
 PRICES = {"scripted": {"input_usd": "1", "output_usd": "4", "cached_input_usd": "0.25"}}
@@ -52,3 +57,32 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
     monkeypatch.setattr("django_obc_ai.gateway.retry._sleep", slept.append)
     return slept
+
+
+COST = Decimal("0.000931")
+ANSWER = Reply("A", usage=Usage(input_tokens=131, output_tokens=200))
+SECRET = "Whose land is it?"
+SpoolOf = Callable[..., override_ai]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spooled(scripted: Scripted, folder: Path) -> SpoolOf:
+    def enter(*script: Any, **settings: Any) -> override_ai:
+        return scripted(*(script or [ANSWER] * 40), **{"LOG": {"spool": folder}, **settings})
+
+    return enter
+
+
+def ask() -> Any:
+    result = TextService().generate_text(SECRET, use_cache=False)
+    assert (result.text, result.cost) == ("A", COST)
+    return result
+
+
+def pks() -> set[Any]:
+    return set(AIOperation.objects.values_list("pk", flat=True))

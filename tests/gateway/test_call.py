@@ -270,7 +270,7 @@ def test_listeners_hear_of_every_call_and_cannot_break_it(
 def test_a_ledger_that_fails_is_logged_and_the_paid_answer_delivered(
     scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scripted(Reply("A", usage=USAGE))
+    scripted(Reply("A", usage=USAGE), LOG={"spool": None})
     table = AIOperation._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO away")

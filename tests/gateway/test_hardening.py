@@ -213,8 +213,8 @@ def test_a_connection_that_died_meanwhile_loses_neither_row_nor_hold(
 
 
 def test_costs_work_without_time_zones(scripted: Scripted) -> None:
-    with override_settings(USE_TZ=False):
-        scripted(Reply("A", usage=Usage(output_tokens=1)))
+    scripted(Reply("A", usage=Usage(output_tokens=1)))
+    with override_settings(USE_TZ=False):  # inside: what is undone last must be begun first
         assert ask().success
         assert CostTracker().get_daily_cost() == Decimal("0.000004")
         today = CostTracker().get_cost_breakdown

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
@@ -78,13 +79,15 @@ def postgres_server() -> Iterator[PostgresServer]:
 def django_db_modify_db_settings(request: pytest.FixtureRequest) -> Iterator[None]:
     """Say where the test database is, before pytest-django creates it."""
     default = connections.databases["default"]
+    folder = make_folder("obc-test-")
+    os.environ["OBC_AI_TEST_BASE_DIR"] = settings.BASE_DIR = str(folder)
     if os.environ.get("OBC_AI_TEST_DATABASE") == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         default["HOST"] = os.environ["OBC_AI_TEST_POSTGRES_HOST"] = server.host
         yield
+        shutil.rmtree(folder, ignore_errors=True)
         return
     # A file, not memory: threads and processes share it as they do in a real project.
-    folder = make_folder("obc-sqlite-")
     os.environ["OBC_AI_TEST_SQLITE"] = str(folder / "test.sqlite3")
     place = sqlite_settings(folder / "test.sqlite3")
     default["NAME"] = place["NAME"]

@@ -1,0 +1,118 @@
+"""A day's costs on one page, for people and for e-mail."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from django.core.mail import mail_admins, send_mail
+from django.utils import timezone
+
+from django_obc_ai.models import AIOperation
+from django_obc_ai.querysets import AIOperationQuerySet, current_day
+from django_obc_ai.services.forecasts import forecast_month
+
+_TREND_DAYS = 7
+_MODULES = 5
+_BAR = 24
+
+
+class DailyCostReport:
+    """What one day cost, beside the six days before it."""
+
+    def __init__(self, date: datetime.date | None = None) -> None:
+        """Name the day; the project's today if none is given."""
+        self.date = date or current_day()
+
+    def format_report(self) -> str:
+        """Return the report as plain text: no prompt, no answer and no person is in it."""
+        first = self.date - datetime.timedelta(days=_TREND_DAYS - 1)
+        week = AIOperation.objects.between(first, self.date)
+        day = AIOperation.objects.between(self.date, self.date)
+        parts = [
+            self._summary(day),
+            self._trend(week, first),
+            self._modules(day),
+            self._failures(day),
+            self._cache(day, week),
+            self._month(),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def send(self, recipients: Sequence[str] = ()) -> None:
+        """E-mail the report; without recipients it goes to ``ADMINS``.
+
+        Raises:
+            OSError: The mail server cannot be reached or refused it.
+        """
+        subject = f"AI costs of {self.date}"
+        if recipients:
+            send_mail(subject, self.format_report(), None, list(recipients))
+        else:
+            mail_admins(subject, self.format_report())
+
+    def _summary(self, day: AIOperationQuerySet) -> str:
+        rows = day.breakdown("module")
+        calls, cached, failed = (
+            sum(row[name] for row in rows) for name in ("operations", "cached", "failures")
+        )
+        answered = f"{cached} answered from the cache, {failed} failed"
+        lines = [
+            f"AI costs of {self.date} ({timezone.get_default_timezone_name()})",
+            f"{_usd(day.total_cost())} for {calls} calls: {answered}",
+        ]
+        unknown = day.filter(cost_known=False)
+        if count := unknown.count():
+            lines.append(
+                f"{count} of them have no known cost; presumed {_usd(unknown.total_cost())}"
+            )
+        return "\n".join(lines)
+
+    def _trend(self, week: AIOperationQuerySet, first: datetime.date) -> str:
+        found = {row["key"]: row["cost"] for row in week.breakdown("day")}
+        days = [first + datetime.timedelta(days=n) for n in range(_TREND_DAYS)]
+        costs = [found.get(day, Decimal(0)) for day in days]
+        most = max(costs)
+        bars = ["#" * (round(_BAR * cost / most) if most else 0) for cost in costs]
+        lines = [
+            f"  {day:%a} {day}  {_usd(cost):>12}  {bar}".rstrip()
+            for day, cost, bar in zip(days, costs, bars, strict=True)
+        ]
+        return "\n".join(["Last 7 days", *lines])
+
+    def _modules(self, day: AIOperationQuerySet) -> str:
+        rows = [row for row in day.breakdown("module") if row["cost"]]
+        total = sum((row["cost"] for row in rows), Decimal(0))
+        lines = [
+            f"  {row['key']:<20}  {_usd(row['cost']):>12}  {row['cost'] / total:4.0%}"
+            f"  {row['operations']} calls"
+            for row in rows[:_MODULES]
+        ]
+        return "\n".join(["Top modules", *lines]) if lines else ""
+
+    def _failures(self, day: AIOperationQuerySet) -> str:
+        rows: list[dict[str, Any]] = day.failures_by_category()
+        lines = [f"  {row['error_category']:<20}  {row['count']}" for row in rows]
+        return "\n".join(["Failures", *lines]) if lines else ""
+
+    def _cache(self, day: AIOperationQuerySet, week: AIOperationQuerySet) -> str:
+        answered = day.filter(success=True)
+        calls, hits = answered.count(), answered.filter(cached=True).count()
+        if not hits:
+            return ""
+        saved = day.cached_savings(paid_in=week)
+        return f"The cache answered {hits / calls:.0%} and saved about {_usd(saved)}"
+
+    def _month(self) -> str:
+        found = forecast_month(today=self.date)
+        text = f"{found.month:%B}: {_usd(found.spent_usd)} so far,"
+        text += f" about ${found.expected_usd} expected"
+        if found.low_usd is not None and found.high_usd is not None:
+            text += f" ({found.level:.0%}: ${found.low_usd:.2f} to ${found.high_usd})"
+        return text
+
+
+def _usd(amount: Decimal) -> str:
+    return f"${amount:,.6f}"
