@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from django.db import connections
@@ -77,22 +78,23 @@ def _sync_once(index: VectorIndex) -> tuple[Replica, bool]:
     """Return a replica, and whether anything had to be read for it."""
     state, generation = _read(index)
     shared = vector_stores[index.vector_store]
-    if _needs_private(index.database, shared.state(index.name), state):
-        store: BaseVectorStore = NumpyVectorStore()
-        store.reset(
-            index.name,
-            dimension=generation.dimension,
-            batches=_all_chunks(index, state),
-            state=state,
-        )
-        return Replica(store=store, generation=generation, state=state), True
-    is_fresh = shared.state(index.name) != state
-    if is_fresh:
+    held = shared.state(index.name)
+    if held != state and not _needs_private(index.database, held, state):
         with _lock_of(index.name):
-            # Read again: another thread may have moved store and state on meanwhile.
+            # Read again: another thread may have moved store and state on meanwhile, and what
+            # is on the disk may be newer than what was read first.
+            shared.load(index.name, state, partial(_is_known, index))
             state, generation = _read(index)
-            _bring_up(index, shared, generation, state)
-    return Replica(store=shared, generation=generation, state=state), is_fresh
+            held = shared.state(index.name)
+            if not _needs_private(index.database, held, state):
+                state, generation = _bring_up(index, shared, generation, state)
+                return Replica(store=shared, generation=generation, state=state), True
+    if held == state and not _needs_private(index.database, held, state):
+        return Replica(store=shared, generation=generation, state=state), False
+    store = NumpyVectorStore()
+    batches = _all_chunks(index, state)
+    store.reset(index.name, dimension=generation.dimension, batches=batches, state=state)
+    return Replica(store=store, generation=generation, state=state), True
 
 
 def _read(index: VectorIndex) -> tuple[ReplicaState, Generation]:
@@ -144,18 +146,33 @@ def read_state(index: VectorIndex) -> ReplicaState:
 
 def _bring_up(
     index: VectorIndex, store: BaseVectorStore, generation: Generation, state: ReplicaState
-) -> None:
+) -> tuple[ReplicaState, Generation]:
+    """Let the shared store hold a moment; return the one that it was brought to."""
+    if _continue(index, store, generation, state):
+        return state, generation
+    # One process of the machine reads all rows; the others wait and take what it has written.
+    with store.filling(index.name, state):
+        store.load(index.name, state, partial(_is_known, index))
+        state, generation = _read(index)
+        if not _continue(index, store, generation, state):
+            store.reset(
+                index.name,
+                dimension=generation.dimension,
+                batches=_all_chunks(index, state),
+                state=state,
+            )
+    return state, generation
+
+
+def _continue(
+    index: VectorIndex, store: BaseVectorStore, generation: Generation, state: ReplicaState
+) -> bool:
+    """Bring the store to a moment by what is newer than its own; False if it cannot be."""
     held = store.state(index.name)
     if held == state:
-        return
+        return True
     if held is None or not _continues(index, held, state):
-        store.reset(
-            index.name,
-            dimension=generation.dimension,
-            batches=_all_chunks(index, state),
-            state=state,
-        )
-        return
+        return False
     alias = index.database
     chunks = Chunk.objects.using(alias).filter(
         generation_id=state.generation, version__gt=held.version, version__lte=state.version
@@ -172,15 +189,22 @@ def _bring_up(
         removed=list(removed.values_list("chunk_id", flat=True)),
         state=state,
     )
+    return True
 
 
 def _continues(index: VectorIndex, held: ReplicaState, state: ReplicaState) -> bool:
     if held.index_uuid != state.index_uuid or held.generation != state.generation:
         return False
-    if held.version >= state.version:
-        return False
+    return held.version < state.version and _is_known(index, held)
+
+
+def _is_known(index: VectorIndex, held: ReplicaState) -> bool:
+    """Return whether the database's own history has this moment, and has not forgotten it."""
     versions = IndexVersion.objects.using(index.database).filter(
-        index_id=index.name, version=held.version, stamp=held.stamp
+        index_id=index.name,
+        index__uuid=held.index_uuid,
+        version=held.version,
+        stamp=held.stamp,
     )
     return versions.exists()
 
