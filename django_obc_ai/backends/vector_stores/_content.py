@@ -23,6 +23,9 @@ _MINIMUM_CAPACITY = 64
 _GATHERED_ROWS = 1_000
 _GATHERED_SHARE = 64
 _ROWS_PER_BLOCK = 8_192
+#: The next snapshot is due after this share of the rows changed, within these bounds.
+_FOLD_SHARE = 16
+_FOLD_ROWS = (1_024, 16_384)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,12 @@ class Content:
     def changes(self) -> int:
         """Return how far it is from its snapshot, in rows."""
         return self.dead + self.delta.used
+
+    @property
+    def is_worth_folding(self) -> bool:
+        """Return whether the changes cost searches more than the next snapshot is worth."""
+        least, most = _FOLD_ROWS
+        return self.changes > max(least, min(most, len(self.base.ids) // _FOLD_SHARE))
 
     def applied(
         self,
@@ -263,7 +272,8 @@ def _rising(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     if (ids[1:] > ids[:-1]).all():
         return ids
     ordered = np.sort(ids)
-    return ordered[np.append(ordered[1:] != ordered[:-1], True)]
+    unique: NDArray[np.int64] = ordered[np.append(ordered[1:] != ordered[:-1], True)]
+    return unique
 
 
 def content_of(base: Snapshot) -> Content:

@@ -16,22 +16,26 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django_obc_ai.backends.vector_stores._snapshots import (
     BadSnapshotError,
     Snapshot,
+    SnapshotWriter,
     open_snapshot,
     read_manifest,
     state_of,
     sync_folder,
 )
 from django_obc_ai.types import ReplicaState
+
+if TYPE_CHECKING:
+    from django_obc_ai.backends.vector_stores.base import Batch
 
 logger = logging.getLogger("django_obc_ai.vector_stores")
 KEPT_ASIDE = 3
@@ -56,6 +60,16 @@ def folder_of(path: Path, index: str) -> Path:
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", index)[:40]
     digest = hashlib.sha256(index.encode("utf-8", "surrogatepass")).hexdigest()
     return path / f"{readable}-{digest[:16]}"
+
+
+def uuids_of(path: Path, index: str) -> list[UUID]:
+    """Return which databases' snapshots of an index there may be."""
+    found = []
+    with suppress(FileNotFoundError):
+        for each in folder_of(path, index).iterdir():
+            with suppress(ValueError):
+                found.append(UUID(each.name))
+    return found
 
 
 class IndexFolder:
@@ -156,16 +170,41 @@ class IndexFolder:
             raise BadSnapshotError("it belongs to another index or another database")
         return manifest, state
 
-    def new_folder(self) -> Path:
-        """Return the name of a folder to write a snapshot into."""
-        return self.path / f"new-{os.getpid()}-{secrets.token_hex(6)}"
+    def write(
+        self,
+        batches: Iterable[Batch],
+        *,
+        dimension: int,
+        state: ReplicaState,
+        is_published: bool = True,
+        is_history_new: bool = False,
+    ) -> Snapshot:
+        """Write a snapshot beside the others, give it its name at the end, and open it.
 
-    def publish(self, written: Path, version: int) -> Path:
-        """Give a finished snapshot its name, under the lock: from now on it is found."""
-        target = self.path / f"snapshot-{version:020d}-{secrets.token_hex(6)}"
-        written.rename(target)
-        sync_folder(self.path)
-        return target
+        Args:
+            batches: See `BaseVectorStore.reset`.
+            dimension: d.
+            state: The moment that the batches are.
+            is_published: Whether others may find it, which needs the lock. If not, it is
+                unlinked at once: what is mapped lives on.
+            is_history_new: See `clean`.
+        """
+        scratch = self.path / f"new-{os.getpid()}-{secrets.token_hex(6)}"
+        writer = SnapshotWriter(scratch, dimension)
+        try:
+            for ids, vectors in batches:
+                writer.add(ids, vectors)
+            writer.finish(self.index, state)
+            if not is_published:
+                return open_snapshot(scratch, read_manifest(scratch))
+            target = self.path / f"snapshot-{state.version:020d}-{secrets.token_hex(6)}"
+            scratch.rename(target)
+            sync_folder(self.path)
+            self.clean(keep=target, is_history_new=is_history_new)
+            return open_snapshot(target, read_manifest(target))
+        finally:
+            writer.close()
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def clean(self, *, keep: Path, is_history_new: bool) -> None:
         """Remove what a new snapshot replaces and leftovers of killed writers, under the lock.

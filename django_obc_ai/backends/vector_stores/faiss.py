@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
 import time
 import weakref
@@ -24,14 +23,11 @@ from django.conf import settings
 
 from django_obc_ai.backends.vector_stores._content import Content, content_of
 from django_obc_ai.backends.vector_stores._exact import best
-from django_obc_ai.backends.vector_stores._folders import IndexFolder, folder_of
+from django_obc_ai.backends.vector_stores._folders import IndexFolder, uuids_of
 from django_obc_ai.backends.vector_stores._scan import Scanner
 from django_obc_ai.backends.vector_stores._snapshots import (
     BadSnapshotError,
     Snapshot,
-    SnapshotWriter,
-    open_snapshot,
-    read_manifest,
     verify,
 )
 from django_obc_ai.backends.vector_stores.base import (
@@ -49,9 +45,6 @@ if TYPE_CHECKING:
     from django_obc_ai.backends.vector_stores.base import Batch
 
 logger = logging.getLogger("django_obc_ai.vector_stores")
-#: A snapshot is folded when so many rows came or went since, or this share of its rows.
-_FOLD_ROWS = (1_024, 16_384)
-_FOLD_SHARE = 16
 _RETRY_SECONDS = 60.0
 #: How long a process waits while another one reads a whole index from the database.
 _FILL_SECONDS = 300.0
@@ -147,8 +140,7 @@ class FaissVectorStore(BaseVectorStore):
         folder = self._folder(index, state.index_uuid)
         try:
             with folder.lock(wait_seconds=_FILL_SECONDS) as is_writer:
-                snapshot = self._write(
-                    folder,
+                snapshot = folder.write(
                     _checked(index, batches, dimension),
                     dimension=dimension,
                     state=state,
@@ -178,7 +170,7 @@ class FaissVectorStore(BaseVectorStore):
             check_dimension(index, vectors, content.dimension)
             content = content.applied(np.asarray(ids, dtype=np.int64), vectors, removed, state)
             self._contents[index] = content
-        if content.changes > _allowed_changes(content):
+        if content.is_worth_folding:
             self._fold_later(index)
 
     def search(
@@ -203,7 +195,7 @@ class FaissVectorStore(BaseVectorStore):
         """See `BaseVectorStore.drop`; the files go too, for all processes."""
         with self._lock:
             self._contents.pop(index, None)
-        for uuid in self._uuids(index):
+        for uuid in uuids_of(self._root, index):
             folder = self._folder(index, uuid)
             with suppress(OSError), folder.lock(wait_seconds=_DROP_SECONDS):
                 folder.remove_all()
@@ -236,13 +228,10 @@ class FaissVectorStore(BaseVectorStore):
                 if not is_writer or folder.has_newer(content.base.state):
                     return False
                 verify(content.base)
-                snapshot = self._write(
-                    folder,
-                    content.blocks(),
+                snapshot = folder.write(
+                    self._until_closing(content.blocks()),
                     dimension=content.dimension,
                     state=content.state,
-                    is_published=True,
-                    is_history_new=False,
                 )
         except BadSnapshotError as error:
             folder.set_aside(content.base.folder, str(error))
@@ -266,6 +255,12 @@ class FaissVectorStore(BaseVectorStore):
             self._folds[index] = thread
         thread.start()
 
+    def _until_closing(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self._is_closing:
+                raise _ClosingError
+            yield batch
+
     def _fold_quietly(self, index: str) -> None:
         try:
             is_written = self.fold(index)
@@ -278,38 +273,6 @@ class FaissVectorStore(BaseVectorStore):
             if not is_written:
                 self._retry_at[index] = time.monotonic() + _RETRY_SECONDS
             self._folds.pop(index, None)
-
-    def _write(
-        self,
-        folder: IndexFolder,
-        batches: Iterable[Batch],
-        *,
-        dimension: int,
-        state: ReplicaState,
-        is_published: bool,
-        is_history_new: bool,
-    ) -> Snapshot:
-        """Write a snapshot and open it.
-
-        One that is not published, since another process is writing for too long, is unlinked at
-        once: what is mapped lives on.
-        """
-        scratch = folder.new_folder()
-        writer = SnapshotWriter(scratch, dimension)
-        try:
-            for ids, vectors in batches:
-                if self._is_closing:
-                    raise _ClosingError
-                writer.add(ids, vectors)
-            writer.finish(folder.index, state)
-            if not is_published:
-                return open_snapshot(scratch, read_manifest(scratch))
-            published = folder.publish(scratch, state.version)
-            folder.clean(keep=published, is_history_new=is_history_new)
-            return open_snapshot(published, read_manifest(published))
-        finally:
-            writer.close()
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def _take(self, index: str, snapshot: Snapshot, *, is_same: bool) -> None:
         with self._lock:
@@ -326,7 +289,7 @@ class FaissVectorStore(BaseVectorStore):
         content = self._contents.get(index)
         if content is not None:
             return content
-        folders = [self._folder(index, uuid) for uuid in self._uuids(index)]
+        folders = [self._folder(index, uuid) for uuid in uuids_of(self._root, index)]
         for folder in sorted(folders, key=lambda each: -each.changed_ns()):
             snapshot = folder.usable(lambda _: True)
             if snapshot is not None:
@@ -339,14 +302,6 @@ class FaissVectorStore(BaseVectorStore):
         if content is None:
             raise not_held(index)
         return content
-
-    def _uuids(self, index: str) -> list[UUID]:
-        found = []
-        with suppress(FileNotFoundError):
-            for each in folder_of(self._root, index).iterdir():
-                with suppress(ValueError):
-                    found.append(UUID(each.name))
-        return found
 
     def _folder(self, index: str, uuid: UUID) -> IndexFolder:
         key = (index, uuid)
@@ -382,11 +337,6 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _is_same(held: ReplicaState, state: ReplicaState) -> bool:
     return (held.index_uuid, held.generation) == (state.index_uuid, state.generation)
-
-
-def _allowed_changes(content: Content) -> int:
-    least, most = _FOLD_ROWS
-    return max(least, min(most, len(content.base.ids) // _FOLD_SHARE))
 
 
 def _checked(index: str, batches: Iterable[Batch], dimension: int) -> Iterator[Batch]:
