@@ -35,9 +35,9 @@ def machine() -> list[str]:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
+    processor = f"{facts.get('model name', platform.machine())}, family {facts.get('cpu family')}"
     return [
-        f"- Machine: {os.cpu_count()} x {facts.get('model name', platform.machine())}, family"
-        + f" {facts.get('cpu family', '?')}, {platform.system()} {platform.release()}",
+        f"- Machine: {os.cpu_count()} x {processor}, {platform.system()} {platform.release()}",
         f"- Python {platform.python_version()}, {', '.join(versions)}",
         f"- Kernels: OpenBLAS {_blas()}, {' and '.join(_FIXED_KERNELS)} unset; FAISS {_faiss()}",
         f"- Date: {time.strftime('%d %B %Y', time.gmtime())}",

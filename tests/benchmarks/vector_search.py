@@ -256,11 +256,10 @@ def cold_starts(rows: int, path: Path, query: np.ndarray) -> list[str]:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         runs.append(json.loads(done.stdout))
     imports, opened, first = (float(np.median(each)) for each in zip(*runs, strict=True))
-    CLAIMS.append((f"{rows:,}: cold start under {COLD_SECONDS} s", opened + first < COLD_SECONDS))
     CLAIMS.append(
         (
-            f"{rows:,}: cold start under {COLD_SECONDS} s with imports",
-            imports + opened + first < COLD_SECONDS,
+            f"{rows:,}: cold start under {COLD_SECONDS} s, imports not counted",
+            opened + first < COLD_SECONDS,
         )
     )
     return [

@@ -76,19 +76,17 @@ class _HashedFile:
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("xb")
         self._sum = hashlib.sha256()
-        self.size = 0
 
     def write(self, array: NDArray[Any]) -> None:
         data = memoryview(np.ascontiguousarray(array)).cast("B") if array.size else memoryview(b"")
         self._file.write(data)
         self._sum.update(data)
-        self.size += len(data)
 
     def finish(self) -> dict[str, Any]:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.close()
-        return {"bytes": self.size, "sha256": self._sum.hexdigest()}
+        return {"sha256": self._sum.hexdigest()}
 
     def close(self) -> None:
         self._file.close()
@@ -196,6 +194,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads(body)
     if manifest.get("format") != FORMAT:
         raise BadSnapshotError(f"its format is {manifest.get('format')}, not {FORMAT}")
+    try:
+        state_of(manifest)
+        numbers = [manifest[name] for name in ("version", "count", "dimension")]
+        lengths = [manifest[name] for name in ("residual", "largest")]
+        sums = [manifest["files"][name]["sha256"] for name in (IDS, VECTORS, HALVES)]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadSnapshotError("the manifest lacks something") from None
+    is_right = (
+        all(type(each) is int and each >= 0 for each in numbers)
+        and all(type(each) is float and each >= 0 for each in lengths)
+        and all(type(each) is str for each in sums)
+    )
+    if not is_right:
+        raise BadSnapshotError("the manifest holds a value of the wrong type")
     return manifest
 
 
@@ -222,14 +234,13 @@ def open_snapshot(folder: Path, manifest: dict[str, Any]) -> Snapshot:
     count, dimension = manifest["count"], manifest["dimension"]
     wanted = {IDS: count * 8, VECTORS: count * dimension * 4, HALVES: count * dimension * 2}
     for name, size in wanted.items():
-        entry = manifest["files"][name]
         try:
             held = (folder / name).stat().st_size
         except FileNotFoundError:
             if (folder / MANIFEST).exists():
                 raise BadSnapshotError(f"{name} is missing") from None
             raise
-        if held != size or entry["bytes"] != size:
+        if held != size:
             raise BadSnapshotError(f"{name} has {held} bytes, not {size}")
     snapshot = Snapshot(
         folder=folder,
