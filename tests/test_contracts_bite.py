@@ -204,44 +204,9 @@ class CannotApply(NumpyVectorStore):
         raise RuntimeError("disk full")
 
 
-class KeepsHalfAReset(NumpyVectorStore):
-    def reset(self, index: str, *, batches: Any, **rest: Any) -> None:
-        read: list[Any] = []
-        try:
-            read.extend(batches)  # keeps what came before the error
-        finally:
-            super().reset(index, batches=read, **rest)
-
-
-class TakesListsOnly(NumpyVectorStore):
-    def search(
-        self, index: str, vectors: Any, k: int, allowed_ids: Any = None
-    ) -> list[list[SearchHit]]:
-        allowed = list(allowed_ids)[:1_000] if isinstance(allowed_ids, list) else None
-        return super().search(index, vectors, k, allowed)
-
-
-class TiesByPlace(NumpyVectorStore):
-    def search(self, index: str, *args: Any) -> list[list[SearchHit]]:
-        found = super().search(index, *args)
-        return [hits if len(hits) < 100 else [*hits[1:], hits[0]] for hits in found]
-
-
-class ClaimsToPersist(NumpyVectorStore):
-    is_persistent = True
-    path = "nowhere"
-
-    def __init__(self, path: str = "") -> None:
-        super().__init__()
-
-
 @pytest.mark.parametrize(
     ("backend", "found_by"),
     [
-        (KeepsHalfAReset, "test_a_reset_that_fails_midway_changes_nothing"),
-        (TakesListsOnly, "test_allowed_ids_may_come_in_any_form"),
-        (TiesByPlace, "test_equal_vectors_tie_wherever_they_are"),
-        (ClaimsToPersist, "test_what_is_on_disk_comes_back_and_nothing_else"),
         (IgnoresAllowed, "test_only_allowed_ids_are_found"),
         (FiltersTooLate, "test_only_allowed_ids_are_found"),
         (Distances, "test_scores_are_true_cosines"),

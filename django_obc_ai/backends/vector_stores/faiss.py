@@ -107,7 +107,8 @@ class FaissVectorStore(BaseVectorStore):
         folder = self._folder(index, state.index_uuid)
         changed = folder.changed_ns()
         held = self._contents.get(index)
-        is_same = held is not None and _is_same(held.state, state)
+        lineage = (state.index_uuid, state.generation)
+        is_same = held is not None and (held.state.index_uuid, held.state.generation) == lineage
         if is_same and self._looked.get(index) == (state.index_uuid, changed):
             return
         is_same = held is not None and is_same and is_known(held.state)
@@ -249,9 +250,8 @@ class FaissVectorStore(BaseVectorStore):
         with self._lock:
             if index in self._folds or time.monotonic() < self._retry_at.get(index, 0.0):
                 return
-            name = f"django_obc_ai-fold-{index}"
-            thread = threading.Thread(target=self._fold_quietly, args=[index], name=name)
-            thread.daemon = True  # killed at any point, it leaves a usable folder
+            # A daemon: ended at any point, it leaves a usable folder.
+            thread = threading.Thread(target=self._fold_quietly, args=[index], daemon=True)
             self._folds[index] = thread
         thread.start()
 
@@ -333,10 +333,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _is_same(held: ReplicaState, state: ReplicaState) -> bool:
-    return (held.index_uuid, held.generation) == (state.index_uuid, state.generation)
 
 
 def _checked(index: str, batches: Iterable[Batch], dimension: int) -> Iterator[Batch]:
