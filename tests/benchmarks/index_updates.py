@@ -302,7 +302,7 @@ def main() -> None:
         return
     from tests.servers.postgres import run_postgres
 
-    rows, seconds = (5_000, 3.0) if arguments.small else (100_000, 30.0)
+    rows, seconds = (5_000, 3.0) if arguments.small else (100_000, 20.0)
     with ExitStack() as stack:
         server = stack.enter_context(run_postgres())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="obc-bench-")))
