@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _bench import DIMENSION, clustered, near, p, timed
+
+from tests.benchmarks._bench import DIMENSION, clustered, near, p, timed
 
 
 def plain_updates(rows: int, seconds: float) -> float:

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _alternatives import equals_the_table, original_update_ms, plain_updates
-from _bench import DIMENSION, clustered, machine, near, p, use_own_kernels
+
+from tests.benchmarks._alternatives import equals_the_table, original_update_ms, plain_updates
+from tests.benchmarks._bench import DIMENSION, clustered, machine, near, p, use_own_kernels
 
 RATE, PROCESSES, SEARCHES_A_SECOND = 267, 4, 5
 INDEX, K = "places", 10

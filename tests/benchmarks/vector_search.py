@@ -18,8 +18,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from _bench import DIMENSION, clustered, interleaved, machine, near, p, timed, use_own_kernels
-from _places import place_vectors
+
+from tests.benchmarks._bench import (
+    DIMENSION,
+    clustered,
+    interleaved,
+    machine,
+    near,
+    p,
+    timed,
+    use_own_kernels,
+)
+from tests.benchmarks._places import place_vectors
 
 K = 10
 #: Claims of docs/acceptance/vector_search.md.
