@@ -9,6 +9,8 @@ checks show the same errors, all at once, through `find_errors`.
 from __future__ import annotations
 
 import datetime
+import importlib.util
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -31,6 +33,7 @@ EMBEDDED_BACKENDS = {
     "VECTOR_STORES": f"{_BACKENDS}.vector_stores.numpy.NumpyVectorStore",
     "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
 }
+_FAISS_STORE = f"{_BACKENDS}.vector_stores.faiss.FaissVectorStore"
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
 PERIODS = ("hour", "day", "week", "month", "total")
 _MOST_USD = 9_000_000_000  # what 64-bit integers of nano-dollars hold
@@ -277,8 +280,20 @@ def _date(value: Any, where: str) -> datetime.date | None:
     return value
 
 
+def _default_store() -> dict[str, Any]:
+    """Return FAISS where it is installed and may keep files below BASE_DIR, else numpy."""
+    base = getattr(settings, "BASE_DIR", None)
+    if base and importlib.util.find_spec("faiss") is not None:
+        folder = Path(base) / "var" / "vectors"
+        existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
+        if existing is not None and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+            return {"default": {"BACKEND": _FAISS_STORE}}
+    return {"default": {"BACKEND": EMBEDDED_BACKENDS["VECTOR_STORES"]}}
+
+
 _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     **{key: (_family, {"default": {"BACKEND": path}}) for key, path in EMBEDDED_BACKENDS.items()},
+    "VECTOR_STORES": (_family, _default_store),
     "BUDGETS": (_budgets, ()),
     "CACHE": (_cache, {}),
     "RETRY": (_retry, {}),
@@ -310,7 +325,8 @@ def _parse() -> tuple[dict[str, Any], list[ConfigurationError]]:
     values = {}
     for key, (parse, default) in _PARSERS.items():
         try:
-            values[key.lower()] = parse(raw.get(key, default), f"OBC_AI[{key!r}]")
+            given = raw[key] if key in raw else default() if callable(default) else default
+            values[key.lower()] = parse(given, f"OBC_AI[{key!r}]")
         except ConfigurationError as error:
             errors.append(error)
     return values, errors

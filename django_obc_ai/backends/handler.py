@@ -144,7 +144,7 @@ class BackendHandler(Generic[BackendT]):
             instance.close()
 
     def _on_setting_changed(self, *, setting: str, **_: Any) -> None:
-        if setting == "OBC_AI":
+        if setting in ("OBC_AI", "BASE_DIR"):  # the second is where files are by default
             self.reset()
 
 

@@ -82,15 +82,37 @@ def write(index: VectorIndex, work: Callable[[IndexState], ResultT]) -> ResultT:
 
 
 def _next_version(index: VectorIndex) -> IndexState:
-    alias = index.database
-    states = IndexState.objects.using(alias)
-    stamp = secrets.token_hex(8)
-    states.filter(pk=index.name).update(version=F("version") + 1, stamp=stamp)
-    state = states.get(pk=index.name)
-    IndexVersion.objects.using(alias).create(index=state, version=state.version, stamp=stamp)
+    state = _raised(index, secrets.token_hex(8))
     if state.version % 1_000 == 0:
-        _forget_before(state, state.version - KEPT_VERSIONS, alias)
+        _forget_before(state, state.version - KEPT_VERSIONS, index.database)
     return state
+
+
+def _raised(index: VectorIndex, stamp: str) -> IndexState:
+    """Raise the version, log it and return the row, in one statement where the database can.
+
+    Every writer of an index waits for the one before it, so each round trip counts.
+    """
+    alias = index.database
+    states, versions = IndexState.objects.using(alias), IndexVersion.objects.using(alias)
+    if connections[alias].vendor != "postgresql":
+        states.filter(pk=index.name).update(version=F("version") + 1, stamp=stamp)
+        state = states.get(pk=index.name)
+        versions.create(index=state, version=state.version, stamp=stamp)
+        return state
+    quote = connections[alias].ops.quote_name
+    state_table, log = quote(IndexState._meta.db_table), quote(IndexVersion._meta.db_table)
+    rows = states.raw(
+        "WITH raised AS ("  # noqa: S608 - names of our own tables
+        f" UPDATE {state_table} SET version = version + 1, stamp = %s WHERE name = %s RETURNING *"
+        f"), logged AS ("
+        f" INSERT INTO {log} (index_id, version, stamp) SELECT name, version, stamp FROM raised"
+        ") SELECT * FROM raised",
+        [stamp, index.name],
+    )
+    for state in rows:
+        return state
+    raise IndexState.DoesNotExist(f"The index {index.name!r} has no row.")
 
 
 def _forget_before(state: IndexState, horizon: int, alias: str) -> None:
@@ -248,12 +270,28 @@ def replace_chunks(
             for number, piece in enumerate(wanted)
         ]
     if gone:
+        _bury(alias, generation, gone, version)
+    Chunk.objects.using(alias).bulk_create(fresh, batch_size=200)
+    return again
+
+
+def _bury(alias: str, generation: IndexGeneration, gone: Sequence[int], version: int) -> None:
+    """Delete chunks and leave tombstones; on PostgreSQL in one round trip, see `_raised`."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
         Chunk.objects.using(alias).filter(pk__in=gone).delete()
         Tombstone.objects.using(alias).bulk_create(
             [Tombstone(generation=generation, chunk_id=pk, version=version) for pk in gone]
         )
-    Chunk.objects.using(alias).bulk_create(fresh, batch_size=200)
-    return again
+        return
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH gone AS (DELETE FROM {quote(Chunk._meta.db_table)}"  # noqa: S608 - our tables
+            f" WHERE id = ANY(%s) RETURNING id) INSERT INTO {quote(Tombstone._meta.db_table)}"
+            " (generation_id, chunk_id, version) SELECT %s, id, %s FROM gone",
+            [list(gone), generation.pk, version],
+        )
 
 
 def _vectors_of(alias: str, ids: Sequence[int]) -> dict[str, bytes]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from uuid import UUID
 
 import numpy as np
 from django.db import connections
+from django.db.models import Exists, FilteredRelation, OuterRef, Q
 from numpy.typing import NDArray
 
 from django_obc_ai.backends.vector_stores import BaseVectorStore, vector_stores
@@ -29,6 +32,7 @@ _locks_guard = threading.Lock()
 class Generation:
     """What a search needs to know of a generation; it never changes."""
 
+    id: UUID
     fingerprint: str
     dimension: int
     fitted_state: bytes
@@ -53,46 +57,38 @@ class Replica:
 
 
 def sync(index: VectorIndex) -> Replica:
-    """Return a store that holds what the database holds now.
+    """Return a store that holds what the database held when it was asked, or later.
 
     Reads one row when nothing changed, the new chunks and tombstones when something
     did, and everything when the store holds a history that this database does not know:
     a rolled-back write, a restored backup, another database.
 
-    Chunks and tombstones are read one after the other. An edit in between takes a chunk away
-    that the state still counted, and its object would be missing from one search: what was read
-    counts only if the state is the same afterwards.
-
     Raises:
         IndexNotReadyError: The index was never built.
     """
-    for _ in range(_ATTEMPTS - 1):
-        replica, is_fresh = _sync_once(index)
-        if not is_fresh or read_state(index) == replica.state:
+    for _ in range(_ATTEMPTS):
+        replica = _sync_once(index)
+        if replica is not None:
             return replica
-    return _sync_once(index)[0]
+    raise IndexNotReadyError(f"The index {index.name!r} is being rebuilt. Try again.")
 
 
-def _sync_once(index: VectorIndex) -> tuple[Replica, bool]:
-    """Return a replica, and whether anything had to be read for it."""
+def _sync_once(index: VectorIndex) -> Replica | None:
+    """Return a replica, or None if another generation began to serve meanwhile."""
     state, generation = _read(index)
     shared = vector_stores[index.vector_store]
-    if _needs_private(index.database, shared.state(index.name), state):
-        store: BaseVectorStore = NumpyVectorStore()
-        store.reset(
-            index.name,
-            dimension=generation.dimension,
-            batches=_all_chunks(index, state),
-            state=state,
-        )
-        return Replica(store=store, generation=generation, state=state), True
-    is_fresh = shared.state(index.name) != state
-    if is_fresh:
+    held = shared.state(index.name)
+    if held != state and not _needs_private(index.database, held, state):
         with _lock_of(index.name):
-            # Read again: another thread may have moved store and state on meanwhile.
-            state, generation = _read(index)
-            _bring_up(index, shared, generation, state)
-    return Replica(store=shared, generation=generation, state=state), is_fresh
+            # What another process has left on the disk may be nearer than what is held here;
+            # another thread may have moved on, too.
+            shared.load(index.name, state, partial(_is_known, index))
+            held = shared.state(index.name)
+            if not _needs_private(index.database, held, state):
+                return _bring_up(index, shared, generation, state)
+    if held == state and not _needs_private(index.database, held, state):
+        return Replica(store=shared, generation=generation, state=state)
+    return _fill(index, NumpyVectorStore(), generation, state)
 
 
 def _read(index: VectorIndex) -> tuple[ReplicaState, Generation]:
@@ -144,58 +140,110 @@ def read_state(index: VectorIndex) -> ReplicaState:
 
 def _bring_up(
     index: VectorIndex, store: BaseVectorStore, generation: Generation, state: ReplicaState
-) -> None:
+) -> Replica | None:
+    """Let the shared store hold the newest moment."""
+    if store.state(index.name) == state or _catch_up(index, store, generation, state):
+        return _replica(index, store, generation)
+    # One process of the machine reads all rows; the others wait and take what it has written.
+    with store.filling(index.name, state):
+        store.load(index.name, state, partial(_is_known, index))
+        if _catch_up(index, store, generation, state):
+            return _replica(index, store, generation)
+        return _fill(index, store, generation, state)
+
+
+def _fill(
+    index: VectorIndex, store: BaseVectorStore, generation: Generation, state: ReplicaState
+) -> Replica | None:
+    """Let a store hold all chunks.
+
+    They are read in many steps, and writers go on meanwhile: what comes in is at least what
+    the state counted, less what was removed since, with some of what was added since. The
+    changes since that state then make it one exact moment: chunks never change, added ones
+    replace themselves, and every removed one has a tombstone.
+    """
+    state = read_state(index)
+    if state.generation != generation.id:
+        return None
+    batches = _all_chunks(index, generation)
+    store.reset(index.name, dimension=generation.dimension, batches=batches, state=state)
+    if not _catch_up(index, store, generation, state):
+        return None
+    return _replica(index, store, generation)
+
+
+def _replica(index: VectorIndex, store: BaseVectorStore, generation: Generation) -> Replica | None:
+    state = store.state(index.name)
+    if state is None:
+        return None
+    return Replica(store=store, generation=generation, state=state)
+
+
+def _catch_up(
+    index: VectorIndex, store: BaseVectorStore, generation: Generation, state: ReplicaState
+) -> bool:
+    """Apply what is newer than the store's own moment; False if that is not this history's.
+
+    The version that the store is brought to and the chunks up to it are read in one statement.
+    Between two, an edit could take away a chunk that the version still counted, and its object
+    would be missing from a search. Tombstones stay, so they can be read afterwards.
+    """
     held = store.state(index.name)
-    if held == state:
-        return
-    if held is None or not _continues(index, held, state):
-        store.reset(
-            index.name,
-            dimension=generation.dimension,
-            batches=_all_chunks(index, state),
-            state=state,
-        )
-        return
+    if held is None or (held.index_uuid, held.generation) != (state.index_uuid, generation.id):
+        return False
     alias = index.database
-    chunks = Chunk.objects.using(alias).filter(
-        generation_id=state.generation, version__gt=held.version, version__lte=state.version
+    known = IndexVersion.objects.filter(
+        index_id=OuterRef("pk"), version=held.version, stamp=held.stamp
     )
-    rows = list(chunks.values_list("pk", "vector"))
+    is_newer = Q(serving__chunks__version__gt=held.version)
+    rows = list(
+        IndexState.objects.using(alias)
+        .filter(Exists(known), pk=index.name, uuid=held.index_uuid, serving_id=generation.id)
+        .annotate(newer=FilteredRelation("serving__chunks", condition=is_newer))
+        .values_list("version", "stamp", "newer__pk", "newer__vector")
+    )
+    if not rows or rows[0][0] < held.version:
+        return False
+    version, stamp = rows[0][:2]
+    if (version, stamp) == (held.version, held.stamp):
+        return True
+    if version == held.version:
+        return False
     removed = Tombstone.objects.using(alias).filter(
-        generation_id=state.generation, version__gt=held.version, version__lte=state.version
+        generation_id=generation.id, version__gt=held.version, version__lte=version
     )
-    ids, vectors = _arrays(rows, generation.dimension)
+    ids, vectors = _arrays([row[2:] for row in rows if row[2] is not None], generation.dimension)
     store.apply(
         index.name,
         ids=ids,
         vectors=vectors,
         removed=list(removed.values_list("chunk_id", flat=True)),
-        state=state,
+        state=replace(state, version=version, stamp=stamp),
     )
+    return True
 
 
-def _continues(index: VectorIndex, held: ReplicaState, state: ReplicaState) -> bool:
-    if held.index_uuid != state.index_uuid or held.generation != state.generation:
-        return False
-    if held.version >= state.version:
-        return False
+def _is_known(index: VectorIndex, held: ReplicaState) -> bool:
+    """Return whether the database's own history has this moment, and has not forgotten it."""
     versions = IndexVersion.objects.using(index.database).filter(
-        index_id=index.name, version=held.version, stamp=held.stamp
+        index_id=index.name,
+        index__uuid=held.index_uuid,
+        version=held.version,
+        stamp=held.stamp,
     )
     return versions.exists()
 
 
 def _all_chunks(
-    index: VectorIndex, state: ReplicaState
+    index: VectorIndex, generation: Generation
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    chunks = Chunk.objects.using(index.database).filter(generation_id=state.generation)
+    chunks = Chunk.objects.using(index.database).filter(generation_id=generation.id)
     last = 0
-    dimension = _generation(index, state).dimension
     while rows := list(
         chunks.filter(pk__gt=last).order_by("pk").values_list("pk", "vector")[:_BATCH]
     ):
         last = rows[-1][0]
-        yield _arrays(rows, dimension)
+        yield _arrays(rows, generation.dimension)
 
 
 def _arrays(
@@ -212,6 +260,7 @@ def _generation(index: VectorIndex, state: ReplicaState) -> Generation:
     if known is None:
         row = IndexGeneration.objects.using(index.database).get(pk=state.generation)
         known = Generation(
+            id=row.pk,
             fingerprint=row.fingerprint,
             dimension=row.dimension,
             fitted_state=bytes(row.fitted_state),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import unittest
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,14 @@ class VectorStoreContract(_Case):
     def make_store(self) -> BaseVectorStore:
         """Return a fresh, empty store."""
         raise NotImplementedError
+
+    def reopened(self, store: BaseVectorStore) -> BaseVectorStore:
+        """Close a persistent store and return another one over the same files."""
+        store.close()
+        # Any: persistent stores take their folder as "path"; override this for one that does not.
+        again: Any = type(store)
+        reopened: BaseVectorStore = again(path=store.path)
+        return reopened
 
     def _filled(self, count: int = 300) -> tuple[BaseVectorStore, NDArray[Any], NDArray[Any]]:
         store, ids, vectors = self.make_store(), np.arange(1, count + 1) * 7, _unit(1, count)
@@ -114,6 +122,84 @@ class VectorStoreContract(_Case):
         store.reset("t", dimension=16, batches=[(np.arange(40)[::-1], same)], state=_moment())
         hits = store.search("t", same[:1], 5)[0]
         self.assertEqual([hit.id for hit in hits], [0, 1, 2, 3, 4])
+
+    def test_equal_vectors_tie_wherever_they_are(self) -> None:
+        store = self.make_store()
+        # Products of these are exact in float32, whatever the order of addition.
+        vectors = np.full((2_000, 16), 0.25, dtype=np.float32)
+        vectors[-1, 0] = -0.25
+        ids = np.random.default_rng(3).permutation(2_000)
+        store.reset("t", dimension=16, batches=[(ids, vectors)], state=_moment())
+        later = np.arange(5_000, 5_003)
+        store.apply("t", ids=later, vectors=vectors[:3], removed=ids[:5].tolist(), state=_moment(2))
+        wanted = [*sorted(ids[5:-1].tolist()), *later.tolist()]
+        for k in (1, 7, 2_500):
+            for queries in (vectors[:1], np.repeat(vectors[:1], 9, axis=0)):
+                for hits in store.search("t", queries, k):
+                    found = [hit.id for hit in hits]
+                    self.assertEqual(found[: len(wanted)], wanted[:k])
+                    self.assertEqual(len({hit.score for hit in hits[: len(wanted)]}), 1)
+
+    def test_allowed_ids_may_come_in_any_form(self) -> None:
+        store, ids, _ = self._filled()
+        query, some = _unit(2, 1), ids[10:200:3]
+        wanted = store.search("places", query, 20, some.tolist())
+        self.assertEqual(len(wanted[0]), 20)
+        forms: list[Any] = [
+            some,
+            some[::-1],
+            tuple(some.tolist()),
+            np.concatenate([some, some]),
+            [*some.tolist(), -1, 10**12],
+        ]
+        for form in forms:
+            self.assertEqual(store.search("places", query, 20, form), wanted)
+        everything = store.search("places", query, 500, ids)
+        self.assertEqual(everything, store.search("places", query, 500))
+        self.assertEqual(len(store.search("places", query, 500, some)[0]), len(some))
+        store.apply(
+            "places",
+            ids=np.array([9_001, 9_002]),
+            vectors=query[[0, 0]],
+            removed=some[:1].tolist(),
+            state=_moment(2),
+        )
+        hits = store.search("places", query, 500, [9_002, *some.tolist()])[0]
+        self.assertEqual(hits[0].id, 9_002)
+        self.assertEqual({hit.id for hit in hits}, {9_002, *some[1:].tolist()})
+
+    def test_a_reset_that_fails_midway_changes_nothing(self) -> None:
+        store, ids, vectors = self._filled()
+
+        def broken() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+            yield np.arange(50), _unit(3, 50)
+            raise RuntimeError("the database went away")
+
+        with self.assertRaisesRegex(RuntimeError, "went away"):
+            store.reset("places", dimension=16, batches=broken(), state=_moment(2))
+        self.assertEqual(store.state("places"), _moment())
+        self.assertEqual(store.count("places"), 300)
+        self._assert_exact(store, ids, vectors)
+        with self.assertRaisesRegex(RuntimeError, "went away"):
+            store.reset("other", dimension=16, batches=broken(), state=_moment(2))
+        self.assertIsNone(store.state("other"))
+
+    def test_what_is_on_disk_comes_back_and_nothing_else(self) -> None:
+        store, ids, vectors = self._filled()
+        if not store.is_persistent:
+            store.load("empty", _moment(), lambda _: True)
+            self.assertIsNone(store.state("empty"))
+            return
+        self.assertIsNotNone(store.path)
+        again = self.reopened(store)
+        with again.filling("places", _moment()):
+            again.load("places", _moment(), lambda found: found == _moment())
+        self.assertEqual(again.state("places"), _moment())
+        self._assert_exact(again, ids, vectors)
+        again.drop("places")
+        again = self.reopened(again)
+        again.load("places", _moment(), lambda _: True)
+        self.assertIsNone(again.state("places"))
 
     def test_an_empty_index_finds_nothing(self) -> None:
         store = self.make_store()

@@ -42,7 +42,6 @@ def test_what_comes_later_is_not_there_yet() -> None:
     later = section(README, "What comes later")
     package = Path(django_obc_ai.__file__).parent
     for word, module in (
-        ("FAISS", "backends/vector_stores/faiss.py"),
         ("pgvector", "backends/vector_stores/pgvector.py"),
         ("Redis", "backends/cost_stores/redis.py"),
         ("chat", "chat"),

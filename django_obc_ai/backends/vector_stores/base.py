@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, ClassVar
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.exceptions import DimensionMismatchError, IndexNotReadyError
 from django_obc_ai.types import ReplicaState, SearchHit
 
 if TYPE_CHECKING:
@@ -33,6 +35,29 @@ class BaseVectorStore(BaseBackend, ABC):
     @abstractmethod
     def state(self, index: str) -> ReplicaState | None:
         """Return what moment of the index is held, or None if nothing is."""
+
+    def load(
+        self, index: str, state: ReplicaState, is_known: Callable[[ReplicaState], bool]
+    ) -> None:
+        """Take up what is kept on disk, if that is nearer to a moment than what is held.
+
+        Called before missing changes are read. Stores without files do nothing.
+
+        Args:
+            index: Name of the index.
+            state: The moment to come near to; only its index and generation count.
+            is_known: Whether the database's history has a moment. What is on disk may be
+                of another history: a rolled-back write, a restored backup.
+        """
+        return
+
+    def filling(self, index: str, state: ReplicaState) -> AbstractContextManager[None]:
+        """Return a context in which one process of the machine fills the index.
+
+        Others wait in it, and `load` what that one has written. Stores without files need
+        not wait.
+        """
+        return nullcontext()
 
     @abstractmethod
     def reset(
@@ -102,3 +127,28 @@ class BaseVectorStore(BaseBackend, ABC):
     @abstractmethod
     def drop(self, index: str) -> None:
         """Forget an index; do nothing if it is not held."""
+
+
+def check_dimension(index: str, vectors: NDArray[np.float32], dimension: int) -> None:
+    """Raise DimensionMismatchError for vectors (n, d) of another d."""
+    if vectors.shape[-1] != dimension:
+        raise DimensionMismatchError(
+            f"Vectors with {vectors.shape[-1]} components do not fit the index {index!r},"
+            f" which has {dimension}. Rebuild it: manage.py rebuild_vector_index --indices {index}"
+        )
+
+
+def check_queries(index: str, vectors: NDArray[np.float32], dimension: int) -> None:
+    """Raise DimensionMismatchError for queries that are not (m, d)."""
+    if vectors.ndim != 2:
+        raise DimensionMismatchError(
+            f"Queries for the index {index!r} have {vectors.ndim} axes; give (m, d)."
+        )
+    check_dimension(index, vectors, dimension)
+
+
+def not_held(index: str) -> IndexNotReadyError:
+    """Return the error for an index that a store does not hold."""
+    return IndexNotReadyError(
+        f"The vector store does not hold the index {index!r}. Build it: manage.py ai_index {index}"
+    )

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from django_obc_ai.backends.vector_stores.base import BaseVectorStore
-from django_obc_ai.exceptions import DimensionMismatchError, IndexNotReadyError
+from django_obc_ai.backends.vector_stores._exact import best, largest_norm, nearest
+from django_obc_ai.backends.vector_stores.base import (
+    BaseVectorStore,
+    check_dimension,
+    check_queries,
+    not_held,
+)
 from django_obc_ai.types import ReplicaState, SearchHit
 
 if TYPE_CHECKING:
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
     from django_obc_ai.backends.vector_stores.base import Batch
 
 _MINIMUM_CAPACITY = 256
-_SCORES_PER_BLOCK = 16_000_000  # bounds the (queries, rows) product to 64 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class _Content:
         ids: (capacity,) int64.
         vectors: (capacity, d) float32.
         is_alive: (used,) bool, copied on every change.
+        largest: Length of the longest vector so far; it bounds rounding errors.
     """
 
     ids: NDArray[np.int64]
@@ -43,6 +48,7 @@ class _Content:
     is_alive: NDArray[np.bool_]
     used: int
     state: ReplicaState
+    largest: float
 
 
 class NumpyVectorStore(BaseVectorStore):
@@ -64,16 +70,22 @@ class NumpyVectorStore(BaseVectorStore):
         """See `BaseVectorStore.reset`."""
         ids = np.empty(_MINIMUM_CAPACITY, dtype=np.int64)
         vectors = np.empty((_MINIMUM_CAPACITY, dimension), dtype=np.float32)
-        used = 0
+        used, largest = 0, 0.0
         for batch_ids, batch_vectors in batches:
-            _check_dimension(index, batch_vectors, dimension)
+            check_dimension(index, batch_vectors, dimension)
             needed = used + len(batch_ids)
             ids, vectors = _grown(ids, vectors, used, needed)
             ids[used:needed] = batch_ids
             vectors[used:needed] = batch_vectors
             used = needed
+            largest = max(largest, largest_norm(batch_vectors))
         content = _Content(
-            ids=ids, vectors=vectors, is_alive=np.ones(used, dtype=bool), used=used, state=state
+            ids=ids,
+            vectors=vectors,
+            is_alive=np.ones(used, dtype=bool),
+            used=used,
+            state=state,
+            largest=largest,
         )
         with self._lock:
             self._contents[index] = content
@@ -90,7 +102,7 @@ class NumpyVectorStore(BaseVectorStore):
         """See `BaseVectorStore.apply`."""
         with self._lock:
             old = self._held(index)
-            _check_dimension(index, vectors, old.vectors.shape[1])
+            check_dimension(index, vectors, old.vectors.shape[1])
             gone = np.asarray(removed, dtype=np.int64)
             new = ~np.isin(ids, gone)
             added = int(new.sum())
@@ -98,7 +110,13 @@ class NumpyVectorStore(BaseVectorStore):
             is_alive[: old.used] = old.is_alive & ~np.isin(
                 old.ids[: old.used], np.concatenate([gone, ids])
             )
-            content = replace(old, is_alive=is_alive, used=old.used + added, state=state)
+            content = replace(
+                old,
+                is_alive=is_alive,
+                used=old.used + added,
+                state=state,
+                largest=max(old.largest, largest_norm(vectors)),
+            )
             all_ids, all_vectors = _grown(old.ids, old.vectors, old.used, content.used)
             all_ids[old.used : content.used] = ids[new]
             all_vectors[old.used : content.used] = vectors[new]
@@ -115,11 +133,7 @@ class NumpyVectorStore(BaseVectorStore):
     ) -> list[list[SearchHit]]:
         """See `BaseVectorStore.search`."""
         content = self._held(index)
-        if vectors.ndim != 2:
-            raise DimensionMismatchError(
-                f"Queries for the index {index!r} have {vectors.ndim} axes; give (m, d)."
-            )
-        _check_dimension(index, vectors, content.vectors.shape[1])
+        check_queries(index, vectors, content.vectors.shape[1])
         eligible = content.is_alive
         if allowed_ids is not None:
             allowed = np.asarray(allowed_ids, dtype=np.int64)
@@ -127,19 +141,13 @@ class NumpyVectorStore(BaseVectorStore):
         rows = np.flatnonzero(eligible)
         if not len(rows):
             return [[] for _ in vectors]
-        # A contiguous view where all rows count; a gathered copy where few do.
-        matrix = content.vectors[: content.used]
-        is_sparse = len(rows) * 4 < content.used
-        if is_sparse:
-            matrix = matrix[rows]
-        hits: list[list[SearchHit]] = []
-        block = max(1, _SCORES_PER_BLOCK // len(matrix))
-        for start in range(0, len(vectors), block):
-            scores = vectors[start : start + block] @ matrix.T
-            if not is_sparse:
-                scores = scores[:, rows] if len(rows) < content.used else scores
-            hits += [_best(content.ids[rows], line, k) for line in scores]
-        return hits
+        # A contiguous view where many rows count; a gathered copy where few do.
+        matrix, ids = content.vectors[: content.used], content.ids[: content.used]
+        mask: NDArray[np.bool_] | None = eligible if len(rows) < content.used else None
+        if len(rows) * 4 < content.used:
+            matrix, ids, mask = matrix[rows], ids[rows], None
+        found = nearest(matrix, ids, vectors, k, largest=content.largest, eligible=mask)
+        return [best(scored, k) for scored in found]
 
     def count(self, index: str) -> int:
         """See `BaseVectorStore.count`."""
@@ -160,18 +168,7 @@ class NumpyVectorStore(BaseVectorStore):
         try:
             return self._contents[index]
         except KeyError:
-            raise IndexNotReadyError(
-                f"The vector store does not hold the index {index!r}."
-                f" Build it: manage.py ai_index {index}"
-            ) from None
-
-
-def _check_dimension(index: str, vectors: NDArray[np.float32], dimension: int) -> None:
-    if vectors.shape[-1] != dimension:
-        raise DimensionMismatchError(
-            f"Vectors with {vectors.shape[-1]} components do not fit the index {index!r},"
-            f" which has {dimension}. Rebuild it: manage.py rebuild_vector_index --indices {index}"
-        )
+            raise not_held(index) from None
 
 
 def _grown(
@@ -197,14 +194,3 @@ def _compacted(content: _Content) -> _Content:
         is_alive=np.ones(len(rows), dtype=bool),
         used=len(rows),
     )
-
-
-def _best(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[SearchHit]:
-    if k < len(scores):
-        # Everything that ties with the k-th score stays in, so that ties go by id.
-        floor = np.partition(scores, len(scores) - k)[len(scores) - k]
-        candidates = np.flatnonzero(scores >= floor)
-    else:
-        candidates = np.arange(len(scores))
-    order = candidates[np.lexsort((ids[candidates], -scores[candidates]))][:k]
-    return [SearchHit(id=int(ids[i]), score=min(1.0, max(-1.0, float(scores[i])))) for i in order]
