@@ -44,7 +44,9 @@ def marking(queryset: models.QuerySet[Any]) -> Iterator[None]:
 
     Rows that only a concurrent writer moves into the queryset are that writer's to mark.
     """
-    alias = router.db_for_write(queryset.model) if queryset._db is None else queryset._db
+    writing = queryset.all()
+    writing._for_write = True
+    alias = writing.db
     rows = queryset.using(alias).order_by().values_list("pk", flat=True)
     with transaction.atomic(using=alias):
         pks = dict.fromkeys(rows.all())

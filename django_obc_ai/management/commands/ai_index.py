@@ -10,8 +10,8 @@ from django.db import DatabaseError
 
 from django_obc_ai.exceptions import BudgetExceededError, ConfigurationError, ObcAIError
 from django_obc_ai.indexes import get_indexes
-from django_obc_ai.services._index_reports import IndexEstimate, IndexVerification
-from django_obc_ai.services.indexing import BATCH_SIZE, IndexingService, IndexReport
+from django_obc_ai.services._index_reports import IndexEstimate, IndexReport, IndexVerification
+from django_obc_ai.services.indexing import BATCH_SIZE, IndexingService
 
 
 class Command(BaseCommand):
