@@ -44,7 +44,7 @@ def marking(queryset: models.QuerySet[Any]) -> Iterator[None]:
 
     Rows that only a concurrent writer moves into the queryset are that writer's to mark.
     """
-    writing = queryset.all()
+    writing: Any = queryset.all()
     writing._for_write = True
     alias = writing.db
     rows = queryset.using(alias).order_by().values_list("pk", flat=True)

@@ -28,7 +28,6 @@ class Sound(VectorIndex):
     name = "sound"
     model = Place
     fields = ("name", "owner__username")
-    dependencies = ("owner", "tags", "owner__groups")
     filter_fields = ("pk", "province", "tags__name", "owner")
 
     def visible_to(self, queryset: QuerySet[Any], user: Any) -> QuerySet[Any]:
@@ -52,6 +51,7 @@ def faults(**attributes: Any) -> list[checks.CheckMessage]:
 
 def test_a_sound_index_is_silent() -> None:
     assert faults() == []
+    assert faults(dependencies=("owner", "tags", "owner__groups", "child")) == []
 
 
 @pytest.mark.parametrize(
