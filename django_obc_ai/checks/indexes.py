@@ -1,4 +1,4 @@
-"""E009, E011 and W004: the declared indexes."""
+"""E009, E011, E016 and W004: the declared indexes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import VectorIndex, generations, get_indexes
+from django_obc_ai.indexes.dependencies import resolve
 
 _MAX_KEY_LENGTH = 255  # of the outbox's column
 
@@ -49,6 +50,7 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
                 messages += _check_path(
                     index.model, path, f"{where}, {attribute}", is_text=attribute == "fields"
                 )
+        messages += _check_dependencies(index, where)
         if not find_errors():
             for key in ("embedder", "vector_store"):
                 aliases = get_settings().backends(f"{key}s")
@@ -63,6 +65,24 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
                         )
                     )
     return messages
+
+
+def _check_dependencies(index: VectorIndex, where: str) -> list[CheckMessage]:
+    if isinstance(index.dependencies, str):
+        return [error("E016", f"{where}: dependencies is a text.", "Write a list of paths.")]
+    found = []
+    for path in index.dependencies:
+        try:
+            resolve(index.model, path)
+        except ValueError as exception:
+            found.append(
+                error(
+                    "E016",
+                    f"{where}, dependencies: {exception}",
+                    "Name relations of the model, such as 'municipality__province'.",
+                )
+            )
+    return found
 
 
 def _check_path(

@@ -38,6 +38,9 @@ class VectorIndex:
     fields: ClassVar[Sequence[str]] = ()
     #: Field paths that searches may filter by, with any lookup Django has.
     filter_fields: ClassVar[Sequence[str]] = ()
+    #: Relations whose rows the text or `get_queryset` reads, such as "municipality__province";
+    #: saving or deleting such a row, or one on the way to it, re-indexes what depends on it.
+    dependencies: ClassVar[Sequence[str]] = ()
     #: Alias in ``OBC_AI["EMBEDDERS"]``.
     embedder: ClassVar[str] = "default"
     #: Alias in ``OBC_AI["VECTOR_STORES"]``.

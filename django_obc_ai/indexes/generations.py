@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from django_obc_ai.indexes.base import VectorIndex
 from django_obc_ai.indexes.chunking import CHUNKER
-from django_obc_ai.indexes.documents import Documents, Piece
+from django_obc_ai.indexes.documents import Documents, Piece, hash_of
 from django_obc_ai.models import (
     Chunk,
     DirtyRow,
@@ -138,7 +138,13 @@ def serving_of(index: VectorIndex) -> IndexGeneration | None:
 
 
 def create_generation(
-    index: VectorIndex, *, fingerprint: str, dimension: int, state: bytes, count: int
+    index: VectorIndex,
+    *,
+    fingerprint: str,
+    dimension: int,
+    state: bytes,
+    count: int,
+    identity: str = "",
 ) -> IndexGeneration:
     """Start a new generation; the serving one goes on serving."""
 
@@ -146,6 +152,7 @@ def create_generation(
         return IndexGeneration.objects.using(index.database).create(
             index=index_state,
             fingerprint=fingerprint,
+            embedder=hash_of(identity) if identity else "",
             dimension=dimension,
             fitted_state=state,
             fitted_count=count,
@@ -308,6 +315,14 @@ def stored_keys(
     rows = Chunk.objects.using(index.database).filter(generation=generation, object_key__gt=after)
     keys = rows.order_by("object_key").values_list("object_key", flat=True).distinct()
     return list(keys[:size])
+
+
+def held_keys(index: VectorIndex, generation: IndexGeneration, keys: Sequence[str]) -> list[str]:
+    """Return which of these object keys a generation holds."""
+    rows = Chunk.objects.using(index.database).filter(
+        generation=generation, object_key__in=list(keys)
+    )
+    return list(rows.order_by().values_list("object_key", flat=True).distinct())
 
 
 def last_dirty(index: VectorIndex) -> int:

@@ -59,6 +59,8 @@ class IndexGeneration(models.Model):
 
     Attributes:
         fingerprint: Identity of embedder, chunker and text template.
+        embedder: SHA-256 of the embedder's identity; equal texts have equal vectors under
+            the same embedder and fitted state. "" if it is not known.
         fitted_state: What the embedder learned from the corpus, as bytes.
         fitted_count: Number of objects it learned from.
         is_complete: Whether the build has seen every object once.
@@ -68,6 +70,7 @@ class IndexGeneration(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     index = models.ForeignKey(IndexState, on_delete=models.CASCADE, related_name="generations")
     fingerprint = models.CharField(max_length=200)
+    embedder = models.CharField(max_length=64, blank=True, default="")
     dimension = models.PositiveIntegerField()
     fitted_state = models.BinaryField(default=b"")
     fitted_count = models.BigIntegerField(default=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections, models, router, transaction
@@ -11,6 +12,7 @@ from django.db import connections, models, router, transaction
 from django_obc_ai.indexes import VectorIndex, generations, get_indexes
 
 logger = logging.getLogger("django_obc_ai.indexing")
+_PAGE = 500  # below SQLite's limit on query parameters
 
 
 def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = "") -> None:
@@ -29,6 +31,82 @@ def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = 
     for index in get_indexes():
         if index.is_fed_by(model):
             mark_keys(index, [index.key_of_pk(pk) for pk in pks], using=alias)
+
+
+@contextmanager
+def marking(queryset: models.QuerySet[Any]) -> Iterator[None]:
+    """Mark every row that a queryset has before or after the block; one transaction.
+
+    For bulk writes and raw SQL::
+
+        with marking(Clinic.objects.filter(town=old)):
+            cursor.execute("UPDATE ...")
+
+    Rows that only a concurrent writer moves into the queryset are that writer's to mark.
+    """
+    writing: Any = queryset.all()
+    writing._for_write = True
+    alias = writing.db
+    rows = queryset.using(alias).order_by().values_list("pk", flat=True)
+    with transaction.atomic(using=alias):
+        pks = dict.fromkeys(rows.all())
+        yield
+        pks.update(dict.fromkeys(rows.all()))
+        mark_changed(queryset.model, pks, using=alias)
+
+
+class IndexedQuerySet(models.QuerySet[Any]):
+    """A queryset whose bulk writes mark the rows they change, in the same transaction.
+
+    Use it for a model's manager: ``objects = IndexedQuerySet.as_manager()``.
+    """
+
+    def update(self, **values: Any) -> int:
+        """See QuerySet.update(); rows are read, updated and marked by primary key."""
+        self._for_write = True
+        alias = self.db
+        with transaction.atomic(using=alias):
+            pks = list(self.order_by().values_list("pk", flat=True))
+            count = 0
+            for start in range(0, len(pks), _PAGE):
+                # By key: a row that begins to match meanwhile is not written unmarked.
+                some = self.filter(pk__in=pks[start : start + _PAGE])
+                count += super(IndexedQuerySet, some).update(**values)
+            mark_changed(self.model, pks, using=alias)
+        return count
+
+    update.alters_data = True  # type: ignore[attr-defined]  # Django's mark for templates
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+        """See QuerySet.bulk_create().
+
+        Where the database does not say which rows it wrote (``ignore_conflicts``), all rows
+        of the model are marked.
+        """
+        self._for_write = True
+        alias = self.db
+        with transaction.atomic(using=alias):
+            made = super().bulk_create(objs, *args, **options)
+            pks = [each.pk for each in made]
+            is_known = None not in pks and not options.get("update_conflicts")
+            everything = self.model._base_manager.using(alias).values_list("pk", flat=True)
+            mark_changed(self.model, pks if is_known else list(everything), using=alias)
+        return made
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]  # Django's mark for templates
+
+
+def mark_dependents(index: VectorIndex, path: str, pks: Sequence[Any], *, using: str) -> None:
+    """Mark the rows of an index that reach one of some rows by a relation path."""
+    if using != index.database:
+        return
+    rows = index.model._base_manager.using(using).order_by()
+    keys: dict[str, None] = {}
+    for start in range(0, len(pks), _PAGE):
+        found = rows.filter(**{f"{path}__in": pks[start : start + _PAGE]})
+        for pk in found.values_list("pk", flat=True):
+            keys[index.key_of_pk(pk)] = None
+    mark_keys(index, list(keys), using=using)
 
 
 def mark_keys(index: VectorIndex, keys: Sequence[str], *, using: str) -> None:

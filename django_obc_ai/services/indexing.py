@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from django_obc_ai.indexes import VectorIndex, generations, get_index
@@ -13,7 +13,10 @@ from django_obc_ai.indexes.documents import (
     iterate_texts,
     read_documents,
 )
+from django_obc_ai.indexes.reuse import held_elsewhere
 from django_obc_ai.models import Chunk, IndexGeneration, IndexState
+from django_obc_ai.services._index_reports import IndexReport, Progress
+from django_obc_ai.services._verification import Verifying
 from django_obc_ai.services.embeddings import EmbeddingService
 
 logger = logging.getLogger("django_obc_ai.indexing")
@@ -24,31 +27,10 @@ _PASSES = 5
 #: and what a generation of other settings waits for. `IndexingService.index` tries them.
 _left_over: dict[str, dict[int, str]] = {}
 
-#: Called with (objects done, objects in total).
-Progress = Callable[[int, int], None]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexReport:
-    """What a run of the indexer did.
-
-    Attributes:
-        index: Name of the index.
-        seen: Objects looked at.
-        embedded: Texts that were embedded; unchanged texts are not.
-        removed: Objects taken out because their rows are gone.
-        failed: Keys whose text could not be computed; they stay as they were.
-        is_serving: Whether searches use what this run wrote.
-        reason: Why a new generation was built, "" if none was.
-    """
-
-    index: str
-    seen: int = 0
-    embedded: int = 0
-    removed: int = 0
-    failed: tuple[str, ...] = ()
-    is_serving: bool = True
-    reason: str = ""
+def left_over_of(name: str) -> Collection[int]:
+    """Return the outbox rows that this process has tried and could not clear."""
+    return _left_over.get(name, {}).keys()
 
 
 @dataclass(slots=True)
@@ -59,7 +41,7 @@ class _Tally:
     target: IndexGeneration | None = None
 
 
-class IndexingService:
+class IndexingService(Verifying):
     """Build and update the indexes of this project."""
 
     def index(
@@ -131,6 +113,17 @@ class IndexingService:
             self._drain(index, tally, left=_left_over.setdefault(name, {}))
         return self._report(index, tally, 0, is_serving=True, reason="")
 
+    def refresh(self, name: str, keys: Sequence[str]) -> None:
+        """Embed these objects anew, whatever the index holds of them; at most 500 keys."""
+        self._refresh(get_index(name), keys, _Tally(), force=True)
+
+    def sweep(self, name: str) -> IndexReport:
+        """Work off the whole outbox, with what this process could not clear before."""
+        index, tally = get_index(name), _Tally()
+        if self._writable(index):
+            self._drain(index, tally)
+        return self._report(index, tally, 0, is_serving=self.is_current(name), reason="")
+
     def is_current(self, name: str) -> bool:
         """Return whether the serving generation fits the configured embedder and text."""
         index = get_index(name)
@@ -172,6 +165,7 @@ class IndexingService:
             fingerprint=fingerprint,
             dimension=service.dimension,
             state=state,
+            identity=service.identity,
             count=index.get_queryset().using(index.database).count(),
         )
         return generation, reason
@@ -260,13 +254,19 @@ class IndexingService:
         force: bool,
     ) -> dict[str, bytes]:
         missing = generations.missing_hashes(index, target, documents, force=force)
+        reused: dict[str, bytes] = {}
+        if missing and not force:
+            keys = list(documents.pieces)
+            reused = held_elsewhere(index, target, keys=keys, hashes=missing.keys())
+            missing = {h: text for h, text in missing.items() if h not in reused}
         if not missing:
-            return {}
+            return reused
         vectors = EmbeddingService(index.embedder).embed_documents(
             list(missing.values()), state=bytes(target.fitted_state)
         )
         tally.embedded += len(missing)
-        return {h: row.astype("<f4").tobytes() for h, row in zip(missing, vectors, strict=True)}
+        fresh = zip(missing, vectors, strict=True)
+        return reused | {h: row.astype("<f4").tobytes() for h, row in fresh}
 
     @staticmethod
     def _equal(

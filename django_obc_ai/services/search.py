@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,22 @@ from django_obc_ai.exceptions import (
     InvalidFilterError,
     SearchError,
 )
-from django_obc_ai.indexes import VectorIndex, get_index
+from django_obc_ai.indexes import VectorIndex, get_index, get_indexes
 from django_obc_ai.indexes.generations import fingerprint_of
 from django_obc_ai.indexes.replica import Replica, sync
 from django_obc_ai.models import Chunk
+from django_obc_ai.services._sweep import take_up_left_overs
 from django_obc_ai.services.embeddings import EmbeddingService
 from django_obc_ai.types import SearchHit, SearchResult
 
 _OVERFETCH = 4
 _MINIMUM_FETCH = 50
+#: Fetched at most before the visible rows' ids are read: where most rows can be seen, so
+#: many hits hold enough of them, and nobody reads the ids of a whole table.
+_MAXIMUM_FETCH = 400
+_MAX_OWN_CHUNKS = 32  # of an object that others are compared with
+#: Of reciprocal rank fusion; from the paper that introduced it (Cormack et al., 2009).
+_RANK_OFFSET = 60
 _ATTEMPTS = 10
 _PAGE = 500  # below SQLite's limit on query parameters
 
@@ -74,28 +82,125 @@ class SimilaritySearchService:
         if threshold is not None and not -1 <= threshold <= 1:
             raise SearchError(f"threshold is {threshold}; cosine similarity lies in [-1, 1].")
         visible = _visible(declared, user, filters)
-        service = EmbeddingService(declared.embedder)
-        floor = service.minimum_similarity if threshold is None else threshold
-        for _ in range(_ATTEMPTS):
-            replica = sync(declared)
-            wanted = fingerprint_of(declared, service.identity)
-            if replica.generation.fingerprint != wanted:
-                raise IndexNotReadyError(
-                    f"The index {index!r} was built with another embedder or text template than"
-                    f" is configured now. Run: manage.py ai_index {index}"
-                )
-            vector = service.embed_queries([query], state=replica.generation.fitted_state)
-            if not vector.any():
-                return []
+
+        def embed(replica: Replica) -> NDArray[np.float32]:
+            state = replica.generation.fitted_state
+            return EmbeddingService(declared.embedder).embed_queries([query], state=state)
+
+        return _search(declared, embed, visible, k, threshold)
+
+    def search_all(self, query: str, *, user: Any, k: int = 10) -> list[SearchResult]:
+        """Return the k best objects of all indexes that the user may see.
+
+        Scores of different embedders cannot be compared, so results are merged by their
+        places: the best of each index come first, then the seconds, and so on; an object
+        that several indexes of its model find gains by each (reciprocal rank fusion).
+        An index that is not built, or built with other settings, is left out.
+
+        Args:
+            query: Any text.
+            user: Whose rows are searched; a user, an AnonymousUser or None.
+            k: Objects wanted in total, at least 1.
+
+        Returns:
+            Best first; ``index`` names where each was found, and its best place if in several.
+
+        Raises:
+            SearchError: k is out of range.
+        """
+        fused: dict[tuple[Any, Any], float] = {}
+        best: dict[tuple[Any, Any], tuple[int, SearchResult]] = {}
+        for declared in get_indexes():
             try:
-                return _find(declared, replica, vector, visible, k, floor)
-            except (_MovedOnError, DimensionMismatchError):
-                continue  # the index changed in between: search what it is now
-            except DataError as error:
-                raise InvalidFilterError(
-                    f"A filter value of the index {index!r} does not fit the database."
-                ) from error
-        raise IndexNotReadyError(f"The index {index!r} changes faster than it can be searched.")
+                found = self.search(declared.name, query, user=user, k=k)
+            except IndexNotReadyError:
+                continue
+            for rank, result in enumerate(found, start=1):
+                key = (declared.model._meta.concrete_model, result.object.pk)
+                fused[key] = fused.get(key, 0.0) + 1 / (_RANK_OFFSET + rank)
+                if key not in best or rank < best[key][0]:
+                    best[key] = rank, result
+        ordered = sorted(best, key=lambda key: (-fused[key], best[key][1].index))
+        return [best[key][1] for key in ordered[:k]]
+
+    def find_similar(self, index: str, pk: Any, *, user: Any, k: int = 5) -> list[SearchResult]:
+        """Return the k objects nearest to one object, without itself.
+
+        The vectors that are stored for the object are compared; nothing is embedded. An
+        object that the user may not see gives the same answer as one that is not there.
+
+        Args:
+            index: Name of the index.
+            pk: The object's primary key.
+            user: Whose rows are searched; a user, an AnonymousUser or None.
+            k: Objects wanted, at least 1.
+
+        Returns:
+            Best first; [] if the object is absent, hidden or without text.
+
+        Raises:
+            UnknownIndexError: No such index.
+            IndexNotReadyError: Not built, or built with another embedder.
+            SearchError: k is out of range.
+        """
+        declared = get_index(index)
+        if k < 1:
+            raise SearchError(f"k is {k}; ask for at least 1 result.")
+        visible = _visible(declared, user, None)
+        try:
+            key = declared.key_of_pk(pk)
+            is_seen = visible.filter(pk=declared.pk_of(key)).exists()
+        except (ValidationError, ValueError, TypeError, OverflowError):
+            is_seen = False
+
+        def stored(replica: Replica) -> NDArray[np.float32]:
+            dimension = replica.generation.dimension
+            if not is_seen:
+                return np.zeros((0, dimension), dtype=np.float32)
+            chunks = Chunk.objects.using(declared.database).filter(
+                generation_id=replica.state.generation, object_key=key
+            )
+            held = chunks.order_by("number").values_list("vector", flat=True)[:_MAX_OWN_CHUNKS]
+            joined = b"".join(bytes(vector) for vector in held)
+            return np.frombuffer(joined, dtype="<f4").reshape(-1, dimension).astype(np.float32)
+
+        others = visible.exclude(pk=declared.pk_of(key)) if is_seen else visible
+        return _search(declared, stored, others, k, None)
+
+
+def _search(
+    declared: VectorIndex,
+    vectors_of: Callable[[Replica], NDArray[np.float32]],
+    visible: models.QuerySet[Any],
+    k: int,
+    threshold: float | None,
+) -> list[SearchResult]:
+    """Search what the index is now, as often as it changes in between."""
+    service = EmbeddingService(declared.embedder)
+    floor = service.minimum_similarity if threshold is None else threshold
+    take_up_left_overs(declared)
+    for _ in range(_ATTEMPTS):
+        replica = sync(declared)
+        wanted = fingerprint_of(declared, service.identity)
+        if replica.generation.fingerprint != wanted:
+            raise IndexNotReadyError(
+                f"The index {declared.name!r} was built with another embedder or text template"
+                f" than is configured now. Run: manage.py ai_index {declared.name}"
+            )
+        vectors = vectors_of(replica)
+        if not vectors.any():
+            return []
+        try:
+            return _find(
+                declared, replica, vectors, visible, k, floor, is_rounded=service.is_fitted
+            )
+        except (_MovedOnError, DimensionMismatchError):
+            continue  # the index changed in between: search what it is now
+        except DataError as error:
+            raise InvalidFilterError(
+                f"A filter value of the index {declared.name!r} does not fit the database."
+            ) from error
+    raise IndexNotReadyError(f"The index {declared.name!r} changes faster than it can be searched.")
 
 
 class _MovedOnError(Exception):
@@ -144,16 +249,23 @@ def _path_of(lookup: str, rows: models.QuerySet[Any]) -> str:
 def _find(
     index: VectorIndex,
     replica: Replica,
-    vector: NDArray[np.float32],
+    vectors: NDArray[np.float32],
     visible: models.QuerySet[Any],
     k: int,
     floor: float,
+    *,
+    is_rounded: bool,
 ) -> list[SearchResult]:
     """Over-fetch; where too few of the hits are visible, search among those that are."""
     wanted = max(_OVERFETCH * k, _MINIMUM_FETCH)
     allowed: NDArray[np.int64] | None = None
     while True:
-        hits = replica.store.search(index.name, vector, wanted, allowed)[0]
+        found = replica.store.search(index.name, vectors, wanted, allowed)
+        hits = _best_of(found, wanted)
+        if is_rounded:
+            # What an embedder has learned from all rows, hidden ones included, shows in the
+            # last digits of a score; neither results nor a threshold tell them apart.
+            hits = [replace(hit, score=round(hit.score, 2)) for hit in hits]
         held = replica.store.state(index.name)
         if held is None or held.generation != replica.state.generation:
             raise _MovedOnError  # another generation's scores are not comparable
@@ -162,10 +274,23 @@ def _find(
         # Fewer hits than asked for, or some below the floor: there is nothing further.
         if len(results) >= k or len(hits) < wanted or len(kept) < len(hits):
             return results
-        if allowed is None:
+        if allowed is None and wanted < _MAXIMUM_FETCH:
+            wanted = _MAXIMUM_FETCH
+        elif allowed is None:
             allowed = _allowed_chunks(index, replica, visible)
         else:  # several chunks of one object took the places
             wanted *= _OVERFETCH
+
+
+def _best_of(found: Sequence[Sequence[SearchHit]], wanted: int) -> list[SearchHit]:
+    """Return the best hits of several queries, each chunk once."""
+    if len(found) == 1:
+        return list(found[0])
+    best: dict[int, SearchHit] = {}
+    for hit in (hit for hits in found for hit in hits):
+        if hit.id not in best or best[hit.id].score < hit.score:
+            best[hit.id] = hit
+    return sorted(best.values(), key=lambda hit: (-hit.score, hit.id))[:wanted]
 
 
 def _allowed_chunks(
@@ -207,6 +332,7 @@ def _resolve(
                 score=hit.score,
                 text=chunk.text,
                 chunk_id=hit.id,
+                index=index.name,
             )
             if len(results) == k:
                 return list(results.values())

@@ -26,15 +26,19 @@ class SearchResult:
 
     Attributes:
         object: The live model instance, read as the searching user.
-        score: Cosine similarity of its best chunk in [-1, 1], higher is closer.
+        score: Cosine similarity of its best chunk in [-1, 1], higher is closer; to two
+            decimals where the embedder has learned from the whole corpus. Scores of
+            different embedders cannot be compared.
         text: The chunk that matched.
         chunk_id: Primary key of that chunk.
+        index: Name of the index that it was found in.
     """
 
     object: Any
     score: float
     text: str
     chunk_id: int
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

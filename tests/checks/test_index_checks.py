@@ -51,6 +51,15 @@ def faults(**attributes: Any) -> list[checks.CheckMessage]:
 
 def test_a_sound_index_is_silent() -> None:
     assert faults() == []
+    assert faults(dependencies=("owner", "tags", "owner__groups", "child")) == []
+
+
+@pytest.mark.parametrize(
+    "paths", [("nothing",), ("owner__nothing",), ("owner__username",), "owner"]
+)
+def test_E016_dependencies_that_are_no_relations(paths: Any) -> None:  # noqa: N802
+    (message,) = faults(dependencies=paths)
+    assert_only("E016", [message], "The index 'sound' (")
 
 
 def test_E009_no_visible_to() -> None:  # noqa: N802

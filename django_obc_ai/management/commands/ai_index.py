@@ -6,10 +6,12 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
-from django_obc_ai.exceptions import ConfigurationError, ObcAIError
+from django_obc_ai.exceptions import BudgetExceededError, ConfigurationError, ObcAIError
 from django_obc_ai.indexes import get_indexes
-from django_obc_ai.services.indexing import BATCH_SIZE, IndexingService, IndexReport
+from django_obc_ai.services._index_reports import IndexEstimate, IndexReport, IndexVerification
+from django_obc_ai.services.indexing import BATCH_SIZE, IndexingService
 
 
 class Command(BaseCommand):
@@ -24,11 +26,80 @@ class Command(BaseCommand):
         """Add names and options."""
         parser.add_argument("names", nargs="*", help="Indexes; all of them if none is named.")
         add_run_options(parser)
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument(
+            "--verify", action="store_true", help="Compare index and rows; change nothing."
+        )
+        what.add_argument(
+            "--dry-run", action="store_true", help="Say what would be embedded and its cost."
+        )
+        what.add_argument(
+            "--sweep", action="store_true", help="Work off what waits in the outbox, only."
+        )
+        parser.add_argument(
+            "--repair", action="store_true", help="With --verify: bring up to date what differs."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Index what was named."""
         names = options["names"] or [index.name for index in get_indexes()]
-        run(self, names, options)
+        if options["repair"] and not options["verify"]:
+            raise CommandError("--repair goes with --verify.")
+        try:
+            if options["verify"]:
+                _verify(self, names, is_repair=options["repair"])
+            elif options["dry_run"]:
+                for name in names:
+                    self.stdout.write(_estimate_line(IndexingService().estimate(name)))
+            elif options["sweep"]:
+                for name in names:
+                    _write_sweep(self, IndexingService().sweep(name), options["verbosity"])
+            else:
+                run(self, names, options)
+        except (ObcAIError, ConfigurationError, DatabaseError) as error:
+            code = 2 if options["verify"] else 1
+            raise CommandError(str(error), returncode=code) from error
+
+
+def _write_sweep(command: BaseCommand, report: IndexReport, verbosity: int) -> None:
+    if verbosity > 0:
+        command.stdout.write(f"{report.index}: {report.seen} changes, {report.embedded} embedded")
+
+
+def _verify(command: BaseCommand, names: list[str], *, is_repair: bool) -> None:
+    reports = [IndexingService().verify(name, repair=is_repair) for name in names]
+    for report in reports:
+        command.stdout.write(_verification_line(report))
+        for key in [*report.different, *report.broken, *report.dangling, *report.unreadable][:20]:
+            command.stdout.write(f"  {key}")
+    code = 1 if any(each.exit_code == 1 for each in reports) else 0
+    code = code or max((each.exit_code for each in reports), default=0)
+    if code:
+        word = "differs from its rows" if code == 1 else "could not be compared"
+        raise CommandError(f"At least one index {word}.", returncode=code)
+
+
+def _verification_line(report: IndexVerification) -> str:
+    line = (
+        f"{report.index}: {report.rows} rows, {report.chunks} chunks,"
+        f" {len(report.different)} differ, {len(report.broken)} broken vectors,"
+        f" {len(report.dangling)} dangling, {len(report.unreadable)} unreadable,"
+        f" {report.waiting} waiting"
+    )
+    line += f" for up to {report.waiting_seconds:.1f} s" if report.waiting else ""
+    line += f", {report.repaired} repaired" if report.repaired else ""
+    return line + (f"; could not tell: {report.reason}" if report.reason else "")
+
+
+def _estimate_line(estimate: IndexEstimate) -> str:
+    dollars = "unknown price" if estimate.cost_usd is None else f"at most ${estimate.cost_usd:.6f}"
+    line = (
+        f"{estimate.index}: {estimate.rows} rows, {estimate.texts} texts to embed,"
+        f" at most {estimate.tokens} tokens, {dollars}"
+    )
+    line += "" if estimate.minutes is None else f", about {estimate.minutes:.1f} minutes"
+    line += f", {len(estimate.unreadable)} unreadable" if estimate.unreadable else ""
+    return line + (f" (new generation: {estimate.reason})" if estimate.reason else "")
 
 
 def add_run_options(parser: CommandParser) -> None:
@@ -67,6 +138,11 @@ def run(command: BaseCommand, names: list[str], options: dict[str, Any]) -> None
                 batch_size=options.get("batch_size", BATCH_SIZE),
                 progress=progress,
             )
+        except BudgetExceededError as error:
+            raise CommandError(
+                f"{error} What was embedded is kept; run the command again when the budget allows,"
+                " and it continues."
+            ) from error
         except (ObcAIError, ConfigurationError, ValueError) as error:
             raise CommandError(str(error)) from error
         finally:

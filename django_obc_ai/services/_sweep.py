@@ -1,0 +1,91 @@
+"""Taking up what a killed process has left in the outbox, beside a search."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+import time
+from typing import Any
+
+from django.db import DatabaseError, connections
+from django.utils import timezone
+
+from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.indexes import VectorIndex
+from django_obc_ai.models import DirtyRow
+
+logger = logging.getLogger("django_obc_ai.indexing")
+#: The process that wrote an outbox row works it off itself, at once. Older rows are left over.
+LEFT_OVER_AFTER = datetime.timedelta(seconds=0.25)
+#: A paid call may take so long; taken up earlier, its texts would be paid for twice.
+LEFT_OVER_AFTER_PAID = datetime.timedelta(seconds=60)
+_LOOK_EVERY_SECONDS = 0.2
+#: After a sweep that got nowhere: the embedder fails, or other settings wait for a rebuild.
+_BACK_OFF_SECONDS = 5.0
+_clock = time.monotonic
+_next_look: dict[str, float] = {}
+_running: dict[str, threading.Thread] = {}
+_lock = threading.Lock()
+
+
+def take_up_left_overs(index: VectorIndex) -> None:
+    """Start a thread that works off outbox rows which nobody does; never blocks or raises.
+
+    At most one thread an index and process, and one look at the outbox in 0.2 seconds. In a
+    transaction nothing is done: the thread could not see what the caller does.
+    """
+    now = _clock()
+    connection = connections[index.database]
+    if now < _next_look.get(index.name, 0.0) or connection.in_atomic_block:
+        return
+    # An in-memory SQLite database belongs to one process, which cannot outlive its own kill.
+    if getattr(connection, "is_in_memory_db", lambda: False)():
+        return
+    with _lock:
+        if now < _next_look.get(index.name, 0.0) or index.name in _running:
+            return
+        _next_look[index.name] = now + _LOOK_EVERY_SECONDS
+        try:
+            if not _has_left_overs(index):
+                return
+        except DatabaseError:  # a search that works is worth more than this look
+            logger.exception("The outbox of the index %r could not be read.", index.name)
+            return
+        thread = threading.Thread(
+            target=_sweep, args=(index,), name=f"obc-ai-sweep-{index.name}", daemon=True
+        )
+        _running[index.name] = thread
+        thread.start()
+
+
+def wait_for_sweeps() -> None:
+    """Wait until no sweep of this process runs; for tests and orderly shutdowns."""
+    for thread in list(_running.values()):
+        thread.join()
+
+
+def _has_left_overs(index: VectorIndex) -> bool:
+    from django_obc_ai.services.indexing import left_over_of
+
+    is_paid = bool(embedders[index.embedder].price_model)
+    age = LEFT_OVER_AFTER_PAID if is_paid else LEFT_OVER_AFTER
+    tried = list(left_over_of(index.name))[:500]
+    rows: Any = DirtyRow.objects.using(index.database).filter(index_name=index.name)
+    oldest = rows.exclude(pk__in=tried).order_by("pk").values_list("created_at", flat=True).first()
+    return oldest is not None and oldest <= timezone.now() - age
+
+
+def _sweep(index: VectorIndex) -> None:
+    from django_obc_ai.services.indexing import IndexingService
+
+    try:
+        IndexingService().process_changes(index.name)
+        if _has_left_overs(index):
+            _next_look[index.name] = _clock() + _BACK_OFF_SECONDS
+    except Exception:
+        _next_look[index.name] = _clock() + _BACK_OFF_SECONDS
+        logger.exception("The outbox of the index %r could not be worked off.", index.name)
+    finally:
+        connections.close_all()  # this thread's own
+        _running.pop(index.name, None)
