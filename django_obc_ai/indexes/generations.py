@@ -244,11 +244,13 @@ def replace_chunks(
     """
     alias = index.database
     held: dict[str, list[tuple[int, int, str]]] = {key: [] for key in pieces}
-    rows = Chunk.objects.using(alias).filter(generation=generation, object_key__in=list(pieces))
-    for pk, key, number, content_hash in rows.order_by("number").values_list(
+    chunks = Chunk.objects.using(alias).filter(generation=generation, object_key__in=list(pieces))
+    for pk, key, number, content_hash in chunks.order_by("number").values_list(
         "pk", "object_key", "number", "content_hash"
     ):
         held[key].append((pk, number, content_hash))
+    # Of all these objects: texts that two of them exchange are not embedded again.
+    reusable = {} if force else {row[2]: row[0] for rows in held.values() for row in rows}
     again: set[str] = set()
     gone: list[int] = []
     fresh: list[Chunk] = []
@@ -256,7 +258,6 @@ def replace_chunks(
         old = held[key]
         if not force and [row[2] for row in old] == [piece.content_hash for piece in wanted]:
             continue
-        reusable = {} if force else {row[2]: row[0] for row in old}
         if any(p.content_hash not in vectors and p.content_hash not in reusable for p in wanted):
             again.add(key)
             continue

@@ -25,7 +25,7 @@ from django_obc_ai.models import (
     Tombstone,
 )
 from django_obc_ai.services.indexing import IndexingService
-from django_obc_ai.testing import override_ai
+from django_obc_ai.testing import index_now, override_ai
 from tests.indexes.test_equal_to_data import assert_equal_to_rows, found
 from tests.testapp.models import Child, Place, UUIDThing
 
@@ -219,3 +219,14 @@ def test_a_search_beside_edits_always_fills_its_places() -> None:
         counts.add(len(found("places", "Sulu Place", threshold=-1)))
     thread.join()
     assert counts == {20}
+
+
+def test_two_objects_that_exchange_their_texts_are_settled_without_embedding() -> None:
+    with override_ai():
+        one, two = (Place.objects.create(name=name) for name in ("river", "coast"))
+        index_now("places")
+        one.name, two.name = two.name, one.name
+        Place.objects.bulk_update([one, two], ["name"])
+        report = IndexingService().index("places")
+        assert report.embedded == 0
+        assert IndexingService().verify("places").is_equal
