@@ -25,6 +25,7 @@ from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
     GenerationRequest,
+    PriceRow,
     ProviderResponse,
     StreamChunk,
     Usage,
@@ -89,9 +90,13 @@ class CallBook:
         elif price is None:
             ceiling = None
         else:
-            ceiling = prices.ceiling_of(provider, self.request, price)
+            ceiling = self.ceiling_of(provider, price)
         self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
         self._attempts += 1
+
+    def ceiling_of(self, provider: BaseProvider, price: PriceRow) -> Decimal:
+        """Return what one attempt can cost at most, in US dollars."""
+        return prices.ceiling_of(provider, self.request, price)
 
     def take_back(self) -> None:
         """Close an attempt that was opened and never sent."""

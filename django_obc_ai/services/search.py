@@ -84,7 +84,8 @@ class SimilaritySearchService:
                     f"The index {index!r} was built with another embedder or text template than"
                     f" is configured now. Run: manage.py ai_index {index}"
                 )
-            vector = service.embed_queries([query], state=replica.generation.fitted_state)
+            state = replica.generation.fitted_state
+            vector = service.embed_queries([query], state=state, user=user)
             if not vector.any():
                 return []
             try:
