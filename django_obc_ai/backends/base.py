@@ -82,6 +82,9 @@ class BaseBackend:
 
         Args:
             setting: Where it is configured, for example ``OBC_AI['PROVIDERS']['default']``.
+
+        Raises:
+            ConfigurationError: Reported as one message, with its hint.
         """
         return []
 

@@ -11,12 +11,12 @@ from django.utils import timezone
 
 from django_obc_ai.backends.base import BaseBackend
 from django_obc_ai.backends.cost_stores import cost_stores
-from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.backends.handler import BackendHandler
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.checks.messages import error, from_exception, warning
-from django_obc_ai.conf import find_errors
+from django_obc_ai.conf import find_errors, suggest
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway.prices import bounding_price, find_price, members_of
 
@@ -29,6 +29,8 @@ def check_backends(**_: Any) -> list[CheckMessage]:
     for family in (embedders, vector_stores, cost_stores):
         for alias in family:
             messages += _check_backend(family, alias)
+    for alias in embedders:
+        messages += _check_paid_embedder(alias)
     for alias in providers:
         messages += _check_provider(alias)
     for alias in vector_stores:
@@ -108,6 +110,36 @@ def _check_price(alias: str, provider: BaseProvider) -> list[CheckMessage]:
             f"The model {model!r} of {providers.where(alias)} is an alias: what answers, and at"
             " which price, may change any day.",
             f"Name the model that you tested, for example {named}.",
+        )
+    ]
+
+
+def _check_paid_embedder(alias: str) -> list[CheckMessage]:
+    """E004 and W002: can its provider embed, and what does its model cost?"""
+    where = f"{embedders.where(alias)}['OPTIONS']"
+    try:
+        embedder = embedders[alias]
+        if not isinstance(embedder, PaidEmbedder):
+            return []
+        named, known = embedder.provider, list(providers)
+        if named not in known:
+            message = f"{where}['provider'] names {named!r}, which OBC_AI['PROVIDERS'] lacks."
+            return [error("E004", message, suggest(named, known))]
+        provider = providers[named]
+    except ConfigurationError:  # reported where it was found
+        return []
+    if not provider.supports_embedding:
+        hint = "Name a provider that embeds texts, such as GoogleGenAIProvider."
+        message = f"{where}['provider'] names {named!r}, which does not embed texts."
+        return [error("E004", message, hint)]
+    if provider.is_free or bounding_price(embedder.model, timezone.now()) is not None:
+        return []
+    return [
+        warning(
+            "W002",
+            f"The model {embedder.model!r} of {embedders.where(alias)} has no price, so its"
+            " costs are not known and no budget can hold them.",
+            f"Give its prices in OBC_AI['PRICES'][{embedder.model!r}].",
         )
     ]
 

@@ -27,6 +27,7 @@ from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
     GenerationRequest,
+    PriceRow,
     ProviderResponse,
     StreamChunk,
     Usage,
@@ -92,7 +93,7 @@ class CallBook:
         elif price is None:
             ceiling = None
         else:
-            ceiling = prices.ceiling_of(provider, self.request, price)
+            ceiling = self.ceiling_of(provider, price)
         self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
         self._attempts += 1
         if not (provider.is_free or self._hold.is_remembered):
@@ -103,6 +104,10 @@ class CallBook:
         error = TransientError("The process ended during the call; its cost is presumed.")
         cost = EXACT.add(self._cost, self._hold.ceiling_usd)
         return self._outcome(cost, usage=self._usage + Usage(is_exact=False), error=error)
+
+    def ceiling_of(self, provider: BaseProvider, price: PriceRow) -> Decimal:
+        """Return what one attempt can cost at most, in US dollars."""
+        return prices.ceiling_of(provider, self.request, price)
 
     def take_back(self) -> None:
         """Close an attempt that was opened and never sent."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.backends.embedders import PaidEmbedder, embedders
+from django_obc_ai.backends.embedders._batches import clean, embed_in_batches
+from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import BadResponseError
+from django_obc_ai.gateway import embed as gateway
+from django_obc_ai.services.text import _scope_of
+from django_obc_ai.types import CallInfo, EmbeddingPurpose
 
 
 class EmbeddingService:
@@ -43,18 +50,71 @@ class EmbeddingService:
         embedder = embedders[self.alias]
         return embedder.fit(texts) if embedder.is_fitted else b""
 
-    def embed_documents(self, texts: Sequence[str], *, state: bytes = b"") -> NDArray[np.float32]:
+    def embed_documents(
+        self, texts: Sequence[str], *, state: bytes = b"", user: Any = None
+    ) -> NDArray[np.float32]:
         """Return one vector per text, in order: (n, d) float32, unit length or zero.
+
+        A paid embedder makes one priced and logged call for each batch of its provider; if
+        one fails, those before it are paid for and their vectors are lost.
+
+        Args:
+            texts: n texts.
+            state: What `fit` returned when the index was built.
+            user: Who is charged by a paid embedder; None leaves its calls unattributed.
 
         Raises:
             BadResponseError: The embedder returned another number or shape of vectors,
                 or values that are not finite; nothing may be stored then.
+            ObcAIError: A paid embedder's call failed.
         """
-        return self._checked(embedders[self.alias].embed_documents(texts, state=state), len(texts))
+        embedder = embedders[self.alias]
+        if isinstance(embedder, PaidEmbedder):
+            found = self._buy(embedder, texts, purpose="document", user=user)
+        else:
+            found = embedder.embed_documents(texts, state=state)
+        return self._checked(found, len(texts))
 
-    def embed_queries(self, texts: Sequence[str], *, state: bytes = b"") -> NDArray[np.float32]:
-        """Return one vector per search text; see embed_documents()."""
-        return self._checked(embedders[self.alias].embed_queries(texts, state=state), len(texts))
+    def embed_queries(
+        self, texts: Sequence[str], *, state: bytes = b"", user: Any = None
+    ) -> NDArray[np.float32]:
+        """Return one vector per search text; see embed_documents().
+
+        A single query of a paid embedder may be answered by the response cache, free of charge.
+        """
+        embedder = embedders[self.alias]
+        if isinstance(embedder, PaidEmbedder):
+            found = self._buy(embedder, texts, purpose="query", user=user)
+        else:
+            found = embedder.embed_queries(texts, state=state)
+        return self._checked(found, len(texts))
+
+    def _buy(
+        self, embedder: PaidEmbedder, texts: Sequence[str], *, purpose: EmbeddingPurpose, user: Any
+    ) -> NDArray[np.float32]:
+        """Send the embedder's requests through the gateway, one for each batch."""
+        scope = _scope_of(user)
+        is_single = purpose == "query" and len(texts) == 1
+
+        def send(batch: list[str]) -> NDArray[np.float32]:
+            info = CallInfo(
+                operation_id=uuid.uuid4(),
+                provider=embedder.provider,
+                operation_type="embedding",
+                content_type="static",
+                user_id=getattr(user, "pk", None),  # AnonymousUser has none
+                scope=scope,
+                use_cache=is_single,
+            )
+            response = gateway.embed(embedder.build_request(batch, purpose=purpose), info)
+            return embedder.read_response(response)
+
+        return embed_in_batches(
+            [clean(text) for text in texts],
+            send,
+            dimension=embedder.dimension,
+            batch_size=providers[embedder.provider].embedding_batch_size,
+        )
 
     def _checked(self, vectors: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         wanted = (count, self.dimension)

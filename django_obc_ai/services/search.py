@@ -73,7 +73,8 @@ class SimilaritySearchService:
 
         def embed(replica: Replica) -> NDArray[np.float32]:
             state = replica.generation.fitted_state
-            return EmbeddingService(declared.embedder).embed_queries([query], state=state)
+            service = EmbeddingService(declared.embedder)
+            return service.embed_queries([query], state=state, user=user)
 
         return find_nearest(declared, embed, visible, k, threshold)
 

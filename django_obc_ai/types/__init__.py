@@ -6,6 +6,7 @@ from django_obc_ai.types.backends import (
     BackendSpec,
 )
 from django_obc_ai.types.embedding import (
+    EmbeddingPurpose,
     EmbeddingRequest,
     EmbeddingResponse,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "BudgetTotals",
     "CallInfo",
     "CallOutcome",
+    "EmbeddingPurpose",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "FinishReason",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from communities.models import Community, Province
+from django_obc_ai.backends.embedders import embedders
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.services.text import TextService
 from django_obc_ai.types import GenerationResult, SearchResult, Source
@@ -61,6 +62,11 @@ def find(query: str, *, user: Any, province: Province | None = None) -> list[Sea
         k=RESULTS,
         filters={"municipality__province": province} if province else None,
     )
+
+
+def is_lexical() -> bool:
+    """Return whether the site's embedder matches spelling and not meaning."""
+    return embedders["default"].is_lexical
 
 
 def ask(question: str, results: Sequence[SearchResult], *, user: Any) -> Answer:

