@@ -12,10 +12,10 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db import connections, transaction
-from django.db.models import F, Max
+from django.db.models import F
 from django.utils import timezone
 
 from django_obc_ai.indexes.base import VectorIndex
@@ -23,7 +23,6 @@ from django_obc_ai.indexes.chunking import CHUNKER
 from django_obc_ai.indexes.documents import Documents, Piece, hash_of
 from django_obc_ai.models import (
     Chunk,
-    DirtyRow,
     IndexGeneration,
     IndexState,
     IndexVersion,
@@ -326,40 +325,7 @@ def held_keys(index: VectorIndex, generation: IndexGeneration, keys: Sequence[st
     return list(rows.order_by().values_list("object_key", flat=True).distinct())
 
 
-def last_dirty(index: VectorIndex) -> int:
-    """Return the id of the newest outbox row of an index, 0 if there is none."""
-    rows = DirtyRow.objects.using(index.database).filter(index_name=index.name)
-    newest: int | None = rows.aggregate(newest=Max("pk"))["newest"]
-    return newest or 0
-
-
 def keep_alive(index: VectorIndex, generation: IndexGeneration) -> None:
     """Note that somebody works on a build, inside a `write`."""
     rows = IndexGeneration.objects.using(index.database).filter(pk=generation.pk)
     rows.filter(is_complete=False).update(updated_at=timezone.now())
-
-
-def take_dirty(index: VectorIndex, after: int, end: int, size: int) -> list[tuple[int, str]]:
-    """Return the next outbox rows of an index, up to an id, as (id, key), oldest first."""
-    rows = DirtyRow.objects.using(index.database).filter(
-        index_name=index.name, pk__gt=after, pk__lte=end
-    )
-    return list(rows.order_by("pk").values_list("pk", "object_key")[:size])
-
-
-def still_dirty(index: VectorIndex, ids: Sequence[int]) -> set[int]:
-    """Return which outbox rows of these are still there."""
-    rows = DirtyRow.objects.using(index.database).filter(pk__in=list(ids))
-    return set(rows.values_list("pk", flat=True))
-
-
-def add_dirty(index: VectorIndex, keys: Sequence[str], *, using: Any = None) -> None:
-    """Write outbox rows for changed objects into the caller's own transaction."""
-    DirtyRow.objects.using(using or index.database).bulk_create(
-        [DirtyRow(index_name=index.name, object_key=key) for key in keys], batch_size=500
-    )
-
-
-def clear_dirty(index: VectorIndex, ids: Sequence[int]) -> None:
-    """Delete outbox rows that have been dealt with, inside a `write`."""
-    DirtyRow.objects.using(index.database).filter(pk__in=list(ids)).delete()

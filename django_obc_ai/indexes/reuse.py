@@ -1,10 +1,11 @@
-"""Vectors that another generation of an index holds already."""
+"""What generations of an index hold already."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from django_obc_ai.indexes.base import VectorIndex
+from django_obc_ai.indexes.documents import Documents
 from django_obc_ai.models import Chunk, IndexGeneration
 
 
@@ -39,3 +40,18 @@ def held_elsewhere(
         if content_hash in hashes and len(vector) == size:
             found[content_hash] = bytes(vector)
     return found
+
+
+def holds(index: VectorIndex, targets: Sequence[IndexGeneration], documents: Documents) -> bool:
+    """Return whether every target holds these documents already."""
+    for target in targets:
+        held: dict[str, list[str]] = {key: [] for key in documents.pieces}
+        rows = Chunk.objects.using(index.database).filter(
+            generation=target, object_key__in=list(documents.pieces)
+        )
+        for key, content_hash in rows.order_by("number").values_list("object_key", "content_hash"):
+            held[key].append(content_hash)
+        for key, pieces in documents.pieces.items():
+            if held[key] != [piece.content_hash for piece in pieces]:
+                return False
+    return True

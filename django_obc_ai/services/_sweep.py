@@ -11,7 +11,7 @@ from typing import Any
 from django.db import DatabaseError, connections
 from django.utils import timezone
 
-from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.indexes import VectorIndex
 from django_obc_ai.models import DirtyRow
 
@@ -68,7 +68,7 @@ def wait_for_sweeps() -> None:
 def _has_left_overs(index: VectorIndex) -> bool:
     from django_obc_ai.services.indexing import left_over_of
 
-    is_paid = bool(embedders[index.embedder].price_model)
+    is_paid = isinstance(embedders[index.embedder], PaidEmbedder)
     age = LEFT_OVER_AFTER_PAID if is_paid else LEFT_OVER_AFTER
     tried = list(left_over_of(index.name))[:500]
     rows: Any = DirtyRow.objects.using(index.database).filter(index_name=index.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from django.utils import timezone
 
-from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.gateway.prices import bounding_price
 from django_obc_ai.indexes import VectorIndex, generations, get_index
 from django_obc_ai.indexes.documents import Piece, hash_of, iterate_keys, read_documents
@@ -93,7 +93,8 @@ class Verifying:
             texts += len(missing)
             tokens += sum(len(text.encode()) for text in missing)
             sample += missing[: _SAMPLE - len(sample)]
-        price_model = embedders[index.embedder].price_model
+        embedder = embedders[index.embedder]
+        price_model = embedder.model if isinstance(embedder, PaidEmbedder) else ""
         return IndexEstimate(
             index=name,
             rows=rows,

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connections, models, router, transaction
 
-from django_obc_ai.indexes import VectorIndex, generations, get_indexes
+from django_obc_ai.indexes import VectorIndex, get_indexes, outbox
 
 logger = logging.getLogger("django_obc_ai.indexing")
 _PAGE = 500  # below SQLite's limit on query parameters
@@ -113,7 +113,7 @@ def mark_keys(index: VectorIndex, keys: Sequence[str], *, using: str) -> None:
     """Write outbox rows for objects and wake the indexer when the transaction commits."""
     if using != index.database or not keys:  # another database's row is none of this index
         return
-    generations.add_dirty(index, keys, using=using)
+    outbox.add_dirty(index, keys, using=using)
     waiting = connections[using].run_on_commit
     # One wake a transaction; an entry of a savepoint that is rolled back is gone from here.
     if not any(getattr(entry[1], "wakes", "") == index.name for entry in waiting):

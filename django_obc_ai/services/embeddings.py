@@ -41,6 +41,13 @@ class EmbeddingService:
         return embedders[self.alias].is_fitted
 
     @property
+    def request_size(self) -> int | None:
+        """Return how many texts one paid request takes; None where nothing is paid."""
+        embedder = embedders[self.alias]
+        is_paid = isinstance(embedder, PaidEmbedder)
+        return providers[embedder.provider].embedding_batch_size if is_paid else None
+
+    @property
     def minimum_similarity(self) -> float:
         """Return the cosine similarity below which results are noise."""
         return embedders[self.alias].minimum_similarity
@@ -55,8 +62,9 @@ class EmbeddingService:
     ) -> NDArray[np.float32]:
         """Return one vector per text, in order: (n, d) float32, unit length or zero.
 
-        A paid embedder makes one priced and logged call for each batch of its provider; if
-        one fails, those before it are paid for and their vectors are lost.
+        A paid embedder makes one priced and logged call for each batch of its provider,
+        `request_size` texts; if one fails, those before it are paid for and their vectors are
+        lost: whoever has many texts gives so many at a time.
 
         Args:
             texts: n texts.

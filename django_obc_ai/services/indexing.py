@@ -6,15 +6,16 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from django_obc_ai.indexes import VectorIndex, generations, get_index
+from django_obc_ai.exceptions import ObcAIError
+from django_obc_ai.indexes import VectorIndex, generations, get_index, outbox
 from django_obc_ai.indexes.documents import (
     Documents,
     iterate_keys,
     iterate_texts,
     read_documents,
 )
-from django_obc_ai.indexes.reuse import held_elsewhere
-from django_obc_ai.models import Chunk, IndexGeneration, IndexState
+from django_obc_ai.indexes.reuse import held_elsewhere, holds
+from django_obc_ai.models import IndexGeneration, IndexState
 from django_obc_ai.services._index_reports import IndexReport, Progress
 from django_obc_ai.services._verification import Verifying
 from django_obc_ai.services.embeddings import EmbeddingService
@@ -39,6 +40,7 @@ class _Tally:
     embedded: int = 0
     failed: dict[str, None] = field(default_factory=dict)
     target: IndexGeneration | None = None
+    failure: ObcAIError | None = None
 
 
 class IndexingService(Verifying):
@@ -201,7 +203,7 @@ class IndexingService(Verifying):
             index.name,
             len(left),
         )
-        generations.add_dirty(index, left)
+        outbox.add_dirty(index, left)
 
     def _pass(
         self,
@@ -219,7 +221,7 @@ class IndexingService(Verifying):
             target.pk: self._embed(index, target, documents, tally, force=force)
             for target in targets
         }
-        if not dirty and not any(vectors.values()) and self._equal(index, targets, documents):
+        if not dirty and not any(vectors.values()) and holds(index, targets, documents):
             return []
 
         def work(state: IndexState) -> list[str]:
@@ -239,10 +241,13 @@ class IndexingService(Verifying):
             kept = again | documents.broken.keys() | live.broken.keys()
             if not generations.has_foreign(index, self._fingerprint(index)):
                 # Else a process with other settings still needs them for its generation.
-                generations.clear_dirty(index, [pk for pk, key in dirty if key not in kept])
+                outbox.clear_dirty(index, [pk for pk, key in dirty if key not in kept])
             return sorted(again)
 
-        return generations.write(index, work)
+        left = generations.write(index, work)
+        if tally.failure is not None:
+            raise tally.failure
+        return left
 
     def _embed(
         self,
@@ -261,31 +266,23 @@ class IndexingService(Verifying):
             missing = {h: text for h, text in missing.items() if h not in reused}
         if not missing:
             return reused
-        vectors = EmbeddingService(index.embedder).embed_documents(
-            list(missing.values()), state=bytes(target.fitted_state)
-        )
-        tally.embedded += len(missing)
-        fresh = zip(missing, vectors, strict=True)
-        return reused | {h: row.astype("<f4").tobytes() for h, row in fresh}
-
-    @staticmethod
-    def _equal(
-        index: VectorIndex, targets: Sequence[IndexGeneration], documents: Documents
-    ) -> bool:
-        """Return whether every target holds these documents already."""
-        for target in targets:
-            held: dict[str, list[str]] = {key: [] for key in documents.pieces}
-            rows = Chunk.objects.using(index.database).filter(
-                generation=target, object_key__in=list(documents.pieces)
+        found, hashes, service = reused, list(missing), EmbeddingService(index.embedder)
+        size = service.request_size or len(hashes)
+        for start in range(0, len(hashes), size):
+            part = hashes[start : start + size]
+            texts = [missing[each] for each in part]
+            try:
+                vectors = service.embed_documents(texts, state=bytes(target.fitted_state))
+            except ObcAIError as error:
+                if not start:
+                    raise
+                tally.failure = error  # raised once what was paid for is stored
+                break
+            tally.embedded += len(part)
+            found.update(
+                {h: row.astype("<f4").tobytes() for h, row in zip(part, vectors, strict=True)}
             )
-            for key, content_hash in rows.order_by("number").values_list(
-                "object_key", "content_hash"
-            ):
-                held[key].append(content_hash)
-            for key, pieces in documents.pieces.items():
-                if held[key] != [piece.content_hash for piece in pieces]:
-                    return False
-        return True
+        return found
 
     def _prune(
         self, index: VectorIndex, generation: IndexGeneration, batch_size: int, tally: _Tally
@@ -316,8 +313,8 @@ class IndexingService(Verifying):
                 object changes again, and kept up to date here. None tries all.
         """
         left = {} if left is None else left
-        after, end = 0, generations.last_dirty(index)
-        while rows := generations.take_dirty(index, after, end, BATCH_SIZE):
+        after, end = 0, outbox.last_dirty(index)
+        while rows := outbox.take_dirty(index, after, end, BATCH_SIZE):
             after = rows[-1][0]
             fresh = [row for row in rows if row[0] not in left]
             keys = dict.fromkeys(key for _, key in fresh)  # a set that keeps the order
@@ -325,7 +322,7 @@ class IndexingService(Verifying):
                 continue
             fresh += [(pk, key) for pk, key in left.items() if key in keys]
             self._refresh(index, list(keys), tally, dirty=fresh)
-            stayed = generations.still_dirty(index, [pk for pk, _ in fresh])
+            stayed = outbox.still_dirty(index, [pk for pk, _ in fresh])
             for pk, key in fresh:
                 left.pop(pk, None)
                 if pk in stayed:

@@ -23,9 +23,6 @@ class BaseEmbedder(BaseBackend, ABC):
     #: Is it lexical: does it match words rather than meaning?
     is_lexical: ClassVar[bool] = False
 
-    #: The priced model behind a paid embedder, as the price table names it; "" if it is free.
-    price_model: str = ""
-
     #: Results below this cosine similarity are noise for this embedder, in [-1, 1].
     minimum_similarity: float = -1.0
 
