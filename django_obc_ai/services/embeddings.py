@@ -44,8 +44,9 @@ class EmbeddingService:
     def request_size(self) -> int | None:
         """Return how many texts one paid request takes; None where nothing is paid."""
         embedder = embedders[self.alias]
-        is_paid = isinstance(embedder, PaidEmbedder)
-        return providers[embedder.provider].embedding_batch_size if is_paid else None
+        if not isinstance(embedder, PaidEmbedder):
+            return None
+        return providers[embedder.provider].embedding_batch_size
 
     @property
     def minimum_similarity(self) -> float:
