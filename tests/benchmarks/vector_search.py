@@ -266,12 +266,12 @@ def cold_starts(rows: int, path: Path, query: np.ndarray) -> list[str]:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         runs.append(json.loads(done.stdout))
     imports, opened, first = (float(np.median(each)) for each in zip(*runs, strict=True))
-    CLAIMS.append(
-        (
-            f"{rows:,}: cold start under {COLD_SECONDS} s, imports not counted",
-            opened + first < COLD_SECONDS,
-        )
-    )
+    for what, seconds in (
+        ("imports not counted", opened + first),
+        ("with Python's imports", imports + opened + first),
+    ):
+        claim = f"{rows:,}: cold start under {COLD_SECONDS} s, {what}"
+        CLAIMS.append((claim, seconds < COLD_SECONDS))
     return [
         f"## Cold start of a worker, {rows:,} x {DIMENSION}, warm page cache, {len(runs)} runs",
         "",
