@@ -229,7 +229,8 @@ def run(database: str, options: argparse.Namespace) -> list[str]:
         for number in range(1, rounds + 1):
             told = play(chance, seconds, folder)
             worst, edits = max(worst, told["waited"]), edits + told["edits"]
-            wrong += told["wrong"] + (told["waited"] > LIMIT_SECONDS)
+            # At reduced size, on a machine that does other things, time is reported alone.
+            wrong += told["wrong"] + (told["waited"] > LIMIT_SECONDS and not options.small)
             lines.append(
                 f"| {number} | {told['edits']} | {told['damage'] or 'no files'} |"
                 f" {told['waited']:.2f} s | {told['wrong']} |"
