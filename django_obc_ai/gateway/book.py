@@ -100,7 +100,8 @@ class CallBook:
     def accept(self, response: ProviderResponse) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its answer.
 
-        An answer without any count was billed nevertheless: its ceiling is booked.
+        An answer without any count was billed nevertheless: its ceiling is booked. So it is
+        where the counts leave out the prompt or the text.
 
         Raises:
             ContentBlockedError: The answer is marked as blocked.
@@ -110,7 +111,7 @@ class CallBook:
         if response.usage is None:
             self._presume()
         else:
-            self._settle(response.usage, self._model_used)
+            self._settle(response.usage, self._model_used, response.text)
         if response.finish_reason == "blocked":
             raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
         if not response.text.strip():
@@ -136,7 +137,7 @@ class CallBook:
         usage = getattr(error, "usage", None) or seen
         if usage is not None:
             named = getattr(error, "model", "") or self._model_used
-            self._settle(usage, named or self.request.model)
+            self._settle(usage, named or self.request.model, self._text_so_far())
         elif getattr(error, "is_possibly_billed", True):
             self._presume()
         else:
@@ -154,6 +155,10 @@ class CallBook:
         translated.__cause__ = error
         return translated
 
+    def _text_so_far(self) -> str:
+        """Return what is known of a failed attempt's answer."""
+        return ""
+
     def _presume(self) -> None:
         """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
         self._hold.settle(self._hold.ceiling_usd)
@@ -161,9 +166,10 @@ class CallBook:
         self._is_cost_known = self._is_cost_known and self._provider.is_free
         self._usage += Usage(is_exact=False)
 
-    def _settle(self, usage: Usage, model: str) -> None:
+    def _settle(self, usage: Usage, model: str, text: str = "") -> None:
         usage = usage.made_plausible()
-        self._usage += usage
+        is_whole = usage.is_whole_for(text)
+        self._usage += usage if is_whole else replace(usage, is_exact=False)
         self._model_used = model
         cost = Decimal(0)
         if not self._provider.is_free:
@@ -176,6 +182,9 @@ class CallBook:
                 logger.warning("The model %r has no price; its cost is not known.", model)
             if price is not None:
                 cost = prices.cost_of(price, usage)
+            if not is_whole:  # a part of the bill was not counted
+                cost = max(cost, self._hold.ceiling_usd)
+                self._is_cost_known = False
         self._cost = EXACT.add(self._cost, cost)
         self._hold.settle(cost)
 
@@ -263,6 +272,9 @@ class StreamBook(CallBook):
     def cut(self, error: BaseException) -> BaseException:
         """Settle a stream that broke or was abandoned by the floor that was seen."""
         return self.abort(error, seen=self._floor())
+
+    def _text_so_far(self) -> str:
+        return "".join(self._texts)
 
     def _floor(self) -> Usage | None:
         """Return what was counted before the end: at least this much was used."""

@@ -93,6 +93,17 @@ class Usage:
         is_same = all(getattr(self, name) == count for name, count in counts.items())
         return Usage(**counts, is_exact=self.is_exact and is_same)
 
+    def is_whole_for(self, text: str) -> bool:
+        """Return whether these can be all the tokens of an answer with this text.
+
+        No answer is made of an empty prompt, and no text of no tokens. Thinking stands for the
+        text only where it is what a total had left over, which made the counts inexact.
+        """
+        is_explained = self.thinking_tokens > 0 and not self.is_exact
+        return self.input_tokens > 0 and (
+            self.output_tokens > 0 or is_explained or not text.strip()
+        )
+
     def __add__(self, other: Usage) -> Usage:
         """Return the sum of two calls; exact only if both are."""
         return Usage(

@@ -74,9 +74,12 @@ def test_the_model_that_answered_sets_the_price(scripted: Scripted) -> None:
         "scripted": {"input_usd": "1", "output_usd": "4"},
         "served": {"input_usd": "10", "output_usd": "10"},
     }
-    scripted(Reply("A", model="models/served", usage=Usage(input_tokens=5)), PRICES=prices)
+    scripted(
+        Reply("A", model="models/served", usage=Usage(input_tokens=5, output_tokens=1)),
+        PRICES=prices,
+    )
     result = TextService().generate_text("Q")
-    assert (result.model, result.cost) == ("models/served", Decimal("0.00005"))
+    assert (result.model, result.cost) == ("models/served", Decimal("0.00006"))
 
 
 def test_an_unknown_price_is_marked_and_never_silently_zero(
