@@ -23,6 +23,7 @@ from django_obc_ai.backends.providers._options import (
     check_temperature,
     check_url,
 )
+from django_obc_ai.backends.providers._sockets import bind_client
 from django_obc_ai.backends.providers._streams import StreamReader
 from django_obc_ai.backends.providers._vectors import check_texts, unit_rows
 from django_obc_ai.backends.providers.base import DEFAULT_MAX_OUTPUT_TOKENS, BaseProvider
@@ -246,7 +247,9 @@ class OpenAICompatibleProvider(BaseProvider):
             "max_retries": 0,
             "timeout": self.timeout_seconds,
         }
-        sync = httpx.Client(verify=context, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
+        sync = bind_client(
+            httpx.Client(verify=context, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
+        )
         clients = _Clients(
             sync=sdk.OpenAI(**options, http_client=sync),
             aio=sdk.AsyncOpenAI(**options, http_client=make_async_client(httpx, verify=context)),
