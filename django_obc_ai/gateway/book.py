@@ -245,9 +245,9 @@ class StreamBook(CallBook):
         self._last: StreamChunk = StreamChunk()
 
     def see(self, chunk: StreamChunk) -> str:
-        """Note a chunk and return its text; usage is cumulative, the last one wins."""
+        """Note a chunk and return its text; usage is cumulative and does not fall."""
         self._texts.append(chunk.text)
-        self._seen = chunk.usage or self._seen
+        self._seen = chunk.usage.after(self._seen) if chunk.usage else self._seen
         self._model_used = chunk.model or self._model_used
         self._last = chunk
         return chunk.text

@@ -104,6 +104,20 @@ class Usage:
             self.output_tokens > 0 or is_explained or not text.strip()
         )
 
+    def after(self, earlier: Usage | None) -> Usage:
+        """Return these cumulative counts of a stream, none below what was counted before.
+
+        A count that fell is no longer exact. The highest counts; of cached tokens, which make
+        a prompt cheaper, the last.
+        """
+        if earlier is None:
+            return self
+        names = [f.name for f in fields(self) if f.name != "is_exact"]
+        has_fallen = any(getattr(self, name) < getattr(earlier, name) for name in names)
+        counts = {name: max(getattr(self, name), getattr(earlier, name)) for name in names}
+        counts["cached_tokens"] = self.cached_tokens
+        return Usage(**counts, is_exact=self.is_exact and not has_fallen)
+
     def __add__(self, other: Usage) -> Usage:
         """Return the sum of two calls; exact only if both are."""
         return Usage(

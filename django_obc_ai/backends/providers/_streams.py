@@ -12,7 +12,7 @@ from django_obc_ai.types import FinishReason, StreamChunk, Usage
 
 
 class StreamReader:
-    """Reads one stream; the last usage that is not empty counts."""
+    """Reads one stream; its counts are cumulative, and none may fall."""
 
     def __init__(
         self,
@@ -42,13 +42,15 @@ class StreamReader:
             error.usage = error.usage or self._usage
             error.model = error.model or self._model
             raise
-        self._usage = chunk.usage or self._usage
+        if chunk.usage is not None:
+            self._usage = chunk.usage.after(self._usage)
         self._model = chunk.model or self._model
         if chunk.finish_reason is not None:
             self._finish = chunk.finish_reason
             if chunk.usage is None:  # what was counted before is a floor, unless more comes
                 self._usage = self._floor()
-        return replace(chunk, finish_reason=None, model=self._model)
+        usage = None if chunk.usage is None else self._usage
+        return replace(chunk, usage=usage, finish_reason=None, model=self._model)
 
     def finish(self) -> StreamChunk:
         """Return the last chunk; raise if the stream ended before the answer did."""
