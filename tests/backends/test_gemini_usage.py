@@ -14,6 +14,7 @@ from django_obc_ai.backends.providers._vectors import unit_rows
 from django_obc_ai.exceptions import (
     AuthenticationError,
     BadResponseError,
+    ContentBlockedError,
     InvalidRequestError,
     ModelNotFoundError,
 )
@@ -201,3 +202,14 @@ def test_counts_that_fall_in_a_stream_of_gemini_are_not_believed() -> None:
     told = reader.read(last).usage
     expected = Usage(input_tokens=9, output_tokens=450, is_exact=False)
     assert told == reader.finish().usage == expected
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_a_block_in_mid_stream_has_a_floor_only(is_counted: bool) -> None:
+    reader = StreamReader(read_piece, contextlib.nullcontext)
+    counts = {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11}
+    reader.read({"candidates": [{"content": {"parts": [{"text": "w"}]}}], "usageMetadata": counts})
+    block: dict[str, Any] = {"promptFeedback": {"blockReason": "SAFETY"}}
+    with pytest.raises(ContentBlockedError) as caught:
+        reader.read(block | ({"usageMetadata": counts} if is_counted else {}))
+    assert caught.value.usage == Usage(input_tokens=9, output_tokens=2, is_exact=False)

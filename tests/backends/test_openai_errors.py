@@ -21,6 +21,7 @@ from django_obc_ai.exceptions import (
     StreamInterruptedError,
     TransientError,
 )
+from django_obc_ai.types import Usage
 from tests.backends.conftest import MakeProvider
 from tests.backends.gemini_cases import MARK, ask, chain
 from tests.backends.ways import STREAMED, WAYS, run
@@ -231,3 +232,15 @@ def test_leaving_a_stream_closes_its_connection(
         next(chunks)
         chunks.close()
     assert chat_completions_server.journal[0].client_left
+
+
+@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("text", ["", "one two three four"])
+def test_a_refusal_in_a_stream_has_a_floor_only(
+    make_openai: MakeProvider, chat_completions_server: Server, way: str, text: str
+) -> None:
+    counts = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
+    chat_completions_server.script(Reply(text, refusal="I cannot.", piece_usage=counts))
+    error = caught(make_openai(), way)
+    assert type(error) is ContentBlockedError
+    assert error.usage == Usage(input_tokens=9, output_tokens=2, is_exact=False)

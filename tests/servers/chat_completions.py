@@ -206,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         deltas = [{"content": piece} for piece in split_text(text, 4)] or [{"content": ""}]
         if reply.refusal:
-            deltas = [{"refusal": reply.refusal}]
+            deltas = [*(deltas if text else ()), {"refusal": reply.refusal}]
         pieces = [
             {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_obc_ai.exceptions import (
@@ -86,7 +87,8 @@ def read_piece(piece: Mapping[str, Any]) -> StreamChunk:
     usage, model = usage_of(piece.get("usage")), str(piece.get("model") or "")
     choice = _choice_of(piece)
     delta = choice.get("delta") or {}
-    _check_refusal(delta, usage, model)
+    # More of the refusal, and its counts, would come after this piece.
+    _check_refusal(delta, usage and replace(usage, is_exact=False), model)
     reason = choice.get("finish_reason")
     return StreamChunk(
         text=delta.get("content") or "",

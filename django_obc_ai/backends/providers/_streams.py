@@ -35,11 +35,14 @@ class StreamReader:
 
     def read(self, piece: Mapping[str, Any]) -> StreamChunk:
         """Return the chunk for a piece; the finish_reason is kept for `finish`."""
-        self._is_begun = True
+        is_first, self._is_begun = not self._is_begun, True
         try:
             chunk = self._read_piece(piece)
         except ProviderError as error:
-            error.usage = error.usage or self._usage
+            if error.usage is not None:
+                self._usage = error.usage.after(self._usage)
+            # In mid stream the counts are of what came until now, not of the whole.
+            error.usage = self._usage if is_first else self._floor()
             error.model = error.model or self._model
             raise
         if chunk.usage is not None:
