@@ -21,6 +21,7 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from django_obc_ai.gateway import budget, cache, ledger, prices, retry
+from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
@@ -146,14 +147,7 @@ class CallBook:
             return error
         if isinstance(error, AssertionError) or type(error).__name__ in _INTERRUPTIONS:
             return error
-        logger.error("The provider raised %s, which is none of ours.", type(error).__name__)
-        translated = BadResponseError(
-            f"The provider backend failed with {type(error).__name__}. Its class should"
-            " translate this into an error of django_obc_ai.exceptions."
-        )
-        translated.retryable = False
-        translated.__cause__ = error
-        return translated
+        return translate_foreign(error)
 
     def _text_so_far(self) -> str:
         """Return what is known of a failed attempt's answer."""
