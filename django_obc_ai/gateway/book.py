@@ -62,7 +62,7 @@ class CallBook:
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
         try:
-            self.may_wait = not retry.is_in_transaction()
+            self.may_wait = self.info.may_retry and not retry.is_in_transaction()
             provider = providers[self.info.provider]
             self.request = replace(
                 self.request,

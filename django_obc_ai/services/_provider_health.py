@@ -129,10 +129,11 @@ def check_price(alias: str) -> HealthItem:
 
 
 def call_live(alias: str) -> HealthItem:
-    """Make one smallest possible call, and say what it cost."""
-    from django_obc_ai.services.text import TextService
+    """Make one smallest possible call of one request, and say what it cost."""
+    from django_obc_ai.services.text import ask_once
 
-    result = TextService(alias).generate_text(
+    result = ask_once(
+        alias,
         "Say OK.",
         operation_type="health_check",
         use_cache=False,

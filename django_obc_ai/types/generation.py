@@ -227,6 +227,7 @@ class CallInfo:
         scope: Tenant key; always part of the cache key.
         cache_tags: Tag names with the versions seen before the data was read.
         varies_by_user: Whether the answer holds for this user only.
+        may_retry: Whether more than one attempt may be made.
         cache_ttl_seconds: Overrides the time to live of ``content_type``.
     """
 
@@ -241,6 +242,7 @@ class CallInfo:
     cache_ttl_seconds: int | None = None
     cache_tags: tuple[tuple[str, str], ...] = ()
     varies_by_user: bool = False
+    may_retry: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

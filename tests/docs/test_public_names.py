@@ -21,7 +21,7 @@ REFERENCE = DOCS / "reference"
 API, TYPES, ERRORS = (REFERENCE / f"{name}.md" for name in ("public-api", "types", "errors"))
 TESTING, MODELS = REFERENCE / "testing.md", REFERENCE / "models.md"
 #: Without an underscore because other layers call them, and not for projects.
-INTERNAL = {"mark_keys", "result_of", "unconfigured"}
+INTERNAL = {"ask_once", "mark_keys", "result_of", "unconfigured"}
 
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:
