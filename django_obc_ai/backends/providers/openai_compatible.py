@@ -303,7 +303,7 @@ def _json_of(raw: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise wire.unreadable()
     if isinstance(found.get("error"), dict):  # OpenRouter sends some with status 200
-        raise wire.error_of(0, found["error"], {})
+        raise wire.billed_error_of(found)
     return found
 
 
