@@ -87,7 +87,7 @@ def check_provider(alias: str, may_ping: bool) -> HealthItem:
     asked = ""
     if may_ping:
         try:
-            asked = " It was asked, free of charge, and accepts." if provider.ping() else ""
+            asked = f" {provider.ping_meaning}" if provider.ping() else ""
         except ProviderError as error:
             status: Status = "unknown" if error.retryable else "error"
             return replace(item, status=status, message=str(error), hint=_hint_of(provider, key))

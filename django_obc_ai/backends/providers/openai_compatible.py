@@ -68,6 +68,7 @@ class OpenAICompatibleProvider(BaseProvider):
     supports_schema = True
     supports_streaming = True
     supports_embedding = True
+    ping_meaning = "The service lists the model; some do so without looking at the key."
 
     def __init__(
         self,
