@@ -1,4 +1,4 @@
-"""E003 to E006, E008, W002 and W006 to W008: the configured backends."""
+"""E003 to E006, E008, W002, W006 to W008 and W015: the configured backends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.backends.handler import BackendHandler
 from django_obc_ai.backends.providers import BaseProvider, providers
+from django_obc_ai.backends.providers._options import find_public_host
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors, suggest
@@ -66,14 +67,18 @@ def _check_provider(alias: str) -> list[CheckMessage]:
         found = providers.backend_class(alias)
     except ConfigurationError:
         return messages
-    key = providers.spec(alias).options.get("api_key")
-    if found.requires_api_key:
-        messages += _check_key(alias, found, key)
     try:
-        provider = providers[alias]
+        provider: BaseProvider | None = providers[alias]
     except ConfigurationError:
+        provider = None
+    # What a class requires, an option may take back: a local server needs no key.
+    if (provider or found).requires_api_key:
+        messages += _check_key(alias, found, providers.spec(alias).options.get("api_key"))
+    if provider is None:
         return messages
-    return messages if provider.is_free else [*messages, *_check_price(alias, provider)]
+    if provider.is_free:
+        return [*messages, *_check_is_local(alias, provider)]
+    return [*messages, *_check_price(alias, provider)]
 
 
 def _check_key(alias: str, found: type[BaseProvider], key: Any) -> list[CheckMessage]:
@@ -87,6 +92,22 @@ def _check_key(alias: str, found: type[BaseProvider], key: Any) -> list[CheckMes
         return []
     hint = "Copy it again, without quotation marks or spaces around it."
     return [warning("W008", f"The API key of {where} {fault}.", hint)]
+
+
+def _check_is_local(alias: str, provider: BaseProvider) -> list[CheckMessage]:
+    """W015: does a provider that is declared free ask somebody on the internet?"""
+    host = find_public_host(getattr(provider, "base_url", ""))
+    if not host:
+        return []
+    return [
+        warning(
+            "W015",
+            f"{providers.where(alias)} declares is_local, but {host} looks like a public host:"
+            " its calls are booked at 0 and pass every budget.",
+            "Remove OPTIONS['is_local'] and give prices in OBC_AI['PRICES'], or silence this if"
+            " the server is yours.",
+        )
+    ]
 
 
 def _check_price(alias: str, provider: BaseProvider) -> list[CheckMessage]:

@@ -23,6 +23,7 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from django_obc_ai.gateway import budget, cache, ledger, prices, retry
+from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
@@ -65,7 +66,7 @@ class CallBook:
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
         try:
-            self.may_wait = not retry.is_in_transaction()
+            self.may_wait = self.info.may_retry and not retry.is_in_transaction()
             provider = providers[self.info.provider]
             self.request = replace(
                 self.request,
@@ -116,7 +117,8 @@ class CallBook:
     def accept(self, response: ProviderResponse) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its answer.
 
-        An answer without any count was billed nevertheless: its ceiling is booked.
+        An answer without any count was billed nevertheless: its ceiling is booked. So it is
+        where the counts leave out the prompt or the text.
 
         Raises:
             ContentBlockedError: The answer is marked as blocked.
@@ -126,7 +128,7 @@ class CallBook:
         if response.usage is None:
             self._presume()
         else:
-            self._settle(response.usage, self._model_used)
+            self._settle(response.usage, self._model_used, response.text)
         if response.finish_reason == "blocked":
             raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
         if not response.text.strip():
@@ -152,7 +154,7 @@ class CallBook:
         usage = getattr(error, "usage", None) or seen
         if usage is not None:
             named = getattr(error, "model", "") or self._model_used
-            self._settle(usage, named or self.request.model)
+            self._settle(usage, named or self.request.model, self._text_so_far())
         elif getattr(error, "is_possibly_billed", True):
             self._presume()
         else:
@@ -161,14 +163,11 @@ class CallBook:
             return error
         if isinstance(error, AssertionError) or type(error).__name__ in _INTERRUPTIONS:
             return error
-        logger.error("The provider raised %s, which is none of ours.", type(error).__name__)
-        translated = BadResponseError(
-            f"The provider backend failed with {type(error).__name__}. Its class should"
-            " translate this into an error of django_obc_ai.exceptions."
-        )
-        translated.retryable = False
-        translated.__cause__ = error
-        return translated
+        return translate_foreign(error)
+
+    def _text_so_far(self) -> str:
+        """Return what is known of a failed attempt's answer."""
+        return ""
 
     def _presume(self) -> None:
         """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
@@ -177,9 +176,10 @@ class CallBook:
         self._is_cost_known = self._is_cost_known and self._provider.is_free
         self._usage += Usage(is_exact=False)
 
-    def _settle(self, usage: Usage, model: str) -> None:
+    def _settle(self, usage: Usage, model: str, text: str = "") -> None:
         usage = usage.made_plausible()
-        self._usage += usage
+        is_whole = usage.is_whole_for(text)
+        self._usage += usage if is_whole else replace(usage, is_exact=False)
         self._model_used = model
         cost = Decimal(0)
         if not self._provider.is_free:
@@ -192,6 +192,9 @@ class CallBook:
                 logger.warning("The model %r has no price; its cost is not known.", model)
             if price is not None:
                 cost = prices.cost_of(price, usage)
+            if not is_whole:  # a part of the bill was not counted
+                cost = max(cost, self._hold.ceiling_usd)
+                self._is_cost_known = False
         self._cost = EXACT.add(self._cost, cost)
         self._hold.settle(cost)
 
@@ -261,9 +264,9 @@ class StreamBook(CallBook):
         self._last: StreamChunk = StreamChunk()
 
     def see(self, chunk: StreamChunk) -> str:
-        """Note a chunk and return its text; usage is cumulative, the last one wins."""
+        """Note a chunk and return its text; usage is cumulative and does not fall."""
         self._texts.append(chunk.text)
-        self._seen = chunk.usage or self._seen
+        self._seen = chunk.usage.after(self._seen) if chunk.usage else self._seen
         self._model_used = chunk.model or self._model_used
         self._last = chunk
         return chunk.text
@@ -288,6 +291,9 @@ class StreamBook(CallBook):
     def cut(self, error: BaseException) -> BaseException:
         """Settle a stream that broke or was abandoned by the floor that was seen."""
         return self.abort(error, seen=self._floor())
+
+    def _text_so_far(self) -> str:
+        return "".join(self._texts)
 
     def _floor(self) -> Usage | None:
         """Return what was counted before the end: at least this much was used."""

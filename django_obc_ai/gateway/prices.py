@@ -1,8 +1,8 @@
 """What tokens cost: dated prices, exact to the nano-dollar.
 
-Prices come from ``OBC_AI["PRICES"]``, else from the table that ships. A model without a price
-is never free: its cost is unknown (``cost_known=False``), and under an enforced budget it is
-refused.
+Prices come from ``OBC_AI["PRICES"]``; where there is none for a model, or none has begun yet, from
+the table that ships. A model without a price is never free: its cost is unknown
+(``cost_known=False``), and under an enforced budget it is refused.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def find_price(model: str, at: datetime.datetime) -> PriceRow | None:
     name = model.removeprefix("models/")
     day = at.astimezone(datetime.UTC).date()
     for each in (name, _VERSION.sub("", name)):
-        found = _in_force([row for row in _rows() if row.model == each], day)
-        if found is not None:
-            return found
+        for rows in (get_settings().prices, PRICE_TABLE):  # ours, once the first of them began
+            found = _in_force([row for row in rows if row.model == each], day)
+            if found is not None:
+                return found
     return None
 
 
@@ -62,16 +63,8 @@ def members_of(alias: str) -> list[str]:
         return []
     family = f"-{re.escape(match['family'])}" if match["family"] else ".*"
     pattern = re.compile(rf"{match['maker']}-[\d.]+{family}(-preview)?")
-    return sorted({row.model for row in _rows() if pattern.fullmatch(row.model)})
-
-
-def _rows() -> Iterable[PriceRow]:
-    """Return all prices; those of the settings stand in place of the table's for their model."""
-    own = get_settings().prices
-    if not own:
-        return PRICE_TABLE
-    named = {row.model for row in own}
-    return [*own, *(row for row in PRICE_TABLE if row.model not in named)]
+    rows = (*get_settings().prices, *PRICE_TABLE)
+    return sorted({row.model for row in rows if pattern.fullmatch(row.model)})
 
 
 def _in_force(rows: list[PriceRow], day: datetime.date) -> PriceRow | None:

@@ -88,7 +88,7 @@ def check_provider(alias: str, may_ping: bool) -> HealthItem:
     asked = ""
     if may_ping:
         try:
-            asked = " It was asked, free of charge, and accepts." if provider.ping() else ""
+            asked = f" {provider.ping_meaning}" if provider.ping() else ""
         except ProviderError as error:
             status: Status = "unknown" if error.retryable else "error"
             return replace(item, status=status, message=str(error), hint=_hint_of(provider, key))
@@ -155,10 +155,11 @@ def check_spool() -> HealthItem:
 
 
 def call_live(alias: str) -> HealthItem:
-    """Make one smallest possible call, and say what it cost."""
-    from django_obc_ai.services.text import TextService
+    """Make one smallest possible call of one request, and say what it cost."""
+    from django_obc_ai.services.text import ask_once
 
-    result = TextService(alias).generate_text(
+    result = ask_once(
+        alias,
         "Say OK.",
         operation_type="health_check",
         use_cache=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -251,6 +252,19 @@ class TextService:
             if name not in valid:
                 names = [*valid, "sources", "history", "max_output_tokens", "temperature"]
                 raise TypeError(f"Unknown option {name!r}. {suggest(name, names)}")
+
+
+def ask_once(provider: str, prompt: str, **arguments: Any) -> GenerationResult:
+    """Answer a prompt with one request at most, whatever ``OBC_AI["RETRY"]`` allows.
+
+    See `TextService.generate_text` for the arguments.
+
+    Raises:
+        ConfigurationError: ``OBC_AI`` itself is broken.
+    """
+    request, info = TextService(provider)._prepare(prompt, **arguments)
+    info = replace(info, may_retry=False)
+    return result_of(call(request, info), request, info)
 
 
 #: The original's name of the same class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Collection
 from contextlib import ContextDecorator, ExitStack
@@ -11,18 +12,25 @@ from unittest import mock
 
 _LOOPBACK = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost"})
 
+#: Where the address stands among the arguments: the first, the last, the fourth.
+_SENDING = {"connect": 0, "connect_ex": 0, "sendto": None, "sendmsg": 3}
+_LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
 
 class NetworkBlockedError(AssertionError):
     """A test tried to reach another machine."""
 
 
 class block_network(ContextDecorator):  # noqa: N801 - named like override_settings
-    """Fail a test that connects to another machine, or asks for its address.
+    """Fail a test that connects or sends to another machine, or asks for its address.
 
     Loopback addresses and Unix sockets stay open, for servers that the tests start
-    themselves. It holds for all threads of the process. Code that catches the error does not
-    get away: it is raised again at the end of the block. Connections that C code opens
-    without Python's sockets (gRPC, libpq) are not seen.
+    themselves. Variables that name a proxy are not there inside the block, so that one on this
+    machine is no way out; a proxy that code names by itself is. It holds for all threads of the
+    process. Code that catches the error does not get away: it is raised again at the end of
+    the block. Connections that C code opens without Python's sockets (gRPC, libpq) are not
+    seen.
 
     Args:
         allow: Names or addresses of further hosts that may be reached.
@@ -38,11 +46,15 @@ class block_network(ContextDecorator):  # noqa: N801 - named like override_setti
         """Guard the sockets."""
         self.attempts = []
         self._stack = ExitStack()
-        for name in ("connect", "connect_ex"):
-            guarded = self._guarded(getattr(socket.socket, name))
+        for name, place in _SENDING.items():
+            guarded = self._guarded(getattr(socket.socket, name), place)
             self._stack.enter_context(mock.patch.object(socket.socket, name, guarded))
-        lookup = self._lookup(socket.getaddrinfo)
-        self._stack.enter_context(mock.patch.object(socket, "getaddrinfo", lookup))
+        for name in _LOOKUPS:
+            lookup = self._lookup(getattr(socket, name))
+            self._stack.enter_context(mock.patch.object(socket, name, lookup))
+        # Not mock.patch.dict(): it would take back what others write into it meanwhile.
+        for name in [each for each in os.environ if each.lower() in _PROXIES]:
+            self._stack.callback(os.environ.__setitem__, name, os.environ.pop(name))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -52,27 +64,30 @@ class block_network(ContextDecorator):  # noqa: N801 - named like override_setti
             raise NetworkBlockedError(_message(self.attempts))
 
     # Any below: addresses and results of the socket module.
-    def _guarded(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def connect(sock: socket.socket, address: Any) -> Any:
+    def _guarded(self, original: Callable[..., Any], place: int | None) -> Callable[..., Any]:
+        def send(sock: socket.socket, *arguments: Any) -> Any:
+            index = len(arguments) - 1 if place is None else place
+            address = arguments[index] if index < len(arguments) else None
             if isinstance(address, tuple):  # others are no addresses of machines
                 self._check(address[0], address[1])
-            return original(sock, address)
+            return original(sock, *arguments)
 
-        return connect
+        return send
 
     def _lookup(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def getaddrinfo(host: Any, port: Any, *arguments: Any, **named: Any) -> Any:
-            self._check(host or "", port)
-            return original(host, port, *arguments, **named)
+        def look_up(host: Any, *arguments: Any, **named: Any) -> Any:
+            self._check(host or "", arguments[0] if arguments else named.get("port"))
+            return original(host, *arguments, **named)
 
-        return getaddrinfo
+        return look_up
 
     def _check(self, host: str | bytes, port: Any) -> None:
         name = host.decode() if isinstance(host, bytes) else str(host)
         if name in self._allowed or name.lower() in _LOOPBACK or _is_loopback(name):
             return
-        self.attempts.append(f"{name}:{port}")
-        raise NetworkBlockedError(_message([f"{name}:{port}"]))
+        target = name if port is None else f"{name}:{port}"
+        self.attempts.append(target)
+        raise NetworkBlockedError(_message([target]))
 
 
 def _is_loopback(name: str) -> bool:

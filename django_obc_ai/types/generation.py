@@ -93,6 +93,31 @@ class Usage:
         is_same = all(getattr(self, name) == count for name, count in counts.items())
         return Usage(**counts, is_exact=self.is_exact and is_same)
 
+    def is_whole_for(self, text: str) -> bool:
+        """Return whether these can be all the tokens of an answer with this text.
+
+        No answer is made of an empty prompt, and no text of no tokens. Thinking stands for the
+        text only where it is what a total had left over, which made the counts inexact.
+        """
+        is_explained = self.thinking_tokens > 0 and not self.is_exact
+        return self.input_tokens > 0 and (
+            self.output_tokens > 0 or is_explained or not text.strip()
+        )
+
+    def after(self, earlier: Usage | None) -> Usage:
+        """Return these cumulative counts of a stream, none below what was counted before.
+
+        A count that fell is no longer exact. The highest counts; of cached tokens, which make
+        a prompt cheaper, the last.
+        """
+        if earlier is None:
+            return self
+        names = [f.name for f in fields(self) if f.name != "is_exact"]
+        has_fallen = any(getattr(self, name) < getattr(earlier, name) for name in names)
+        counts = {name: max(getattr(self, name), getattr(earlier, name)) for name in names}
+        counts["cached_tokens"] = self.cached_tokens
+        return Usage(**counts, is_exact=self.is_exact and not has_fallen)
+
     def __add__(self, other: Usage) -> Usage:
         """Return the sum of two calls; exact only if both are."""
         return Usage(
@@ -202,6 +227,7 @@ class CallInfo:
         scope: Tenant key; always part of the cache key.
         cache_tags: Tag names with the versions seen before the data was read.
         varies_by_user: Whether the answer holds for this user only.
+        may_retry: Whether more than one attempt may be made.
         cache_ttl_seconds: Overrides the time to live of ``content_type``.
     """
 
@@ -216,6 +242,7 @@ class CallInfo:
     cache_ttl_seconds: int | None = None
     cache_tags: tuple[tuple[str, str], ...] = ()
     varies_by_user: bool = False
+    may_retry: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

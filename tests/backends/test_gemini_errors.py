@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from django_obc_ai.backends.providers._gemini import error_of
 from django_obc_ai.exceptions import (
     BadResponseError,
     InvalidRequestError,
     ObcAIError,
+    RateLimitError,
     StreamInterruptedError,
     TransientError,
 )
@@ -193,3 +195,17 @@ def test_leaving_a_stream_closes_its_connection(
         next(chunks)
         chunks.close()
     assert gemini_server.journal[0].client_left
+
+
+@pytest.mark.parametrize(
+    "details",
+    [7, "x", {"reason": "x"}, [7, None], [{"violations": ["x", None]}], [{"violations": 7}],
+     [{"violations": {"quotaId": "x"}}], [{"retryDelay": 5}], [{"retryDelay": None}]],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_details_of_another_shape_are_ignored(status: int, details: Any) -> None:
+    body = {"error": {"status": 7, "message": ["x"], "details": details}}
+    error = error_of(status, body)
+    kinds = {400: InvalidRequestError, 429: RateLimitError, 503: TransientError}
+    assert type(error) is kinds[status]
+    assert error.retry_after_seconds is None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+from django_obc_ai.backends.providers._gemini import read_piece
+from django_obc_ai.backends.providers._streams import StreamReader
 from django_obc_ai.backends.providers._vectors import unit_rows
 from django_obc_ai.exceptions import (
     AuthenticationError,
     BadResponseError,
+    ContentBlockedError,
     InvalidRequestError,
     ModelNotFoundError,
 )
@@ -186,3 +190,26 @@ def test_a_ping_asks_for_the_model_and_costs_nothing(
         make_provider(api_key=BAD_KEY).ping()
     with pytest.raises(ModelNotFoundError):
         make_provider(model="gemini-unknown").ping()
+
+
+def test_counts_that_fall_in_a_stream_of_gemini_are_not_believed() -> None:
+    reader = StreamReader(read_piece, contextlib.nullcontext)
+    counts = {"promptTokenCount": 9, "candidatesTokenCount": 450, "totalTokenCount": 459}
+    candidate = {"content": {"parts": [{"text": "word"}]}}
+    reader.read({"candidates": [candidate], "usageMetadata": counts})
+    counts |= {"candidatesTokenCount": 2, "totalTokenCount": 11}
+    last = {"candidates": [candidate | {"finishReason": "STOP"}], "usageMetadata": counts}
+    told = reader.read(last).usage
+    expected = Usage(input_tokens=9, output_tokens=450, is_exact=False)
+    assert told == reader.finish().usage == expected
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_a_block_in_mid_stream_has_a_floor_only(is_counted: bool) -> None:
+    reader = StreamReader(read_piece, contextlib.nullcontext)
+    counts = {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11}
+    reader.read({"candidates": [{"content": {"parts": [{"text": "w"}]}}], "usageMetadata": counts})
+    block: dict[str, Any] = {"promptFeedback": {"blockReason": "SAFETY"}}
+    with pytest.raises(ContentBlockedError) as caught:
+        reader.read(block | ({"usageMetadata": counts} if is_counted else {}))
+    assert caught.value.usage == Usage(input_tokens=9, output_tokens=2, is_exact=False)

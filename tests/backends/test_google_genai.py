@@ -46,3 +46,21 @@ def test_cancelling_ends_the_request(make_genai: Any, gemini_server: GeminiServe
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(start_and_cancel())
     assert gemini_server.journal[0].client_left
+
+
+def test_the_sdk_calls_no_function_by_itself(make_genai: Any, gemini_server: GeminiServer) -> None:
+    call = {"name": "look_up", "args": {"place": "Upi"}}
+    gemini_server.script(replies.answer("", function_calls=(call,)), is_repeated=True)
+    provider = make_genai()
+    afc = provider._arguments(ask())["config"].automatic_function_calling
+    assert afc.disable is True
+    provider.generate(ask())
+    asyncio.run(provider.agenerate(ask()))
+    assert len(gemini_server.journal) == 2
+
+
+def test_async_calls_go_through_our_client_and_never_aiohttp(make_genai: Any) -> None:
+    provider = make_genai()
+    client = provider._clients.get()._api_client
+    assert client._use_aiohttp() is False  # which repeats requests by itself
+    assert type(client._async_httpx_client).__name__ == "PerLoopClient"

@@ -21,6 +21,7 @@ from django_obc_ai.exceptions import (
     StreamInterruptedError,
     TransientError,
 )
+from django_obc_ai.types import Usage
 from tests.backends.conftest import MakeProvider
 from tests.backends.gemini_cases import MARK, ask, chain
 from tests.backends.ways import STREAMED, WAYS, run
@@ -66,8 +67,6 @@ REFUSALS: list[Any] = [
     (Reply(status=503, headers={"Retry-After": "3"}), TransientError, True, 3.0),
     (refusal(500, code=MARK), TransientError, True, None),
     (refusal(501), InvalidRequestError, False, None),
-    (refusal(502), TransientError, True, None),
-    (refusal(504), ProviderTimeoutError, True, None),
 ]  # fmt: skip
 
 
@@ -93,6 +92,39 @@ def test_refusals(
     for shown in chain(error):
         assert MARK not in str(shown) + repr(shown)
     assert type(pickle.loads(pickle.dumps(error))) is kind  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("status", [502, 504, 520, 522, 524, 527])
+def test_a_proxy_may_give_up_on_an_answer_that_is_billed(
+    make_openai: MakeProvider, chat_completions_server: Server, way: str, status: int
+) -> None:
+    chat_completions_server.script(refusal(status))
+    error = caught(make_openai(), way)
+    assert type(error) is (ProviderTimeoutError if status in (504, 522, 524) else TransientError)
+    assert error.retryable and error.is_possibly_billed
+    assert len(chat_completions_server.journal) == 1
+
+
+@pytest.mark.parametrize("way", ["generate", "agenerate"])
+@pytest.mark.parametrize("usage", [None, {"completion_tokens": 7, "total_tokens": 16}])
+@pytest.mark.parametrize(("code", "kind"), [(429, RateLimitError), (500, TransientError)])
+def test_an_error_of_status_200_may_be_billed_and_its_usage_counts(
+    make_openai: MakeProvider,
+    chat_completions_server: Server,
+    way: str,
+    usage: Any,
+    code: int,
+    kind: type[ObcAIError],
+) -> None:
+    chat_completions_server.script(
+        Reply(prompt_tokens=9, body="error", error={"code": code, "message": MARK}, usage=usage)
+    )
+    error = caught(make_openai(), way)
+    assert type(error) is kind
+    assert error.is_possibly_billed
+    expected = Usage(input_tokens=9, output_tokens=7) if usage else None
+    assert (error.usage, error.model) == (expected, "small")
 
 
 def test_a_refusal_names_the_parameter_and_no_key(
@@ -231,3 +263,15 @@ def test_leaving_a_stream_closes_its_connection(
         next(chunks)
         chunks.close()
     assert chat_completions_server.journal[0].client_left
+
+
+@pytest.mark.parametrize("way", STREAMED)
+@pytest.mark.parametrize("text", ["", "one two three four"])
+def test_a_refusal_in_a_stream_has_a_floor_only(
+    make_openai: MakeProvider, chat_completions_server: Server, way: str, text: str
+) -> None:
+    counts = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
+    chat_completions_server.script(Reply(text, refusal="I cannot.", piece_usage=counts))
+    error = caught(make_openai(), way)
+    assert type(error) is ContentBlockedError
+    assert error.usage == Usage(input_tokens=9, output_tokens=2, is_exact=False)

@@ -10,7 +10,7 @@ from django_obc_ai.backends.providers._openai import usage_of
 from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.types import EmbeddingRequest, Usage
 from tests.backends.conftest import MakeProvider
-from tests.backends.ways import WAYS, run
+from tests.backends.ways import STREAMED, WAYS, run
 from tests.extras import requires
 from tests.servers.chat_completions import ChatCompletionsServer, Reply
 
@@ -109,3 +109,24 @@ def test_vectors_that_do_not_fit_the_texts_are_not_used(
 )  # fmt: skip
 def test_shapes_of_usage(found: Any, usage: Usage | None) -> None:
     assert usage_of(found) == usage
+
+
+@requires("openai")
+@pytest.mark.parametrize("way", STREAMED)
+def test_counts_that_fall_in_a_stream_are_not_believed(
+    make_openai: MakeProvider, chat_completions_server: ChatCompletionsServer, way: str
+) -> None:
+    early = {"prompt_tokens": 500, "completion_tokens": 450, "total_tokens": 950,
+             "prompt_tokens_details": {"cached_tokens": 384}}  # fmt: skip
+    late = {"prompt_tokens": 500, "completion_tokens": 2, "total_tokens": 502}
+    chat_completions_server.script(
+        Reply("word " * 450, piece_usage=early, usage=late | {"prompt_tokens_details": None})
+    )
+    usage = run(make_openai(), way).usage
+    assert usage == Usage(input_tokens=500, output_tokens=450, is_exact=False)
+
+
+def test_counts_that_rise_in_a_stream_stay_exact() -> None:
+    early = Usage(input_tokens=9, output_tokens=1, is_exact=False)
+    late = Usage(input_tokens=9, cached_tokens=4, output_tokens=7)
+    assert late.after(early) == late.after(None) == late

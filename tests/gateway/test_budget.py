@@ -100,9 +100,10 @@ def test_a_cached_answer_needs_no_budget(scripted: Scripted) -> None:
 
 
 def test_without_enforcement_only_the_total_is_kept(scripted: Scripted) -> None:
-    scripted(Reply("A", usage=Usage(output_tokens=9)), BUDGETS=budget("0", enforce=False))
+    usage = Usage(input_tokens=4, output_tokens=9)
+    scripted(Reply("A", usage=usage), BUDGETS=budget("0", enforce=False))
     assert ask().success
-    assert total() == (36_000, 0)
+    assert total() == (40_000, 0)
 
 
 def test_every_period_is_held_at_once_and_the_tightest_limit_counts(scripted: Scripted) -> None:

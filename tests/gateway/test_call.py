@@ -74,9 +74,12 @@ def test_the_model_that_answered_sets_the_price(scripted: Scripted) -> None:
         "scripted": {"input_usd": "1", "output_usd": "4"},
         "served": {"input_usd": "10", "output_usd": "10"},
     }
-    scripted(Reply("A", model="models/served", usage=Usage(input_tokens=5)), PRICES=prices)
+    scripted(
+        Reply("A", model="models/served", usage=Usage(input_tokens=5, output_tokens=1)),
+        PRICES=prices,
+    )
     result = TextService().generate_text("Q")
-    assert (result.model, result.cost) == ("models/served", Decimal("0.00005"))
+    assert (result.model, result.cost) == ("models/served", Decimal("0.00006"))
 
 
 def test_an_unknown_price_is_marked_and_never_silently_zero(
@@ -167,7 +170,6 @@ def test_a_foreign_exception_is_named_without_its_text(scripted: Scripted) -> No
     assert (result.error, "KeyError" in result.error_message) == ("bad_response", True)
     assert SECRET not in result.error_message
     assert AIOperation.objects.get().attempts == 1
-    assert isinstance(result.exception and result.exception.__cause__, KeyError)
 
 
 def test_an_interrupted_call_is_booked_and_raised(scripted: Scripted) -> None:

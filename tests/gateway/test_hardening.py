@@ -201,28 +201,28 @@ def test_a_connection_that_died_meanwhile_loses_neither_row_nor_hold(
     def answer(request: GenerationRequest) -> Reply:
         if connection.vendor == "postgresql":
             connection.connection.close()
-        return Reply("A", usage=Usage(output_tokens=1))
+        return Reply("A", usage=Usage(input_tokens=1, output_tokens=1))
 
     store = {
         "default": {"BACKEND": "django_obc_ai.backends.cost_stores.database.DatabaseCostStore"}
     }
     scripted(answer, BUDGETS=budget("1"), COST_STORES=store)
     assert ask().success
-    assert AIOperation.objects.get().cost_usd == Decimal("0.000004")
-    assert total() == (4_000, 0)
+    assert AIOperation.objects.get().cost_usd == Decimal("0.000005")
+    assert total() == (5_000, 0)
 
 
 def test_costs_work_without_time_zones(scripted: Scripted) -> None:
-    scripted(Reply("A", usage=Usage(output_tokens=1)))
+    scripted(Reply("A", usage=Usage(input_tokens=1, output_tokens=1)))
     with override_settings(USE_TZ=False):  # inside: what is undone last must be begun first
         assert ask().success
-        assert CostTracker().get_daily_cost() == Decimal("0.000004")
+        assert CostTracker().get_daily_cost() == Decimal("0.000005")
         today = CostTracker().get_cost_breakdown
         import datetime
 
         day = datetime.datetime.now().date()  # noqa: DTZ005 - local time is what is tested
         (row,) = today(day - datetime.timedelta(days=1), day + datetime.timedelta(days=1), "day")
-        assert row["cost"] == Decimal("0.000004")
+        assert row["cost"] == Decimal("0.000005")
 
 
 def test_override_ai_decorates_coroutines() -> None:

@@ -124,13 +124,27 @@ def test_nothing_is_guessed(model: str) -> None:
     assert bounding_price(model, NOW) is None
 
 
-def test_prices_of_the_settings_replace_a_model_and_leave_the_others() -> None:
+def test_prices_of_the_settings_replace_a_model_from_their_day_on() -> None:
+    day = datetime.datetime(2026, 12, 24, tzinfo=datetime.UTC)
     later = {"input_usd": "9", "output_usd": "9", "effective_from": "2026-12-24"}
+    before = {
+        at: find_price("gemini-4-argon", at) for at in (NOW, day - datetime.timedelta(seconds=1))
+    }
     with override_settings(OBC_AI={"PRICES": {"models/gemini-4-argon": later}}):
-        assert find_price("gemini-4-argon", NOW) is None  # the table's history is gone, too
+        for at, row in before.items():  # the table's, a change of its own included
+            for name in ("gemini-4-argon", "models/gemini-4-argon-001"):
+                assert row is not None and find_price(name, at) == row
+        for at in (day, day + datetime.timedelta(days=400)):
+            row = find_price("gemini-4-argon", at)
+            assert row is not None and row.input_usd == 9
         assert find_price("gemini-2.5-flash", NOW) is not None
-        christmas = NOW + datetime.timedelta(days=40)
-        row = find_price("gemini-4-argon", christmas)
+
+
+def test_a_price_that_has_begun_hides_the_table_for_ever() -> None:
+    own = {"input_usd": "9", "output_usd": "9", "effective_from": "2026-11-01"}
+    with override_settings(OBC_AI={"PRICES": {"gemini-4-argon": own}}):
+        changed = datetime.datetime(2026, 12, 2, tzinfo=datetime.UTC)  # in the table
+        row = find_price("gemini-4-argon", changed)
         assert row is not None and row.input_usd == 9
 
 

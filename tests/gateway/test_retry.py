@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -34,11 +35,11 @@ def test_retryable_failures_are_tried_again_and_summed(
 ) -> None:
     usage = Usage(input_tokens=10)
     billed = TransientError("Cut.", usage=usage)
-    kit = scripted(BUSY, billed, Reply("A", usage=usage))
+    kit = scripted(BUSY, billed, Reply("A", usage=replace(usage, output_tokens=1)))
     result = TextService().generate_text("Q")
     row = AIOperation.objects.get()
     assert (result.text, kit.provider.call_count, row.attempts) == ("A", 3, 3)
-    assert (row.input_tokens, row.cost_usd, row.success) == (20, Decimal("0.00002"), True)
+    assert (row.input_tokens, row.cost_usd, row.success) == (20, Decimal("0.000024"), True)
     assert len(waits) == 2
 
 
@@ -132,7 +133,8 @@ def test_an_answer_without_text_is_a_failure_that_is_billed(
     scripted: Scripted, waits: list[float], finish: Any, calls: int
 ) -> None:
     usage = Usage(input_tokens=10, thinking_tokens=50)
-    kit = scripted(Reply("", usage=usage, finish_reason=finish), Reply("A", usage=usage))
+    said = Usage(input_tokens=10, output_tokens=50)
+    kit = scripted(Reply("", usage=usage, finish_reason=finish), Reply("A", usage=said))
     result = TextService().generate_text("Q")
     assert kit.provider.call_count == calls
     assert result.success is (calls == 2)

@@ -151,3 +151,21 @@ def test_a_misconfigured_provider_is_raised_at_the_first_piece() -> None:
         stream = TextService("broken").stream_text("Q")
         with pytest.raises(ConfigurationError, match="broken"):
             next(stream)
+
+
+def test_counts_that_fall_are_booked_at_their_highest(scripted: Scripted) -> None:
+    from collections.abc import Iterator
+
+    from django_obc_ai.backends.providers import providers
+    from django_obc_ai.types import GenerationRequest, StreamChunk
+
+    scripted()
+
+    def falling(_: GenerationRequest) -> Iterator[StreamChunk]:
+        yield StreamChunk(text="One", usage=Usage(input_tokens=10, output_tokens=450))
+        yield StreamChunk(usage=USAGE, finish_reason="stop")
+
+    providers["default"].stream = falling  # type: ignore[method-assign]  # a backend with a bug
+    list(TextService().stream_text("Q"))
+    row = AIOperation.objects.get()
+    assert (row.output_tokens, row.cost_usd, row.tokens_exact) == (450, Decimal("0.00181"), False)

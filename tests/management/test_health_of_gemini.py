@@ -126,3 +126,17 @@ def test_live_says_what_the_call_cost(
     counts = f"{used.prompt} tokens in, {used.candidates} out, {used.thoughts} thinking"
     assert f"{counts}, ${cost.normalize():f}." in output
     assert used.candidates + used.thoughts <= 16
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [(replies.error(503), 1), (replies.finished("STOP", text="", thoughts_tokens=16), 0)],
+)
+def test_live_makes_one_request_however_it_ends(
+    check: Check, gemini_server: GeminiServer, reply: Any, code: int
+) -> None:
+    gemini_server.script(*[reply] * 3)
+    assert check("--live", "--no-ping")[0] == code
+    assert len(gemini_server.journal) == 1
+    assert AIOperation.objects.get().attempts == 1

@@ -45,7 +45,7 @@ class Reply:
         usage: Laid over the usage object; None sends no usage at all.
         piece_usage: A usage object that every piece of a stream carries.
         indices: What the vectors say of their places; None tells the truth.
-        body: Status 200 with something else than an answer.
+        body: Status 200 with something else than an answer; "error" is `error` beside the usage.
         cut: How the answer breaks off, after `cut_after` pieces of a stream.
     """
 
@@ -63,7 +63,7 @@ class Reply:
     status: int = 200
     error: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Literal["", "empty", "broken", "html"] = ""
+    body: Literal["", "empty", "broken", "html", "error"] = ""
     cut: Cut = ""
     cut_after: int = 1
     delay_seconds: float = 0.0
@@ -202,11 +202,13 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {**base, "object": "chat.completion", "choices": [choice]}
             if reply.usage is not None:
                 answer["usage"] = usage
+            if reply.body == "error":
+                answer = {**answer, "choices": [], "error": dict(reply.error)}
             self._send(entry, 200, answer, reply=reply)
             return
         deltas = [{"content": piece} for piece in split_text(text, 4)] or [{"content": ""}]
         if reply.refusal:
-            deltas = [{"refusal": reply.refusal}]
+            deltas = [*(deltas if text else ()), {"refusal": reply.refusal}]
         pieces = [
             {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas
         ]
@@ -258,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         entry.status = status
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         kind = "text/html" if isinstance(body, str) else "application/json"
-        if reply is not None and reply.body:
+        if reply is not None and reply.body in _BODIES:
             data, kind = _BODIES[reply.body], "text/html" if reply.body == "html" else kind
         head = make_head(status, kind, len(data))
         for name, value in (headers or {}).items():

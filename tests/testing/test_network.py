@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import os
 import socket
 import threading
+import urllib.request
 from pathlib import Path
 from unittest import mock
 
@@ -108,3 +110,56 @@ def test_a_real_provider_does_not_swallow_it(way: str) -> None:
             else:
                 asyncio.run(provider.agenerate(request))  # type: ignore[arg-type]
     provider.close()
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("way", ["urllib", "httpx"])
+def test_a_proxy_on_this_machine_is_no_way_out(
+    monkeypatch: pytest.MonkeyPatch, name: str, way: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.1)
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        monkeypatch.setenv(name, address)
+        scheme = "http" if name == "http_proxy" else "https"
+        with pytest.raises(NetworkBlockedError, match=r"example\.com"), block_network():
+            if way == "urllib":
+                urllib.request.urlopen(f"{scheme}://example.com/", timeout=1)  # noqa: S310
+            else:
+                pytest.importorskip("httpx2").Client(timeout=1).get(f"{scheme}://example.com/")
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+        assert os.environ[name] == address
+
+
+@pytest.mark.parametrize("way", ["sendto", "sendto with flags", "sendmsg"])
+def test_datagrams_are_guarded(way: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with pytest.raises(NetworkBlockedError, match=f"{FAR}:53"), block_network():
+            if way == "sendto":
+                sock.sendto(b"x", (FAR, 53))
+            elif way == "sendto with flags":
+                sock.sendto(b"x", 0, (FAR, 53))
+            else:
+                sock.sendmsg([b"x"], [], 0, (FAR, 53))
+
+
+def test_datagrams_and_streams_on_this_machine_are_not_stopped() -> None:
+    with block_network(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        there.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"one", there.getsockname())
+            sock.sendmsg([b"two"], [], 0, there.getsockname())
+        assert (there.recv(9), there.recv(9)) == (b"one", b"two")
+        left, right = socket.socketpair()
+        with left, right:
+            left.sendmsg([b"three"])
+            assert right.recv(9) == b"three"
+
+
+@pytest.mark.parametrize("name", ["gethostbyname", "gethostbyname_ex", "gethostbyaddr"])
+def test_older_lookups_are_guarded(name: str) -> None:
+    with block_network():
+        assert getattr(socket, name)("127.0.0.1")
+    with pytest.raises(NetworkBlockedError, match=r"example\.com"), block_network():
+        getattr(socket, name)("example.com")

@@ -178,7 +178,7 @@ def error_of(status: int, body: Any) -> ProviderError:
     error = body.get("error") if isinstance(body, Mapping) else None
     error = error if isinstance(error, Mapping) else {}
     name = _word(str(error.get("status") or ""))
-    details = [each for each in error.get("details") or () if isinstance(each, Mapping)]
+    details = _objects_of(error.get("details"))
     reasons = [_word(str(each["reason"])) for each in details if "reason" in each]
     label = " ".join(filter(None, [str(status), name, *reasons]))
     if status in (401, 403) or "API_KEY_INVALID" in reasons:
@@ -215,7 +215,7 @@ def _quota_error(label: str, details: list[Mapping[str, Any]]) -> RateLimitError
     quotas = [
         str(violation.get("quotaId", ""))
         for each in details
-        for violation in each.get("violations") or ()
+        for violation in _objects_of(each.get("violations"))
     ]
     if any("PerDay" in quota for quota in quotas):
         return QuotaExhaustedError(
@@ -225,6 +225,11 @@ def _quota_error(label: str, details: list[Mapping[str, Any]]) -> RateLimitError
     delays = [_SECONDS.fullmatch(str(each.get("retryDelay", ""))) for each in details]
     asked = max((float(found[1]) for found in delays if found), default=None)
     return RateLimitError(f"Too many requests to Gemini ({label}).", retry_after_seconds=asked)
+
+
+def _objects_of(value: Any) -> list[Mapping[str, Any]]:  # Any: from JSON
+    """Return the objects of a list, and nothing of what is no list."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _word(text: str) -> str:

@@ -8,12 +8,13 @@ import json
 import socket
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from django_obc_ai.backends.providers import _gemini as gemini
 from django_obc_ai.backends.providers._network import Deadline
+from django_obc_ai.backends.providers._sockets import make_adapter
 
 _READ_BYTES = 65_536
 _DECODER = json.JSONDecoder()
@@ -97,6 +98,8 @@ class Wire:
         """
         self._session = requests.Session()
         self._session.headers["x-goog-api-key"] = key
+        for prefix in ("http://", "https://"):
+            self._session.mount(prefix, make_adapter(requests, _guarding))
         self._timeout = timeout_seconds
 
     def replace(self, transport: Any) -> None:
@@ -122,17 +125,21 @@ class Wire:
         call = _current.get()
         call.deadline.check()
         wait = min(self._timeout, call.deadline.remaining_seconds)
-        found = self._session.request(
-            verb.upper(),
-            url,
-            headers=dict(headers),
-            # Without "$alt" the names of enums come back, not the numbers that the SDK knows.
-            params=[(name, value) for name, value in params if name != "$alt"],
-            data=_completed(data, call.unknown),
-            timeout=(wait, wait),
-            stream=True,
-            allow_redirects=False,  # the key is for this host
-        )
+        try:
+            found = self._session.request(
+                verb.upper(),
+                url,
+                headers=dict(headers),
+                # Without "$alt" the names of enums come, not the numbers that the SDK knows.
+                params=[(name, value) for name, value in params if name != "$alt"],
+                data=_completed(data, call.unknown),
+                timeout=(wait, wait),
+                stream=True,
+                allow_redirects=False,  # the key is for this host
+            )
+        except Exception:
+            call.deadline.check()  # the error is only how a cut connection shows
+            raise
         response = _Response(found, call, wait)
         if found.status_code != 200:
             raise gemini.error_of(found.status_code, response.read_json())
@@ -144,6 +151,11 @@ class Wire:
             raise gemini.unreadable()
         call.answer = answer
         return response
+
+
+def _guarding(sock: socket.socket | None) -> AbstractContextManager[None]:
+    """Cut the connection if its headers are not there by the deadline of the current call."""
+    return _current.get().deadline.guarding(sock, None)
 
 
 def _completed(data: str | None, unknown: Mapping[str, Any]) -> bytes | None:

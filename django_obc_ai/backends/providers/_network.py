@@ -135,6 +135,11 @@ async def within(deadline: Deadline) -> AsyncIterator[None]:
 _current: ContextVar[Deadline | None] = ContextVar("django_obc_ai_deadline", default=None)
 
 
+def current_deadline() -> Deadline | None:
+    """Return the deadline of the request that this thread is sending, if there is one."""
+    return _current.get()
+
+
 def _cut(sock: socket.socket) -> None:
     try:
         # Not sock.shutdown(): that of a TLS socket changes state under the reading thread.
@@ -147,7 +152,8 @@ def httpx_hooks() -> dict[str, list[Callable[[Any], None]]]:
     """Return event hooks for a synchronous httpx or httpx2 client.
 
     They bind every request that is sent inside `Deadline.applied` to that deadline:
-    connecting and waiting for the answer by its timeouts, the body read by read.
+    connecting and sending by its timeouts, the body read by read. For the headers there is
+    no hook: see `_sockets.bind_client`.
     """
     return {"request": [_limit_waits], "response": [_limit_body]}
 

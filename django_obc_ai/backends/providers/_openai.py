@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_obc_ai.exceptions import (
@@ -25,6 +26,8 @@ _FINISHED: dict[str, FinishReason] = {
     "length": "length",
     "content_filter": "blocked",
 }
+#: A proxy says these, also when it gave up on a service that went on to answer, and to bill.
+_OF_PROXIES = frozenset({502, 504, *range(520, 528)})
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
@@ -86,7 +89,8 @@ def read_piece(piece: Mapping[str, Any]) -> StreamChunk:
     usage, model = usage_of(piece.get("usage")), str(piece.get("model") or "")
     choice = _choice_of(piece)
     delta = choice.get("delta") or {}
-    _check_refusal(delta, usage, model)
+    # More of the refusal, and its counts, would come after this piece.
+    _check_refusal(delta, usage and replace(usage, is_exact=False), model)
     reason = choice.get("finish_reason")
     return StreamChunk(
         text=delta.get("content") or "",
@@ -152,7 +156,20 @@ def error_of(status: int, body: Any, headers: Mapping[str, str]) -> ProviderErro
         body: The error object, ``{"code": …, "type": …}``; anything else if there is none.
         headers: Of the response, for ``retry-after``.
     """
-    error = body if isinstance(body, Mapping) else {}
+    found = _error_of(status, body if isinstance(body, Mapping) else {}, headers)
+    if not status:  # an answer was begun
+        found.is_possibly_billed = True
+    return found
+
+
+def billed_error_of(answer: Mapping[str, Any]) -> ProviderError:
+    """Return our error for an answer of status 200 that holds one, with the counts beside it."""
+    found = error_of(0, answer["error"], {})
+    found.usage, found.model = usage_of(answer.get("usage")), str(answer.get("model") or "")
+    return found
+
+
+def _error_of(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> ProviderError:
     code = error.get("code")
     if not status:
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
@@ -174,12 +191,13 @@ def error_of(status: int, body: Any, headers: Mapping[str, str]) -> ProviderErro
         return RateLimitError(
             f"Too many requests to the service ({label}).", retry_after_seconds=_delay(headers)
         )
-    if status in (408, 504):
+    is_billed = status in _OF_PROXIES
+    if status in (408, 504, 522, 524):
         return ProviderTimeoutError(
-            f"The service gave up on the request ({label}).", is_possibly_billed=False
+            f"The service gave up on the request ({label}).", is_possibly_billed=is_billed
         )
     if status == 409 or (status >= 500 and status != 501):
-        failed = TransientError(f"The service failed ({label}).", is_possibly_billed=False)
+        failed = TransientError(f"The service failed ({label}).", is_possibly_billed=is_billed)
         failed.retry_after_seconds = _delay(headers)
         return failed
     if "content_filter" in words or "content_policy_violation" in words:

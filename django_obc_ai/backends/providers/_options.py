@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
+from urllib.parse import urlsplit
+
+#: Names that no public server has: RFC 6761, 6762, 8375, and ICANN's "internal".
+_PRIVATE_ENDINGS = (".localhost", ".local", ".home.arpa", ".internal", ".lan", ".test")
 
 # Any below: values come from settings and callers, and are what is checked.
 
@@ -35,3 +40,12 @@ def check_url(value: Any) -> None:
     """Raise ValueError for a base_url that is no web address."""
     if not isinstance(value, str) or not value.startswith(("https://", "http://")):
         raise ValueError("base_url must begin with https:// or http://")
+
+
+def find_public_host(url: str) -> str:
+    """Return the host of a URL if it looks like one on the internet, else ""; asks nobody."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        return host if ipaddress.ip_address(host).is_global else ""
+    except ValueError:  # a name
+        return "" if "." not in host or host.endswith(_PRIVATE_ENDINGS) else host

@@ -12,7 +12,7 @@ from django_obc_ai.types import FinishReason, StreamChunk, Usage
 
 
 class StreamReader:
-    """Reads one stream; the last usage that is not empty counts."""
+    """Reads one stream; its counts are cumulative, and none may fall."""
 
     def __init__(
         self,
@@ -35,20 +35,25 @@ class StreamReader:
 
     def read(self, piece: Mapping[str, Any]) -> StreamChunk:
         """Return the chunk for a piece; the finish_reason is kept for `finish`."""
-        self._is_begun = True
+        is_first, self._is_begun = not self._is_begun, True
         try:
             chunk = self._read_piece(piece)
         except ProviderError as error:
-            error.usage = error.usage or self._usage
+            if error.usage is not None:
+                self._usage = error.usage.after(self._usage)
+            # In mid stream the counts are of what came until now, not of the whole.
+            error.usage = self._usage if is_first else self._floor()
             error.model = error.model or self._model
             raise
-        self._usage = chunk.usage or self._usage
+        if chunk.usage is not None:
+            self._usage = chunk.usage.after(self._usage)
         self._model = chunk.model or self._model
         if chunk.finish_reason is not None:
             self._finish = chunk.finish_reason
             if chunk.usage is None:  # what was counted before is a floor, unless more comes
                 self._usage = self._floor()
-        return replace(chunk, finish_reason=None, model=self._model)
+        usage = None if chunk.usage is None else self._usage
+        return replace(chunk, usage=usage, finish_reason=None, model=self._model)
 
     def finish(self) -> StreamChunk:
         """Return the last chunk; raise if the stream ended before the answer did."""

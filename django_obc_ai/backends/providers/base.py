@@ -44,6 +44,8 @@ class BaseProvider(BaseBackend, ABC):
     supports_streaming: ClassVar[bool] = False
     #: Does `embed` turn texts into vectors?
     supports_embedding: ClassVar[bool] = False
+    #: What it means that `ping` returned True.
+    ping_meaning: ClassVar[str] = "It was asked, free of charge, and accepts."
     #: Texts that one call of `embed` takes at most.
     embedding_batch_size: ClassVar[int] = 100
     #: Names of the extra keyword arguments that `GenerationRequest.options` may hold.

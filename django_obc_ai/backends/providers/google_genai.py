@@ -17,6 +17,7 @@ from django_obc_ai.backends.providers._network import (
     translate_network_error,
     within,
 )
+from django_obc_ai.backends.providers._sockets import bind_client
 from django_obc_ai.backends.providers._streams import StreamReader
 from django_obc_ai.backends.providers._vectors import check_texts, unit_rows
 from django_obc_ai.exceptions import (
@@ -161,7 +162,7 @@ class GoogleGenAIProvider(GeminiProvider):
         warnings.filterwarnings("ignore", ".* is not a valid", UserWarning, r"google\.genai")
         httpx = self.import_sdk("httpx2")
         context = httpx.create_ssl_context()  # once: it takes longer than all the rest
-        return genai.Client(
+        client = genai.Client(
             api_key=key,
             vertexai=False,  # whatever GOOGLE_GENAI_USE_VERTEXAI says
             http_options={
@@ -178,6 +179,9 @@ class GoogleGenAIProvider(GeminiProvider):
                 "httpx_async_client": make_async_client(httpx, verify=context),
             },
         )
+        # The SDK builds it by arguments that hold no network backend.
+        bind_client(getattr(client._api_client, "_httpx_client", None))
+        return client
 
     def _contents(self, request: GenerationRequest) -> list[dict[str, Any]]:
         turns = [(gemini.ROLES[each.role], each.text) for each in request.history]

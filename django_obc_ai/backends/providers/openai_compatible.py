@@ -23,6 +23,7 @@ from django_obc_ai.backends.providers._options import (
     check_temperature,
     check_url,
 )
+from django_obc_ai.backends.providers._sockets import bind_client
 from django_obc_ai.backends.providers._streams import StreamReader
 from django_obc_ai.backends.providers._vectors import check_texts, unit_rows
 from django_obc_ai.backends.providers.base import DEFAULT_MAX_OUTPUT_TOKENS, BaseProvider
@@ -67,6 +68,7 @@ class OpenAICompatibleProvider(BaseProvider):
     supports_schema = True
     supports_streaming = True
     supports_embedding = True
+    ping_meaning = "The service lists the model; some do so without looking at the key."
 
     def __init__(
         self,
@@ -246,7 +248,9 @@ class OpenAICompatibleProvider(BaseProvider):
             "max_retries": 0,
             "timeout": self.timeout_seconds,
         }
-        sync = httpx.Client(verify=context, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
+        sync = bind_client(
+            httpx.Client(verify=context, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
+        )
         clients = _Clients(
             sync=sdk.OpenAI(**options, http_client=sync),
             aio=sdk.AsyncOpenAI(**options, http_client=make_async_client(httpx, verify=context)),
@@ -300,7 +304,7 @@ def _json_of(raw: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise wire.unreadable()
     if isinstance(found.get("error"), dict):  # OpenRouter sends some with status 200
-        raise wire.error_of(0, found["error"], {})
+        raise wire.billed_error_of(found)
     return found
 
 
