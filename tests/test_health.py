@@ -17,6 +17,7 @@ from django_obc_ai.exceptions import AuthenticationError
 from django_obc_ai.models import AIOperation, DirtyRow, IndexState
 from django_obc_ai.services.health import HealthItem, HealthReport, check_health
 from django_obc_ai.testing import index_now, override_ai
+from tests.extras import is_installed
 from tests.fakes import (
     KEY,
     AbsentStore,
@@ -86,7 +87,8 @@ def test_embedded_defaults_are_healthy_and_named() -> None:
     assert "OfflineProvider" in provider.message
     assert "offline: no language model is asked" in provider.message
     assert item("embedder default", found).message == "HashingEmbedder, lexical: matches spelling."
-    assert item("vector store default", found).message == "NumpyVectorStore."
+    store = "FaissVectorStore." if is_installed("faiss") else "NumpyVectorStore."
+    assert item("vector store default", found).message == store
     assert item("cost store default", found).message == "DatabaseCostStore."
     assert provider.detail == "django_obc_ai.backends.providers.offline.OfflineProvider"
 

@@ -167,7 +167,7 @@ def _log(value: Any, where: str) -> LogSettings:
     entry = as_mapping(value, where)
     only_keys(entry, ("spool",), where)
     base = getattr(settings, "BASE_DIR", None)
-    spool = entry.get("spool", base and Path(base) / "var" / "obc_ai_spool")
+    spool = entry.get("spool", Path(base) / "var" / "obc_ai_spool" if base else None)
     if spool is not None and (not isinstance(spool, (str, Path)) or not str(spool)):
         raise wrong_type(f"{where}['spool']", spool, "the path of a folder, or None")
     return LogSettings(spool=None if spool is None else Path(spool))

@@ -110,7 +110,7 @@ def test_a_changed_setting_closes_and_rebuilds() -> None:
 
 @pytest.mark.parametrize("handler", [providers, embedders, vector_stores, cost_stores])
 def test_embedded_defaults_are_built_and_need_nothing(handler: Any) -> None:
-    with override_settings(OBC_AI={}):
+    with override_settings(OBC_AI={}, BASE_DIR=None):
         backend = handler["default"]
         assert isinstance(backend, BaseBackend)
         assert backend is handler["default"]

@@ -22,6 +22,7 @@ API, TYPES, ERRORS = (REFERENCE / f"{name}.md" for name in ("public-api", "types
 TESTING, MODELS = REFERENCE / "testing.md", REFERENCE / "models.md"
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
+    "find_nearest",
     "ask_once",
     "Verifying",
     "left_over_of",
