@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,8 +66,8 @@ def item(name: str, given: HealthReport) -> HealthItem:
     return found
 
 
-def test_embedded_defaults_are_healthy_and_named() -> None:
-    with override_settings(OBC_AI={}):
+def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
+    with override_settings(OBC_AI={}, BASE_DIR=tmp_path):
         index_now()
         found = check_health()
     assert found.exit_code == 0

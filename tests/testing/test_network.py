@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import urllib.request
+from email.utils import make_msgid
 from pathlib import Path
 from unittest import mock
 
@@ -163,3 +164,8 @@ def test_older_lookups_are_guarded(name: str) -> None:
         assert getattr(socket, name)("127.0.0.1")
     with pytest.raises(NetworkBlockedError, match=r"example\.com"), block_network():
         getattr(socket, name)("example.com")
+
+
+def test_a_mail_may_ask_for_the_name_of_this_machine() -> None:
+    with block_network():
+        assert make_msgid()  # as django.core.mail does
