@@ -6,6 +6,7 @@ import threading
 import unittest
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,14 @@ from django_obc_ai.backends.cost_stores.memory import MemoryCostStore
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
 from django_obc_ai.testing import CostStoreContract, EmbedderContract, VectorStoreContract
-from django_obc_ai.types import BudgetHold, BudgetTotals, SearchHit
+from django_obc_ai.types import (
+    Amount,
+    BudgetHold,
+    BudgetTotals,
+    ExpiredHold,
+    SearchHit,
+    Settlement,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -230,54 +238,71 @@ class NotAtomic(MemoryCostStore):
     """Looks first and takes later, like a read-modify-write without a lock."""
 
     def reserve(
-        self, reservation: uuid.UUID, holds: Sequence[BudgetHold], amount_nano: int
+        self,
+        reservation: uuid.UUID,
+        holds: Sequence[BudgetHold],
+        amount: Amount,
+        *,
+        details: str = "",
     ) -> BudgetHold | None:
         totals = self.totals([hold.key for hold in holds])
         for hold in holds:
             used = totals[hold.key].spent_nano + totals[hold.key].held_nano
-            if hold.limit_nano is not None and used + amount_nano > hold.limit_nano:
+            if hold.limit_nano is not None and used + amount.of(hold.unit) > hold.limit_nano:
                 return hold
         threading.Event().wait(0.01)
-        free = [BudgetHold(key=hold.key) for hold in holds]
-        return super().reserve(reservation, free, amount_nano)
+        free = [BudgetHold(key=hold.key, unit=hold.unit) for hold in holds]
+        return super().reserve(reservation, free, amount, details=details)
 
 
 class KeyByKey(MemoryCostStore):
     """Holds the first keys before it asks for the last."""
 
     def reserve(
-        self, reservation: uuid.UUID, holds: Sequence[BudgetHold], amount_nano: int
+        self,
+        reservation: uuid.UUID,
+        holds: Sequence[BudgetHold],
+        amount: Amount,
+        *,
+        details: str = "",
     ) -> BudgetHold | None:
         for hold in holds:
-            if refused := super().reserve(uuid.uuid4(), [hold], amount_nano):
+            if refused := super().reserve(uuid.uuid4(), [hold], amount, details=details):
                 return refused
         return None
 
 
 class Unlimited(MemoryCostStore):
-    def reserve(self, reservation: Any, holds: Any, amount_nano: int) -> BudgetHold | None:
-        return super().reserve(reservation, [BudgetHold(key=h.key) for h in holds], amount_nano)
+    def reserve(
+        self, reservation: Any, holds: Any, amount: Amount, *, details: str = ""
+    ) -> BudgetHold | None:
+        return super().reserve(
+            reservation, [BudgetHold(key=h.key) for h in holds], amount, details=details
+        )
 
 
 class CountsTwice(MemoryCostStore):
-    def reserve(self, reservation: Any, holds: Any, amount_nano: int) -> BudgetHold | None:
+    def reserve(
+        self, reservation: Any, holds: Any, amount: Amount, *, details: str = ""
+    ) -> BudgetHold | None:
         self._closed.clear()
-        return super().reserve(reservation, holds, amount_nano)
+        return super().reserve(reservation, holds, amount, details=details)
 
 
 class KeepsHolds(MemoryCostStore):
-    def settle(self, reservation: Any, amount_nano: int) -> bool:
-        keys, held = self._open.get(reservation, ((), 0))
-        is_open = super().settle(reservation, amount_nano)
-        for key in keys:
-            self._held[key] += held
-        return is_open
+    def settle(self, reservation: Any, amount: Amount) -> Settlement | None:
+        held = self._open.get(reservation)
+        settled = super().settle(reservation, amount)
+        for hold in held.holds if held else ():
+            self._held[hold.key] += held.amount.of(hold.unit)
+        return settled
 
 
 class CapsAtHold(MemoryCostStore):
-    def settle(self, reservation: Any, amount_nano: int) -> bool:
-        _, held = self._open.get(reservation, ((), 0))
-        return super().settle(reservation, min(held, amount_nano))
+    def settle(self, reservation: Any, amount: Amount) -> Settlement | None:
+        held = self._open.get(reservation)
+        most = held.amount.nano if held else 0
+        return super().settle(reservation, replace(amount, nano=min(most, amount.nano)))
 
 
 class InDollars(MemoryCostStore):
@@ -294,14 +319,48 @@ class InDollars(MemoryCostStore):
 
 
 class SettlesAnything(MemoryCostStore):
-    def settle(self, reservation: Any, amount_nano: int) -> bool:
-        super().settle(reservation, amount_nano)
-        return True
+    def settle(self, reservation: Any, amount: Amount) -> Settlement | None:
+        return super().settle(reservation, amount) or Settlement(totals={})
+
+
+class GivesExpiredBack(MemoryCostStore):
+    """What most stores do with a lease that ended; the money may be spent."""
+
+    def expire(self) -> list[ExpiredHold]:
+        expired = super().expire()
+        for each in expired:
+            self.settle(each.reservation, Amount())
+        return expired
+
+
+class TellsExpiredOnce(MemoryCostStore):
+    def expire(self) -> list[ExpiredHold]:
+        expired = super().expire()
+        self.confirm([each.reservation for each in expired])
+        return expired
+
+
+class ForgetsLateSettles(MemoryCostStore):
+    def settle(self, reservation: Any, amount: Amount) -> Settlement | None:
+        return None if reservation in self._expired else super().settle(reservation, amount)
+
+
+class RenewsNothing(MemoryCostStore):
+    def renew(self) -> None:
+        pass
+
+
+class DropsHoldsInRebuild(MemoryCostStore):
+    def rebuild(self, read: Any, *, is_new: bool = False) -> bool:
+        self._held.clear()
+        return super().rebuild(read, is_new=is_new)
 
 
 class LastFullKey(MemoryCostStore):
-    def reserve(self, reservation: Any, holds: Any, amount_nano: int) -> BudgetHold | None:
-        return super().reserve(reservation, holds[::-1], amount_nano)
+    def reserve(
+        self, reservation: Any, holds: Any, amount: Amount, *, details: str = ""
+    ) -> BudgetHold | None:
+        return super().reserve(reservation, holds[::-1], amount, details=details)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +374,11 @@ class LastFullKey(MemoryCostStore):
         (CapsAtHold, "test_more_may_be_settled_than_was_held"),
         (InDollars, "test_keys_without_a_limit_only_count"),
         (SettlesAnything, "test_unknown_reservations_are_not_settled"),
+        (GivesExpiredBack, "test_a_hold_whose_lease_ends_is_spent_at_its_ceiling"),
+        (TellsExpiredOnce, "test_expired_holds_are_told_until_they_are_confirmed"),
+        (ForgetsLateSettles, "test_a_late_settle_corrects_the_ceiling_once"),
+        (RenewsNothing, "test_renewed_leases_last_longer"),
+        (DropsHoldsInRebuild, "test_rebuilding_replaces_what_is_spent_and_keeps_what_is_held"),
         (LastFullKey, "test_the_first_full_key_in_the_order_given_is_named"),
     ],
 )

@@ -14,20 +14,24 @@ from django.utils import timezone
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.exceptions import (
     BadResponseError,
+    BudgetExceededError,
     ConfigurationError,
     ContentBlockedError,
     ObcAIError,
     StreamInterruptedError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, ledger, prices, retry
+from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
 from django_obc_ai.types import (
+    Amount,
     CallInfo,
     CallOutcome,
     GenerationRequest,
+    PriceRow,
     ProviderResponse,
     StreamChunk,
     Usage,
+    nano_from_usd,
 )
 from django_obc_ai.types.money import EXACT
 
@@ -49,10 +53,12 @@ class CallBook:
         self.info = info
         self.outcome: CallOutcome | None = None
         self.may_wait = True
+        self._began = datetime.datetime.now(datetime.UTC)  # selects the budgets' periods
         self._started_at = timezone.now()
         self._clock = time.perf_counter()
         self._attempts = 0
         self._hold = budget.NOTHING_HELD
+        self._owed: tuple[Decimal, int] | None = None
         self._usage = Usage()
         self._cost = Decimal(0)
         self._is_cost_known = True
@@ -81,21 +87,39 @@ class CallBook:
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if a budget refuses it."""
         self._provider = provider
-        self._hold = budget.NOTHING_HELD  # that of the attempt before is closed
+        self._pay()  # what the attempt before has cost
+        self._hold = budget.NOTHING_HELD
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         price = prices.bounding_price(self.request.model, self._at)
+        try:
+            self._hold = budget.reserve(self._attempt(provider, self.request, price))
+        except BudgetExceededError as error:
+            fitting = shrink.fitted(provider, self.request, price, error)
+            if fitting is None:
+                raise
+            self._hold = budget.reserve(self._attempt(provider, fitting, price))
+            self.request = fitting
+        self._attempts += 1
+
+    def _attempt(
+        self, provider: BaseProvider, request: GenerationRequest, price: PriceRow | None
+    ) -> budget.Attempt:
         if provider.is_free:
             ceiling: Decimal | None = Decimal(0)
-        elif price is None:
-            ceiling = None
         else:
-            ceiling = prices.ceiling_of(provider, self.request, price)
-        self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
-        self._attempts += 1
+            ceiling = None if price is None else prices.ceiling_of(provider, request, price)
+        return budget.Attempt(
+            ceiling_usd=ceiling,
+            tokens=provider.bound_tokens(request) + provider.bound_output_tokens(request),
+            model=request.model,
+            info=self.info,
+            at=self._began,
+            before=Amount(nano=nano_from_usd(self._cost), tokens=self._usage.total_tokens),
+        )
 
     def take_back(self) -> None:
         """Close an attempt that was opened and never sent."""
-        self._hold.settle(Decimal(0))
+        self._hold.release()
 
     def accept(self, response: ProviderResponse) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its answer.
@@ -156,7 +180,7 @@ class CallBook:
 
     def _presume(self) -> None:
         """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
-        self._hold.settle(self._hold.ceiling_usd)
+        self._owe(self._hold.ceiling_usd, self._hold.tokens)
         self._cost = EXACT.add(self._cost, self._hold.ceiling_usd)
         self._is_cost_known = self._is_cost_known and self._provider.is_free
         self._usage += Usage(is_exact=False)
@@ -177,7 +201,16 @@ class CallBook:
             if price is not None:
                 cost = prices.cost_of(price, usage)
         self._cost = EXACT.add(self._cost, cost)
-        self._hold.settle(cost)
+        self._owe(cost, usage.total_tokens)
+
+    def _owe(self, cost: Decimal, tokens: int) -> None:
+        """Settle with the row, which is written first: what dies in between is not lost."""
+        self._owed = (cost, tokens)
+
+    def _pay(self) -> None:
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self._hold.settle(*owed)
 
     def finish(
         self,
@@ -205,7 +238,10 @@ class CallBook:
         )
         if response is not None and error is None and not cached:
             cache.put(self.request, self.info, response)
-        ledger.record(self.request, self.info, self.outcome)
+        try:
+            ledger.record(self.request, self.info, self.outcome)
+        finally:
+            self._pay()
         return self.outcome
 
 

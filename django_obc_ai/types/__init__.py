@@ -25,9 +25,13 @@ from django_obc_ai.types.generation import (
     Usage,
 )
 from django_obc_ai.types.money import (
+    Amount,
     BudgetHold,
     BudgetTotals,
+    ExpiredHold,
     PriceRow,
+    Settlement,
+    Unit,
     nano_from_usd,
     usd_from_nano,
 )
@@ -40,6 +44,7 @@ from django_obc_ai.types.search import (
 __all__ = [
     "MODULES",
     "OPERATION_TYPES",
+    "Amount",
     "BackendSpec",
     "BudgetHold",
     "BudgetTotals",
@@ -47,6 +52,7 @@ __all__ = [
     "CallOutcome",
     "EmbeddingRequest",
     "EmbeddingResponse",
+    "ExpiredHold",
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
@@ -57,8 +63,10 @@ __all__ = [
     "Role",
     "SearchHit",
     "SearchResult",
+    "Settlement",
     "Source",
     "StreamChunk",
+    "Unit",
     "Usage",
     "nano_from_usd",
     "usd_from_nano",

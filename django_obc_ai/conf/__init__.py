@@ -1,4 +1,4 @@
-"""The only module that reads ``settings.OBC_AI``.
+"""The only package that reads ``settings.OBC_AI``.
 
 `get_settings` parses the dictionary once into a frozen `AISettings`, and
 ``setting_changed`` drops it, so ``override_settings(OBC_AI=...)`` works. Unknown keys
@@ -12,14 +12,46 @@ import datetime
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
+from django_obc_ai.conf.budgets import (
+    PERIODS,
+    SCOPES,
+    BudgetSettings,
+    MoneySettings,
+    parse_budgets,
+    parse_money,
+)
+from django_obc_ai.conf.values import (
+    as_mapping,
+    as_money,
+    as_positive,
+    as_text,
+    only_keys,
+    suggest,
+    wrong_type,
+)
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
+
+__all__ = [
+    "DEFAULT_TTL_SECONDS",
+    "EMBEDDED_BACKENDS",
+    "KEYS",
+    "PERIODS",
+    "SCOPES",
+    "AISettings",
+    "BudgetSettings",
+    "CacheSettings",
+    "MoneySettings",
+    "RetrySettings",
+    "find_errors",
+    "get_settings",
+    "suggest",
+]
 
 _BACKENDS = "django_obc_ai.backends"
 #: What each family uses when its key is absent: no key, no service, no extra.
@@ -30,8 +62,6 @@ EMBEDDED_BACKENDS = {
     "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
 }
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
-PERIODS = ("hour", "day", "week", "month", "total")
-_MOST_USD = 9_000_000_000  # what 64-bit integers of nano-dollars hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +81,6 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings:
-    """One entry of ``OBC_AI["BUDGETS"]``; the limit is in US dollars."""
-
-    scope: str
-    period: str
-    limit_usd: Decimal
-    enforce: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AISettings:
     """``settings.OBC_AI``, parsed and completed with defaults."""
 
@@ -69,6 +89,7 @@ class AISettings:
     vector_stores: Mapping[str, BackendSpec]
     cost_stores: Mapping[str, BackendSpec]
     budgets: tuple[BudgetSettings, ...]
+    money: MoneySettings
     cache: CacheSettings
     retry: RetrySettings
     context: tuple[str, ...]
@@ -82,144 +103,51 @@ class AISettings:
         return specs
 
 
-def suggest(name: str, valid: Any) -> str:
-    """Return a hint that names the nearest valid name, or all of them."""
-    from difflib import get_close_matches  # wanted when something is wrong only
-
-    names = sorted(str(each) for each in valid)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.6) or get_close_matches(
-        str(name).upper(), names, n=1, cutoff=0.6
-    )
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"Valid names: {', '.join(names)}." if names else "No names are valid here."
-
-
-def _wrong(where: str, value: Any, wanted: str) -> ConfigurationError:
-    # The value itself stays out of the message: it may be a secret in the wrong place.
-    return ConfigurationError(
-        f"{where} is of type {type(value).__name__}, not {wanted}.",
-        hint=f"Give {wanted}.",
-    )
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _wrong(where, value, "a dictionary")
-    for key in value:
-        if not isinstance(key, str):
-            raise _wrong(f"{where}: the key {key!r}", key, "a string")
-    return dict(value)
-
-
-def _only(value: Mapping[str, Any], valid: Any, where: str, check_id: str = "E001") -> None:
-    for key in value:
-        if key not in valid:
-            raise ConfigurationError(
-                f"{where} has the unknown key {key!r}.", hint=suggest(key, valid), check_id=check_id
-            )
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _wrong(where, value, "a non-empty string")
-    return value
-
-
-def _positive(value: Any, where: str, kind: type[int] | tuple[type, ...], wanted: str) -> Any:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise _wrong(where, value, wanted)
-    if not value > 0:  # type: ignore[operator]  # int and float compare with 0
-        raise ConfigurationError(f"{where} is {value}.", hint=f"Give {wanted}.")
-    return value
-
-
-def _money(value: Any, where: str) -> Decimal:
-    wanted = 'a dollar amount up to 9 billion as a string such as "5.00" (floats are inexact)'
-    if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
-        raise _wrong(where, value, wanted)
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or not 0 <= amount <= _MOST_USD:
-        raise ConfigurationError(f"{where} is not a dollar amount.", hint=f"Give {wanted}.")
-    return amount
-
-
 def _family(value: Any, where: str) -> dict[str, BackendSpec]:
     specs = {}
-    for alias, entry in _mapping(value, where).items():
+    for alias, entry in as_mapping(value, where).items():
         at = f"{where}[{alias!r}]"
-        entry = _mapping(entry, at)
-        _only(entry, ("BACKEND", "OPTIONS"), at)
+        entry = as_mapping(entry, at)
+        only_keys(entry, ("BACKEND", "OPTIONS"), at)
         if "BACKEND" not in entry:
             raise ConfigurationError(
                 f"{at} has no 'BACKEND'.", hint="Give the dotted path of the backend class."
             )
-        options = _mapping(entry.get("OPTIONS", {}), f"{at}['OPTIONS']")
+        options = as_mapping(entry.get("OPTIONS", {}), f"{at}['OPTIONS']")
         specs[alias] = BackendSpec(
-            path=_text(entry["BACKEND"], f"{at}['BACKEND']"), options=options
+            path=as_text(entry["BACKEND"], f"{at}['BACKEND']"), options=options
         )
     if "default" not in specs:
         raise ConfigurationError(f"{where} has no 'default'.", hint="Name one entry 'default'.")
     return specs
 
 
-def _budgets(value: Any, where: str) -> tuple[BudgetSettings, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise _wrong(where, value, "a list of dictionaries")
-    budgets = []
-    for number, entry in enumerate(value):
-        at = f"{where}[{number}]"
-        entry = _mapping(entry, at)
-        _only(entry, ("scope", "period", "limit_usd", "enforce"), at)
-        for key, valid in (("scope", ("global",)), ("period", PERIODS)):
-            if entry.get(key) not in valid:
-                raise ConfigurationError(
-                    f"{at}[{key!r}] is missing or unknown.",
-                    hint=suggest(str(entry.get(key)), valid),
-                )
-        enforce = entry.get("enforce", True)
-        if not isinstance(enforce, bool):
-            raise _wrong(f"{at}['enforce']", enforce, "True or False")
-        budgets.append(
-            BudgetSettings(
-                scope=entry["scope"],
-                period=entry["period"],
-                limit_usd=_money(entry.get("limit_usd"), f"{at}['limit_usd']"),
-                enforce=enforce,
-            )
-        )
-    return tuple(budgets)
-
-
 def _cache(value: Any, where: str) -> CacheSettings:
-    entry = _mapping(value, where)
-    _only(entry, ("alias", "ttl_seconds"), where)
+    entry = as_mapping(value, where)
+    only_keys(entry, ("alias", "ttl_seconds"), where)
     alias = entry.get("alias", "default")
     if alias is not None:
-        _text(alias, f"{where}['alias']")
-    ttl = _mapping(entry.get("ttl_seconds", {}), f"{where}['ttl_seconds']")
+        as_text(alias, f"{where}['alias']")
+    ttl = as_mapping(entry.get("ttl_seconds", {}), f"{where}['ttl_seconds']")
     for name, seconds in ttl.items():
-        _positive(seconds, f"{where}['ttl_seconds'][{name!r}]", int, "a whole number above 0")
+        as_positive(seconds, f"{where}['ttl_seconds'][{name!r}]", int, "a whole number above 0")
     return CacheSettings(alias=alias, ttl_seconds={**DEFAULT_TTL_SECONDS, **ttl})
 
 
 def _retry(value: Any, where: str) -> RetrySettings:
-    entry = _mapping(value, where)
-    _only(entry, ("attempts", "deadline_seconds"), where)
+    entry = as_mapping(value, where)
+    only_keys(entry, ("attempts", "deadline_seconds"), where)
     attempts = entry.get("attempts", 3)
     deadline = entry.get("deadline_seconds", 60)
-    _positive(attempts, f"{where}['attempts']", int, "a whole number above 0")
-    _positive(deadline, f"{where}['deadline_seconds']", (int, float), "seconds above 0")
+    as_positive(attempts, f"{where}['attempts']", int, "a whole number above 0")
+    as_positive(deadline, f"{where}['deadline_seconds']", (int, float), "seconds above 0")
     return RetrySettings(attempts=attempts, deadline_seconds=float(deadline))
 
 
 def _context(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
-        raise _wrong(where, value, "a list of dotted paths")
-    return tuple(_text(path, f"{where}[{number}]") for number, path in enumerate(value))
+        raise wrong_type(where, value, "a list of dotted paths")
+    return tuple(as_text(path, f"{where}[{number}]") for number, path in enumerate(value))
 
 
 def _scope(value: Any, where: str) -> str | Callable[[Any], str] | None:
@@ -228,7 +156,7 @@ def _scope(value: Any, where: str) -> str | Callable[[Any], str] | None:
     if callable(value):
         scope: Callable[[Any], str] = value
         return scope
-    return _text(value, where)
+    return as_text(value, where)
 
 
 _LONG = ("long_prompt_tokens", "long_input_usd", "long_output_usd")
@@ -238,18 +166,18 @@ _PRICE_NAMES = tuple(f.name for f in fields(PriceRow) if f.name.endswith("_usd")
 def _prices(value: Any, where: str) -> tuple[PriceRow, ...]:
     return tuple(
         _price(model, entry, f"{where}[{model!r}]" + (f"[{number}]" if listed is entries else ""))
-        for model, entries in _mapping(value, where).items()
+        for model, entries in as_mapping(value, where).items()
         for listed in [entries if isinstance(entries, (list, tuple)) else [entries]]
         for number, entry in enumerate(listed)
     )
 
 
 def _price(model: str, value: Any, at: str) -> PriceRow:
-    entry = _mapping(value, at)
-    _only(entry, (*_PRICE_NAMES, "long_prompt_tokens", "batch_share", "effective_from"), at)
+    entry = as_mapping(value, at)
+    only_keys(entry, (*_PRICE_NAMES, "long_prompt_tokens", "batch_share", "effective_from"), at)
     # Any: fields of several types.
     found: dict[str, Any] = {
-        name: _money(each, f"{at}[{name!r}]")
+        name: as_money(each, f"{at}[{name!r}]")
         for name, each in entry.items()
         if name in (*_PRICE_NAMES, "batch_share")
     }
@@ -258,7 +186,7 @@ def _price(model: str, value: Any, at: str) -> PriceRow:
         raise ConfigurationError(f"{at}['batch_share'] is above 1.", hint=hint)
     if "long_prompt_tokens" in entry:
         where, tokens = f"{at}['long_prompt_tokens']", entry["long_prompt_tokens"]
-        found["long_prompt_tokens"] = _positive(tokens, where, int, "a whole number above 0")
+        found["long_prompt_tokens"] = as_positive(tokens, where, int, "a whole number above 0")
     start = _date(entry.get("effective_from"), f"{at}['effective_from']")
     is_long = any(name.startswith("long_") for name in entry)
     for name in ("input_usd", "output_usd", *(_LONG if is_long else ())):
@@ -277,18 +205,19 @@ def _date(value: Any, where: str) -> datetime.date | None:
                 f"{where} is not a date.", hint='Write it "YYYY-MM-DD".'
             ) from None
     if value is not None and type(value) is not datetime.date:
-        raise _wrong(where, value, 'a date or "YYYY-MM-DD"')
+        raise wrong_type(where, value, 'a date or "YYYY-MM-DD"')
     return value
 
 
 _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     **{key: (_family, {"default": {"BACKEND": path}}) for key, path in EMBEDDED_BACKENDS.items()},
-    "BUDGETS": (_budgets, ()),
+    "BUDGETS": (parse_budgets, ()),
+    "MONEY": (parse_money, {}),
     "CACHE": (_cache, {}),
     "RETRY": (_retry, {}),
     "CONTEXT": (_context, ()),
     "SCOPE": (_scope, None),
-    "DATABASE": (_text, "default"),
+    "DATABASE": (as_text, "default"),
     "PRICES": (_prices, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
@@ -300,7 +229,7 @@ _parsed: AISettings | None = None
 
 def _parse() -> tuple[dict[str, Any], list[ConfigurationError]]:
     try:
-        raw = _mapping(getattr(settings, "OBC_AI", {}), "OBC_AI")
+        raw = as_mapping(getattr(settings, "OBC_AI", {}), "OBC_AI")
     except ConfigurationError as error:
         return {}, [error]
     errors = [
