@@ -82,7 +82,11 @@ def level_of(percent: int) -> str:
 
 def describe(unit: str, amount: int) -> str:
     """Return an amount of a budget for people."""
-    return f"${usd_from_nano(amount):f}" if unit == "usd" else f"{amount:,} {unit}"
+    if unit != "usd":
+        return f"{amount:,} {unit}"
+    dollars = f"{usd_from_nano(amount):.9f}".rstrip("0")
+    whole, _, cents = dollars.partition(".")
+    return f"${whole}.{cents:0<2}"
 
 
 def text_of(alert: BudgetAlert) -> str:

@@ -32,6 +32,7 @@ class _Keeper:
         self.open: dict[UUID, str] = {}  # reservation to alias of its store
         self.unsettled: dict[UUID, tuple[str, Amount, str]] = {}
         self.thread: threading.Thread | None = None
+        self.next_at = 0.0  # when leases are renewed, on the monotonic clock
 
 
 _keeper = _Keeper()
@@ -49,7 +50,12 @@ def keep(reservation: UUID, alias: str) -> None:
     keeper = _current()
     with keeper.changed:
         keeper.open[reservation] = alias
+        soon = time.monotonic() + _pause(alias)
+        if keeper.thread is not None and soon < keeper.next_at:
+            keeper.next_at = soon
+            keeper.changed.notify_all()
         if keeper.thread is None:
+            keeper.next_at = soon
             keeper.thread = threading.Thread(
                 target=_run, args=(keeper,), name="obc-ai-leases", daemon=True
             )
@@ -74,13 +80,13 @@ def _run(keeper: _Keeper) -> None:
     try:
         while True:
             with keeper.changed:
+                while keeper.thread is me and (wait := keeper.next_at - time.monotonic()) > 0:
+                    keeper.changed.wait(wait)
                 if keeper.thread is not me:
                     return
                 aliases = set(keeper.open.values())
-                keeper.changed.wait(min((_pause(alias) for alias in aliases), default=1.0))
-                if keeper.thread is not me:
-                    return
-                aliases = set(keeper.open.values())
+                pause = min((_pause(alias) for alias in aliases), default=1.0)
+                keeper.next_at = time.monotonic() + pause
             for alias in aliases:
                 try:
                     cost_stores[alias].renew()

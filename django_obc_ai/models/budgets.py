@@ -72,6 +72,22 @@ class Budget(models.Model):
         """Return scope and period."""
         return f"{self.scope}{'=' if self.key else ''}{self.key} per {self.period}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and note what it was before."""
+        using = kwargs.get("using") or router.db_for_write(Budget, instance=self)
+        with transaction.atomic(using=using):
+            rows = Budget.objects.using(using).filter(pk=self.pk) if self.pk else ()
+            before = next((row.facts for row in rows), None)
+            super().save(*args, **kwargs)
+            self._note(using, before, self.facts)
+
+    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Delete, and note what it was."""
+        alias = using or router.db_for_write(Budget, instance=self)
+        with transaction.atomic(using=alias):
+            self._note(alias, self.facts, None)
+            return super().delete(using=alias, keep_parents=keep_parents)
+
     def clean(self) -> None:
         """Check what the settings check, too: one limit, percents, a time zone that exists.
 
@@ -91,24 +107,8 @@ class Budget(models.Model):
         """Return what was decided, for the history."""
         found = {name: getattr(self, name) for name in _FACTS}
         if self.limit_usd is not None:
-            found["limit_usd"] = f"{self.limit_usd:f}"
+            found["limit_usd"] = f"{self.limit_usd:.9f}"
         return found
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and note what it was before."""
-        using = kwargs.get("using") or router.db_for_write(Budget, instance=self)
-        with transaction.atomic(using=using):
-            rows = Budget.objects.using(using).filter(pk=self.pk) if self.pk else ()
-            before = next((row.facts for row in rows), None)
-            super().save(*args, **kwargs)
-            self._note(using, before, self.facts)
-
-    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
-        """Delete, and note what it was."""
-        alias = using or router.db_for_write(Budget, instance=self)
-        with transaction.atomic(using=alias):
-            self._note(alias, self.facts, None)
-            return super().delete(using=alias, keep_parents=keep_parents)
 
     def _note(self, using: str, before: Any, after: Any) -> None:
         if before != after:
