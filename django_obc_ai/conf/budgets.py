@@ -122,7 +122,7 @@ def _limit(entry: dict[str, Any], at: str) -> tuple[Decimal, Unit]:
         if given is None and name in ("limit_tokens", "limit_requests"):
             continue
         if name not in entry:
-            continue
+            continue  # a dollar limit of None is a mistake, and as_money says so
         if unit == "usd":
             found.append((as_money(given, f"{at}[{name!r}]"), unit))
             continue
@@ -160,7 +160,7 @@ def _time_zone(value: Any, where: str) -> str:
         except (zoneinfo.ZoneInfoNotFoundError, ValueError):
             raise ConfigurationError(
                 f"{where} is no time zone.",
-                hint=suggest(value, zoneinfo.available_timezones()),
+                hint='Give a name such as "Asia/Manila".',
             ) from None
     return value
 

@@ -222,7 +222,8 @@ def _spent(budget: BudgetSettings, start: Any, end: Any) -> dict[str, Amount]:
         "requests": models.Sum("attempts"),
     }
     grouped = rows.order_by().values(value=models.F(column)) if column else rows.order_by()
-    found = grouped.annotate(**sums) if column else [rows.aggregate(**sums)]
+    # Any: rows of annotations, whose names the stubs cannot know.
+    found: Any = grouped.annotate(**sums) if column else [rows.aggregate(**sums)]
     amounts: dict[str, Amount] = {}
     for row in found:
         value = "" if row.get("value") is None else str(row["value"])

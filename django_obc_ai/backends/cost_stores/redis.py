@@ -172,7 +172,7 @@ class RedisCostStore(BaseCostStore):
                 self._note(reply[1])
                 return None
             if reply[0] == b"full":
-                return holds[reply[2]]
+                return holds[int(reply[2])]
             self._learn(reply[1])
             if reply[0] == b"lost":
                 self._raise_lost(since=int(reply[2]), now=int(reply[3]))
