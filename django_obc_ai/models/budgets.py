@@ -39,7 +39,9 @@ class Budget(models.Model):
         help_text="One module, user id, group name, tenant, …; empty: each of them separately.",
     )
     period = models.CharField(max_length=10, choices=[(name, name) for name in PERIODS])
-    limit_usd: Any = NanoDollarField("limit in US dollars", null=True, blank=True)
+    limit_usd: Any = NanoDollarField(  # type: ignore[misc]  # the field's type knows no None
+        "limit in US dollars", null=True, blank=True
+    )
     limit_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     limit_requests = models.PositiveBigIntegerField(null=True, blank=True)
     enforce = models.BooleanField(

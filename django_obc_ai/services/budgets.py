@@ -12,7 +12,7 @@ WARNING_PERCENT = 75
 
 
 def check_budget_alert(
-    spent: dict[str, Decimal], limits: dict[str, Decimal | int | float | str | None]
+    spent: dict[str, Decimal], limits: dict[str, Decimal | float | str | None]
 ) -> dict[str, Any]:
     """Return alerts for periods that have used 75 % (warning) or 90 % (critical) of a limit.
 

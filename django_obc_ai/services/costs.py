@@ -46,8 +46,8 @@ class CostTracker:
 
     def check_budget_alert(
         self,
-        daily_budget: Decimal | int | float | str | None = None,
-        monthly_budget: Decimal | int | float | str | None = None,
+        daily_budget: Decimal | float | str | None = None,
+        monthly_budget: Decimal | float | str | None = None,
     ) -> dict[str, Any]:
         """Return alerts for today and this month; see `services.budgets.check_budget_alert`."""
         return budgets.check_budget_alert(

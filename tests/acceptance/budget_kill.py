@@ -294,15 +294,17 @@ def main() -> None:
                 raise SystemExit(1)
             rows.append(Path(part.name).read_text(encoding="utf-8"))
             print(rows[-1], flush=True)
-    head = [
-        "# A budget under attack", "", (__doc__ or "").strip(), "",
+    facts = (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {WORKERS} processes, leases"
-        f" of {LEASE:.0f} s. Command: `./tests/acceptance/run.sh budget_kill`", "",
+        f" of {LEASE:.0f} s. Command: `./tests/acceptance/run.sh budget_kill`"
+    )
+    columns = (
         "| store | limit | most settled + held | billed | settled | ledger | unknown ceilings |"
         " answered, each equal to its bill | refused | killed | stopped | servers restarted |"
-        " samples |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        " samples |"
+    )
+    head = ["# A budget under attack", "", (__doc__ or "").strip(), "", facts, "", columns]
+    head.append("|---" * 13 + "|")
     Path(options.out).write_text("\n".join([*head, *rows, ""]), encoding="utf-8")
 
 

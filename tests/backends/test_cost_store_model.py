@@ -41,7 +41,9 @@ class Entry:
     cost: Amount = field(default_factory=Amount)
 
 
-def machine(make: Callable[[], BaseCostStore]) -> type[RuleBasedStateMachine]:
+def machine(  # noqa: C901 - one class of many rules
+    make: Callable[[], BaseCostStore],
+) -> type[RuleBasedStateMachine]:
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
