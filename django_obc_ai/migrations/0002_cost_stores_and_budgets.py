@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "limit_usd",
-                    django_obc_ai.models.fields.NanoDollarField(
+                    django_obc_ai.models.fields.NanoDollarField(  # type: ignore[misc]  # the field's type knows no None
                         blank=True, null=True, verbose_name="limit in US dollars"
                     ),
                 ),
