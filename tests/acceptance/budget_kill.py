@@ -1,11 +1,11 @@
 """Spend against a budget that is far too small, while everything that can die does.
 
-Eight processes ask the loopback Gemini server as fast as they can. Meanwhile processes are killed
-with SIGKILL at random moments and replaced, stopped with SIGSTOP for longer than a lease, Redis is
-killed and restarted empty, and a backend of PostgreSQL is killed, which restarts the whole server.
-All the while settled + held is compared with the limit, and so is what the server says it has
-billed. At the end every answered call's cost is compared with the server's bill for that very
-request, and the bill with what is settled, ceilings of unknown calls included.
+Eight processes (five with --small) ask the loopback Gemini server as fast as they can. Meanwhile
+processes are killed with SIGKILL at random moments and replaced, stopped with SIGSTOP for longer
+than a lease, Redis is killed and restarted empty, and a backend of PostgreSQL is killed, which
+restarts the whole server. All the while settled + held is compared with the limit, and so is what
+the server says it has billed. At the end every answered call's cost is compared with the server's
+bill for that very request, and the bill with what is settled, ceilings of unknown calls included.
 
 A process that is killed and a Redis that is lost within the same lease are apart here: what that
 process held stood in Redis alone.
@@ -23,14 +23,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS, LEASE, KEY = 8, 2.0, "global:total:always"
-#: Nano-dollars per token of gemini-2.5-flash, written down apart from the package's table.
-INPUT, OUTPUT = 300, 2_500
+LEASE, KEY = 2.0, "global:total:always"
+#: Seconds that any phase may take beyond its length.
+DEADLINE = 60.0
 STORES = {
     "redis": "redis.RedisCostStore",
     "postgres": "database.DatabaseCostStore",
@@ -41,8 +42,11 @@ STORES = {
 class Trial:
     """One store under attack."""
 
-    def __init__(self, name: str, stack: ExitStack, *, seconds: float, limit: int, seed: int):
+    def __init__(
+        self, name: str, stack: ExitStack, workers: int, seconds: float, limit: int, *, seed: int
+    ):
         self.name, self.stack, self.seconds, self.limit = name, stack, seconds, limit
+        self.processes, self.key = workers, KEY
         self.chance = random.Random(seed)
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -100,7 +104,7 @@ class Trial:
             "RETRY": {"attempts": 1},
         }
         command = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run(command, check=True, cwd=ROOT, timeout=DEADLINE)
         import django
         from django.conf import settings
 
@@ -134,21 +138,27 @@ class Trial:
             raise SystemExit(f"{self.name}: {now} nano are settled and held of {self.limit}.")
 
     def sample_bill(self) -> None:
+        from tests.acceptance._budget_bills import cost_of
+
         billed = self.gemini.billed().get("gemini-2.5-flash")
-        bill = 0 if billed is None else billed.prompt * INPUT + billed.candidates * OUTPUT
+        bill = 0 if billed is None else cost_of(billed)
         self.most_billed = max(self.most_billed, bill)
         if bill > self.limit:
             raise SystemExit(f"{self.name}: the server billed {bill} nano of {self.limit}.")
 
+    def is_ready(self, number: int) -> bool:
+        """Return whether a process has imported all and asks, so that a kill costs something."""
+        return (self.folder / f"ready-{self.workers[number].pid}").exists()
+
     def strike(self) -> None:
-        """Kill or stop a random process that runs."""
-        running = [n for n in range(WORKERS) if n not in self.stopped]
+        """Kill or stop a random process that asks."""
+        running = [n for n in range(self.processes) if n not in self.stopped and self.is_ready(n)]
         if not running:
             return
         number = self.chance.choice(running)
         if self.chance.random() < 0.6:
             self.workers[number].kill()
-            self.workers[number].wait()
+            self.workers[number].wait(DEADLINE)
             self.workers[number] = self.start(number)
             self.count["killed"] += 1
         else:
@@ -183,10 +193,25 @@ class Trial:
                 os.kill(self.chance.choice(backends), signal.SIGKILL)  # all restart then
                 self.count["restarts"] += 1
 
-    def watch(self, seconds: float, *, strikes: bool = False, restarts: int = 0) -> None:
+    def watch(
+        self,
+        what: str,
+        seconds: float = 0.0,
+        *,
+        until: Callable[[], bool] = lambda: True,
+        strikes: bool = False,
+        restarts: int = 0,
+    ) -> None:
+        """Compare again and again, for some seconds and then until something has happened.
+
+        Raises:
+            SystemExit: It has not happened DEADLINE seconds later.
+        """
         began = time.monotonic()
-        next_strike, next_bill, done = began + 1, began, 0
-        while (passed := time.monotonic() - began) < seconds:
+        next_strike, next_bill, done = began + 0.3, began, 0
+        while (passed := time.monotonic() - began) < seconds or not until():
+            if passed > seconds + DEADLINE:
+                self.give_up(what)
             self.sample()
             if time.monotonic() > next_bill:
                 self.sample_bill()
@@ -199,71 +224,82 @@ class Trial:
                 done += 1
             self.wake()
             time.sleep(0.02)
+        print(f"{self.name}: {what}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+
+    def give_up(self, what: str) -> None:
+        """Say what was waited for, and where each process is.
+
+        Raises:
+            SystemExit: Always.
+        """
+        self.wake(everyone=True)
+        for each in self.workers:
+            if each.poll() is None:
+                each.send_signal(signal.SIGUSR1)  # it writes its threads' frames into the log
+        time.sleep(1)
+        log = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+        raise SystemExit(
+            f"{log[-20_000:]}\n{self.name}: waited {DEADLINE:.0f} s for: {what}; {self.count}."
+        )
+
+    def has_rows(self, number: int = 1, **wanted: Any) -> bool:
+        """Return whether the ledger has so many rows; a database that restarts has none."""
+        from django.db import DatabaseError, InterfaceError, connections
+
+        from django_obc_ai.models import AIOperation
+
+        try:
+            return AIOperation.objects.filter(**wanted).count() >= number
+        except (DatabaseError, InterfaceError):
+            connections.close_all()
+            return False
+
+    def lose_redis(self) -> None:
+        """Restart Redis while calls are under way, and wait until it admits calls again."""
+        from django_obc_ai.models import AIOperation
+
+        self.watch("a call before the loss", until=lambda: self.has_rows(success=True))
+        self.watch("loss of Redis", 1.0, restarts=1)
+        wanted = AIOperation.objects.filter(success=True).count() + self.processes
+        self.watch("answers after the loss", until=lambda: self.has_rows(wanted, success=True))
+        self.watch("a lease without kills", LEASE + 0.5)
 
     def run(self) -> str:
         self.prepare()
         self.sample()
-        self.workers = [self.start(number) for number in range(WORKERS)]
-        for _ in range(200):  # until the first of them asks
-            self.watch(0.2)
-            if self.most:
-                break
-        together = self.name != "redis"
-        self.watch(self.seconds * 0.5, strikes=True, restarts=2 if together else 0)
-        self.wake(everyone=True)
-        self.watch(LEASE + 2)
-        if not together:
-            self.watch(self.seconds * 0.3 + LEASE, restarts=1)
-        self.watch(self.seconds * 0.3, strikes=True)
-        self.wake(everyone=True)
-        self.watch(2)
-        (self.folder / "stop").touch()
-        for each in self.workers:
-            each.wait(60)
-        return self.compare()
-
-    def compare(self) -> str:
-        from django_obc_ai.backends.cost_stores import cost_stores
-        from django_obc_ai.gateway import recovery
-        from django_obc_ai.gateway.cache import digest
-        from django_obc_ai.models import AIOperation
-        from django_obc_ai.types import nano_from_usd
-
-        time.sleep(LEASE + 0.5)
-        recovery.sweep()
-        self.sample()
-        self.sample_bill()
-        bills, bill = {}, 0
-        for entry in self.gemini.journal:
-            cost = entry.billed.prompt * INPUT + entry.billed.candidates * OUTPUT
-            prompt = entry.body["contents"][-1]["parts"][-1]["text"]
-            bills[digest("prompt", ["", prompt])] = cost
-            bill += cost
-        answered = list(AIOperation.objects.filter(success=True))
-        wrong = [
-            each for each in answered if nano_from_usd(each.cost_usd) != bills[each.prompt_hash]
-        ]
-        if wrong or not answered:
-            raise SystemExit(f"{self.name}: {len(wrong)} of {len(answered)} costs are no bill.")
-        totals = cost_stores["default"].totals([KEY])[KEY]
-        ledger = nano_from_usd(AIOperation.objects.total_cost())
-        unknown = AIOperation.objects.filter(cost_known=False)
-        ceilings = sum(nano_from_usd(row.cost_usd) for row in unknown)
-        if bill > totals.spent_nano or bill > ledger or totals.held_nano:
-            raise SystemExit(f"{self.name}: billed {bill}, ledger {ledger}, store {totals}.")
-        refused = AIOperation.objects.filter(error_category="budget_exceeded").count()
-        if not refused:
-            raise SystemExit(f"{self.name}: the budget was not too small.")
+        self.workers = [self.start(number) for number in range(self.processes)]
+        everyone = range(self.processes)
+        self.watch("all processes are ready", until=lambda: all(map(self.is_ready, everyone)))
+        (self.folder / "go").touch()
         if self.name == "redis":
-            self.redis.__exit__(None, None, None)
-        usd = lambda nano: f"${nano / 1e9:.6f}"  # noqa: E731
-        c = self.count
-        return (
-            f"| {self.name} | {usd(self.limit)} | {usd(self.most)} | {usd(bill)} |"
-            f" {usd(totals.spent_nano)} | {usd(ledger)} | {usd(ceilings)} in {unknown.count()} |"
-            f" {len(answered)} | {refused} | {c['killed']} | {c['stopped']} | {c['restarts']} |"
-            f" {c['samples']} |"
+            self.lose_redis()
+        least = 2
+        self.watch(
+            f"{least} kills, {least} stops",
+            self.seconds,
+            strikes=True,
+            restarts=0 if self.name == "redis" else 2,
+            until=lambda: min(self.count["killed"], self.count["stopped"]) >= least,
         )
+        self.wake(everyone=True)
+        self.watch("a lease without strikes", LEASE + 0.5)
+        self.watch(
+            "five refusals", until=lambda: self.has_rows(5, error_category="budget_exceeded")
+        )
+        (self.folder / "stop").touch()
+        for number, each in enumerate(self.workers):
+            if not self.is_ready(number):
+                each.kill()  # it has asked nothing yet, and would import all before it ends
+        self.watch(
+            "the end of all processes",
+            until=lambda: all(each.poll() is not None for each in self.workers),
+        )
+        if failed := [each.returncode for each in self.workers if each.returncode not in (0, -9)]:
+            raise SystemExit(f"{self.name}: processes ended with {failed}.")
+        time.sleep(LEASE + 0.5)
+        from tests.acceptance._budget_bills import compare
+
+        return compare(self)
 
 
 def main() -> None:
@@ -273,10 +309,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261125)
     parser.add_argument("--only", choices=tuple(STORES))
     options = parser.parse_args()
-    seconds, limit = (5, 2_500_000) if options.small else (60, 20_000_000)
+    workers, seconds, limit = (5, 4, 3_000_000) if options.small else (8, 60, 40_000_000)
     if options.only:
         with ExitStack() as stack:
-            trial = Trial(options.only, stack, seconds=seconds, limit=limit, seed=options.seed)
+            trial = Trial(options.only, stack, workers, seconds, limit, seed=options.seed)
             try:
                 row = trial.run()
             finally:
@@ -295,7 +331,7 @@ def main() -> None:
             rows.append(Path(part.name).read_text(encoding="utf-8"))
             print(rows[-1], flush=True)
     facts = (
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, {WORKERS} processes, leases"
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {workers} processes, leases"
         f" of {LEASE:.0f} s. Command: `./tests/acceptance/run.sh budget_kill`"
     )
     columns = (
