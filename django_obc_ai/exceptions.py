@@ -10,6 +10,7 @@ Configuration errors derive from Django's ``ImproperlyConfigured`` and not from
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -122,6 +123,12 @@ class ProviderTimeoutError(TransientError):
     code = "timeout"
 
 
+class AbandonedCallError(TransientError):
+    """The process ended during the call; its cost is presumed."""
+
+    code = "abandoned"
+
+
 class BadResponseError(ProviderError):
     """The provider answered with something that is not a usable answer."""
 
@@ -145,9 +152,24 @@ class StreamInterruptedError(ProviderError):
 
 
 class BudgetExceededError(ObcAIError):
-    """The call does not fit into a hard budget; nothing was sent."""
+    """The call does not fit into a hard budget; nothing was sent.
+
+    Attributes:
+        key: Names scope and period of the budget, for example "global:day:2026-11-22".
+        unit: "usd" (amounts are nano-dollars), "tokens" or "requests".
+        limit: What may be spent in the period.
+        spent: What is spent.
+        held: What is held for calls under way.
+        resets_at: When the period is over, aware UTC; None is never.
+    """
 
     code = "budget_exceeded"
+    key: str = ""
+    unit: str = "usd"
+    limit: int = 0
+    spent: int = 0
+    held: int = 0
+    resets_at: datetime | None = None
 
 
 class CostStoreError(ObcAIError):
@@ -155,6 +177,13 @@ class CostStoreError(ObcAIError):
 
     code = "transient"
     retryable = True
+
+
+class CostStoreLostError(CostStoreError):
+    """The cost store lost its totals and admits nothing until they are rebuilt.
+
+    ``retry_after_seconds`` says how long it still waits for the calls that are under way.
+    """
 
 
 class SearchError(ObcAIError):

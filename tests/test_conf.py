@@ -86,9 +86,9 @@ def test_a_family_keeps_aliases_paths_and_options(key: str) -> None:
 def test_a_budget_is_exact_and_enforced_unless_it_says_otherwise() -> None:
     entries = [BUDGET, {**BUDGET, "period": "total", "limit_usd": 7, "enforce": False}]
     first, second = read(BUDGETS=entries).budgets
-    assert (first.scope, first.period, first.limit_usd) == ("global", "day", Decimal("5.00"))
+    assert (first.scope, first.period, first.limit) == ("global", "day", Decimal("5.00"))
     assert first.enforce
-    assert (second.period, second.limit_usd, second.enforce) == ("total", Decimal(7), False)
+    assert (second.period, second.limit, second.enforce) == ("total", Decimal(7), False)
     assert read(BUDGETS=tuple(entries)).budgets == (first, second)
     assert read(BUDGETS=[{**BUDGET, "limit_usd": Decimal("0.000000001")}]).budgets[0]
 
@@ -201,10 +201,10 @@ _WRONG = [
     ({"COST_STORES": None}, "OBC_AI['COST_STORES'] is of type NoneType, not a dictionary"),
     ({"BUDGETS": {}}, "OBC_AI['BUDGETS'] is of type dict, not a list of dictionaries"),
     ({"BUDGETS": ["5.00"]}, "OBC_AI['BUDGETS'][0] is of type str, not a dictionary"),
-    ({"BUDGETS": [{**BUDGET, "scope": "user"}]}, "OBC_AI['BUDGETS'][0]['scope'] is missing or"),
+    ({"BUDGETS": [{**BUDGET, "scope": "usr"}]}, "OBC_AI['BUDGETS'][0]['scope'] is missing or"),
     ({"BUDGETS": [{**BUDGET, "scope": []}]}, "OBC_AI['BUDGETS'][0]['scope'] is missing or"),
     ({"BUDGETS": [{**BUDGET, "enforce": 1}]}, "['enforce'] is of type int, not True or False"),
-    ({"BUDGETS": [{"scope": "global", "period": "day"}]}, "['limit_usd'] is of type NoneType"),
+    ({"BUDGETS": [{"scope": "global", "period": "day"}]}, "OBC_AI['BUDGETS'][0] has 0 limits."),
     ({"CACHE": "default"}, "OBC_AI['CACHE'] is of type str, not a dictionary"),
     ({"CACHE": {"alias": ""}}, "OBC_AI['CACHE']['alias'] is of type str, not a non-empty"),
     ({"CACHE": {"alias": 3}}, "OBC_AI['CACHE']['alias'] is of type int, not a non-empty"),

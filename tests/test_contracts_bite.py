@@ -15,7 +15,9 @@ from django_obc_ai.backends.cost_stores.memory import MemoryCostStore
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
 from django_obc_ai.testing import CostStoreContract, EmbedderContract, VectorStoreContract
-from django_obc_ai.types import BudgetHold, BudgetTotals, SearchHit
+from django_obc_ai.types import (
+    SearchHit,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -223,103 +225,6 @@ class CannotApply(NumpyVectorStore):
 )
 def test_a_broken_vector_store_fails_its_suite(backend: type, found_by: str) -> None:
     assert found_by in failures(VectorStoreContract, "make_store", backend)
-
-
-# --- cost stores -------------------------------------------------------------------------------
-class NotAtomic(MemoryCostStore):
-    """Looks first and takes later, like a read-modify-write without a lock."""
-
-    def reserve(
-        self, reservation: uuid.UUID, holds: Sequence[BudgetHold], amount_nano: int
-    ) -> BudgetHold | None:
-        totals = self.totals([hold.key for hold in holds])
-        for hold in holds:
-            used = totals[hold.key].spent_nano + totals[hold.key].held_nano
-            if hold.limit_nano is not None and used + amount_nano > hold.limit_nano:
-                return hold
-        threading.Event().wait(0.01)
-        free = [BudgetHold(key=hold.key) for hold in holds]
-        return super().reserve(reservation, free, amount_nano)
-
-
-class KeyByKey(MemoryCostStore):
-    """Holds the first keys before it asks for the last."""
-
-    def reserve(
-        self, reservation: uuid.UUID, holds: Sequence[BudgetHold], amount_nano: int
-    ) -> BudgetHold | None:
-        for hold in holds:
-            if refused := super().reserve(uuid.uuid4(), [hold], amount_nano):
-                return refused
-        return None
-
-
-class Unlimited(MemoryCostStore):
-    def reserve(self, reservation: Any, holds: Any, amount_nano: int) -> BudgetHold | None:
-        return super().reserve(reservation, [BudgetHold(key=h.key) for h in holds], amount_nano)
-
-
-class CountsTwice(MemoryCostStore):
-    def reserve(self, reservation: Any, holds: Any, amount_nano: int) -> BudgetHold | None:
-        self._closed.clear()
-        return super().reserve(reservation, holds, amount_nano)
-
-
-class KeepsHolds(MemoryCostStore):
-    def settle(self, reservation: Any, amount_nano: int) -> bool:
-        keys, held = self._open.get(reservation, ((), 0))
-        is_open = super().settle(reservation, amount_nano)
-        for key in keys:
-            self._held[key] += held
-        return is_open
-
-
-class CapsAtHold(MemoryCostStore):
-    def settle(self, reservation: Any, amount_nano: int) -> bool:
-        _, held = self._open.get(reservation, ((), 0))
-        return super().settle(reservation, min(held, amount_nano))
-
-
-class InDollars(MemoryCostStore):
-    """Keeps floats, which lose a nano-dollar beside a million dollars."""
-
-    def totals(self, keys: Sequence[str]) -> dict[str, BudgetTotals]:
-        found = super().totals(keys)
-        return {
-            key: BudgetTotals(
-                spent_nano=int(np.float32(total.spent_nano)), held_nano=total.held_nano
-            )
-            for key, total in found.items()
-        }
-
-
-class SettlesAnything(MemoryCostStore):
-    def settle(self, reservation: Any, amount_nano: int) -> bool:
-        super().settle(reservation, amount_nano)
-        return True
-
-
-class LastFullKey(MemoryCostStore):
-    def reserve(self, reservation: Any, holds: Any, amount_nano: int) -> BudgetHold | None:
-        return super().reserve(reservation, holds[::-1], amount_nano)
-
-
-@pytest.mark.parametrize(
-    ("backend", "found_by"),
-    [
-        (NotAtomic, "test_many_threads_never_pass_the_limit"),
-        (KeyByKey, "test_a_refused_key_holds_nothing_under_the_others"),
-        (Unlimited, "test_reserve_refuses_what_would_pass_a_limit"),
-        (CountsTwice, "test_repeated_steps_change_nothing"),
-        (KeepsHolds, "test_reserve_holds_and_settle_spends"),
-        (CapsAtHold, "test_more_may_be_settled_than_was_held"),
-        (InDollars, "test_keys_without_a_limit_only_count"),
-        (SettlesAnything, "test_unknown_reservations_are_not_settled"),
-        (LastFullKey, "test_the_first_full_key_in_the_order_given_is_named"),
-    ],
-)
-def test_a_broken_cost_store_fails_its_suite(backend: type, found_by: str) -> None:
-    assert found_by in failures(CostStoreContract, "make_store", backend)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from django_obc_ai.admin.budgets import BudgetAdmin, BudgetAlertAdmin, BudgetChangeAdmin
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models import AIOperation
+
+__all__ = ["AIOperationAdmin", "BudgetAdmin", "BudgetAlertAdmin", "BudgetChangeAdmin"]
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AIOperation]  # generic in the stubs only

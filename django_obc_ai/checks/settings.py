@@ -1,4 +1,4 @@
-"""E001, E002, E003, E007, E010, W001 and W014: the settings dictionary itself."""
+"""E001, E002, E003, E007, E010, E017, W001 and W014: the settings dictionary itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
+from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors, get_settings, suggest
@@ -52,6 +53,15 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 "W014",
                 f"OBC_AI['LOG']['spool']: {fault}, so operations cannot wait on disk.",
                 "Name a folder that every process of the project may write to.",
+            )
+        )
+    stand_in, stores = parsed.money.stand_in, list(cost_stores)
+    if stand_in is not None and stand_in not in stores:
+        messages.append(
+            error(
+                "E017",
+                f"OBC_AI['MONEY']['stand_in'] names {stand_in!r}, which COST_STORES lacks.",
+                suggest(stand_in, stores),
             )
         )
     try:

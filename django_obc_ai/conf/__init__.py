@@ -1,4 +1,4 @@
-"""The only module that reads ``settings.OBC_AI``.
+"""The only package that reads ``settings.OBC_AI``.
 
 `get_settings` parses the dictionary once into a frozen `AISettings`, and
 ``setting_changed`` drops it, so ``override_settings(OBC_AI=...)`` works. Unknown keys
@@ -14,13 +14,20 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
+from django_obc_ai.conf.budgets import (
+    PERIODS,
+    SCOPES,
+    BudgetSettings,
+    MoneySettings,
+    parse_budgets,
+    parse_money,
+)
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -39,9 +46,11 @@ __all__ = [
     "EMBEDDED_BACKENDS",
     "KEYS",
     "PERIODS",
+    "SCOPES",
     "AISettings",
     "BudgetSettings",
     "CacheSettings",
+    "MoneySettings",
     "RetrySettings",
     "find_errors",
     "get_settings",
@@ -58,17 +67,6 @@ EMBEDDED_BACKENDS = {
 }
 _FAISS_STORE = f"{_BACKENDS}.vector_stores.faiss.FaissVectorStore"
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
-PERIODS = ("hour", "day", "week", "month", "total")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings:
-    """One entry of ``OBC_AI["BUDGETS"]``; the limit is in US dollars."""
-
-    scope: str
-    period: str
-    limit_usd: Decimal
-    enforce: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +78,7 @@ class AISettings:
     vector_stores: Mapping[str, BackendSpec]
     cost_stores: Mapping[str, BackendSpec]
     budgets: tuple[BudgetSettings, ...]
+    money: MoneySettings
     cache: CacheSettings
     retry: RetrySettings
     context: tuple[str, ...]
@@ -111,34 +110,6 @@ def _family(value: Any, where: str) -> dict[str, BackendSpec]:
     if "default" not in specs:
         raise ConfigurationError(f"{where} has no 'default'.", hint="Name one entry 'default'.")
     return specs
-
-
-def _budgets(value: Any, where: str) -> tuple[BudgetSettings, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise wrong_type(where, value, "a list of dictionaries")
-    budgets = []
-    for number, entry in enumerate(value):
-        at = f"{where}[{number}]"
-        entry = as_mapping(entry, at)
-        only_keys(entry, ("scope", "period", "limit_usd", "enforce"), at)
-        for key, valid in (("scope", ("global",)), ("period", PERIODS)):
-            if entry.get(key) not in valid:
-                raise ConfigurationError(
-                    f"{at}[{key!r}] is missing or unknown.",
-                    hint=suggest(str(entry.get(key)), valid),
-                )
-        enforce = entry.get("enforce", True)
-        if not isinstance(enforce, bool):
-            raise wrong_type(f"{at}['enforce']", enforce, "True or False")
-        budgets.append(
-            BudgetSettings(
-                scope=entry["scope"],
-                period=entry["period"],
-                limit_usd=as_money(entry.get("limit_usd"), f"{at}['limit_usd']"),
-                enforce=enforce,
-            )
-        )
-    return tuple(budgets)
 
 
 def _cache(value: Any, where: str) -> CacheSettings:
@@ -251,7 +222,8 @@ def _default_store() -> dict[str, Any]:
 _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     **{key: (_family, {"default": {"BACKEND": path}}) for key, path in EMBEDDED_BACKENDS.items()},
     "VECTOR_STORES": (_family, _default_store),
-    "BUDGETS": (_budgets, ()),
+    "BUDGETS": (parse_budgets, ()),
+    "MONEY": (parse_money, {}),
     "CACHE": (_cache, {}),
     "RETRY": (_retry, {}),
     "CONTEXT": (_context, ()),

@@ -15,16 +15,19 @@ from django.utils import timezone
 
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.exceptions import (
+    AbandonedCallError,
     BadResponseError,
+    BudgetExceededError,
     ConfigurationError,
     ContentBlockedError,
     ObcAIError,
     StreamInterruptedError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, ledger, prices, retry
+from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.types import (
+    Amount,
     CallInfo,
     CallOutcome,
     GenerationRequest,
@@ -32,6 +35,7 @@ from django_obc_ai.types import (
     ProviderResponse,
     StreamChunk,
     Usage,
+    nano_from_usd,
 )
 from django_obc_ai.types.money import EXACT
 
@@ -53,10 +57,12 @@ class CallBook:
         self.info = info
         self.outcome: CallOutcome | None = None
         self.may_wait = True
+        self._began = datetime.datetime.now(datetime.UTC)  # selects the budgets' periods
         self._started_at = timezone.now()
         self._clock = time.perf_counter()
         self._attempts = 0
         self._hold = budget.NOTHING_HELD
+        self._owed: tuple[Decimal, int] | None = None
         self._usage = Usage()
         self._cost = Decimal(0)
         self._is_cost_known = True
@@ -86,33 +92,62 @@ class CallBook:
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if a budget refuses it."""
         self._provider = provider
-        self._hold = budget.NOTHING_HELD  # that of the attempt before is closed
+        self._pay()  # what the attempt before has cost
+        self._hold = budget.NOTHING_HELD
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         price = prices.bounding_price(self.request.model, self._at)
-        if provider.is_free:
-            ceiling: Decimal | None = Decimal(0)
-        elif price is None:
-            ceiling = None
-        else:
-            ceiling = self.ceiling_of(provider, price)
-        self._hold = budget.reserve(ceiling, self._at, model=self.request.model)
+        try:
+            self._hold = budget.reserve(self._attempt(self.request, price))
+        except BudgetExceededError as error:
+            fitting = self._fitted(price, error)
+            if fitting is None:
+                raise
+            self._hold = budget.reserve(self._attempt(fitting, price))
+            self.request = fitting
         self._attempts += 1
-        if not (provider.is_free or self._hold.is_remembered):
+        if not provider.is_free:
             self._announced = ledger.announce(self.request, self.info, self._presumed())
+
+    def _attempt(self, request: GenerationRequest, price: PriceRow | None) -> budget.Attempt:
+        ceiling: Decimal | None = Decimal(0)
+        if not self._provider.is_free:
+            ceiling = None if price is None else self.ceiling_of(request, price)
+        return budget.Attempt(
+            ceiling_usd=ceiling,
+            tokens=self.most_tokens_of(request),
+            model=request.model,
+            info=self.info,
+            at=self._began,
+            before=Amount(
+                nano=nano_from_usd(self._cost),
+                tokens=self._usage.total_tokens,
+                requests=self._attempts,
+            ),
+        )
 
     def _presumed(self) -> CallOutcome:
         """Return how the call is to be booked if this process dies before it ends."""
-        error = TransientError("The process ended during the call; its cost is presumed.")
         cost = EXACT.add(self._cost, self._hold.ceiling_usd)
-        return self._outcome(cost, usage=self._usage + Usage(is_exact=False), error=error)
+        usage = self._usage + Usage(is_exact=False)
+        return self._outcome(cost, usage=usage, error=AbandonedCallError())
 
-    def ceiling_of(self, provider: BaseProvider, price: PriceRow) -> Decimal:
+    def ceiling_of(self, request: GenerationRequest, price: PriceRow) -> Decimal:
         """Return what one attempt can cost at most, in US dollars."""
-        return prices.ceiling_of(provider, self.request, price)
+        return prices.ceiling_of(self._provider, request, price)
+
+    def most_tokens_of(self, request: GenerationRequest) -> int:
+        """Return how many tokens one attempt can take at most, prompt and answer."""
+        return self._provider.bound_tokens(request) + self._provider.bound_output_tokens(request)
+
+    def _fitted(
+        self, price: PriceRow | None, refusal: BudgetExceededError
+    ) -> GenerationRequest | None:
+        """Return a request with a shorter answer that fits into the budget, or None."""
+        return shrink.fitted(self._provider, self.request, price, refusal)
 
     def take_back(self) -> None:
         """Close an attempt that was opened and never sent."""
-        self._hold.settle(Decimal(0))
+        self._hold.release()
 
     def accept(self, response: ProviderResponse) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its answer.
@@ -171,7 +206,7 @@ class CallBook:
 
     def _presume(self) -> None:
         """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
-        self._hold.settle(self._hold.ceiling_usd)
+        self._owe(self._hold.ceiling_usd, self._hold.tokens)
         self._cost = EXACT.add(self._cost, self._hold.ceiling_usd)
         self._is_cost_known = self._is_cost_known and self._provider.is_free
         self._usage += Usage(is_exact=False)
@@ -196,7 +231,16 @@ class CallBook:
                 cost = max(cost, self._hold.ceiling_usd)
                 self._is_cost_known = False
         self._cost = EXACT.add(self._cost, cost)
-        self._hold.settle(cost)
+        self._owe(cost, usage.total_tokens)
+
+    def _owe(self, cost: Decimal, tokens: int) -> None:
+        """Settle with the row, which is written first: what dies in between is not lost."""
+        self._owed = (cost, tokens)
+
+    def _pay(self) -> None:
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self._hold.settle(*owed)
 
     def finish(
         self,
@@ -219,7 +263,10 @@ class CallBook:
         )
         if response is not None and error is None and not cached:
             cache.put(self.request, self.info, response)
-        ledger.record(self.request, self.info, self.outcome, announced=self._announced)
+        try:
+            ledger.record(self.request, self.info, self.outcome, announced=self._announced)
+        finally:
+            self._pay()
         return self.outcome
 
     def _outcome(

@@ -3,107 +3,223 @@
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import uuid
-import zoneinfo
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
-
 from django_obc_ai.backends.cost_stores import cost_stores
-from django_obc_ai.conf import BudgetSettings, get_settings
-from django_obc_ai.exceptions import BudgetExceededError, ConfigurationError, CostStoreError
-from django_obc_ai.types import BudgetHold, nano_from_usd, usd_from_nano
+from django_obc_ai.conf import MoneySettings, get_settings
+from django_obc_ai.exceptions import (
+    BudgetExceededError,
+    ConfigurationError,
+    CostStoreError,
+    CostStoreLostError,
+)
+from django_obc_ai.gateway import alerts, leases, policy, recovery, retry
+from django_obc_ai.gateway.policy import Applied, period_key
+from django_obc_ai.types import (
+    Amount,
+    BudgetHold,
+    BudgetTotals,
+    CallInfo,
+    nano_from_usd,
+)
+
+__all__ = ["NOTHING_HELD", "Attempt", "Hold", "period_key", "reserve"]
 
 logger = logging.getLogger("django_obc_ai.budget")
 
 
-class Hold:
-    """Money promised to one attempt; closed exactly once, by `settle`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What is to be held for one attempt.
 
-    def __init__(self, reservation: UUID | None, ceiling_usd: Decimal) -> None:
+    Attributes:
+        ceiling_usd: Upper bound in US dollars, 0 for free calls; None if unknown.
+        tokens: Upper bound of all tokens.
+        model: Asked for.
+        info: Who calls, and for what.
+        at: When the call began; it selects the period.
+        before: What earlier attempts of the same call have cost.
+    """
+
+    ceiling_usd: Decimal | None
+    tokens: int
+    model: str
+    info: CallInfo
+    at: datetime.datetime
+    before: Amount = field(default_factory=Amount)
+
+    def details(self) -> str:
+        """Return what a row needs if this process dies; neither prompt nor answer."""
+        info = self.info
+        facts: dict[str, Any] = {
+            "operation": str(info.operation_id),
+            "operation_type": info.operation_type,
+            "module": info.module,
+            "user": None if info.user_id is None else str(info.user_id),
+            "scope": info.scope,
+            "content_type": info.content_type,
+            "provider": info.provider,
+            "model": self.model,
+            "at": self.at.isoformat(),
+            "before_nano": self.before.nano,
+            "before_tokens": self.before.tokens,
+            "before_requests": self.before.requests,
+        }
+        return json.dumps(facts)
+
+
+class Hold:
+    """Money promised to one attempt; closed exactly once, by `settle` or `release`."""
+
+    def __init__(
+        self,
+        reservation: UUID | None,
+        ceiling_usd: Decimal,
+        *,
+        alias: str = "default",
+        found: list[Applied] | None = None,
+        tokens: int = 0,
+    ) -> None:
         """Keep the reservation's id; None where no budget applies."""
         self._reservation = reservation
         self.ceiling_usd = ceiling_usd
+        self.tokens = tokens
+        self._alias = alias
+        self._found = found or []
 
-    @property
-    def is_remembered(self) -> bool:
-        """Return whether a store remembers the hold if this process is killed."""
-        return self._reservation is not None and cost_stores["default"].is_shared
+    def settle(self, cost_usd: Decimal, tokens: int = 0) -> None:
+        """Book what the attempt cost, from 0 up, and announce thresholds that it reached.
 
-    def settle(self, cost_usd: Decimal) -> None:
-        """Book what the attempt cost, from 0 up.
-
-        A store that fails keeps the hold, which counts as spent: the error is logged and
-        the paid answer is not thrown away.
+        A store that fails keeps the hold, which counts as spent: the error is logged, the
+        settlement is tried again later, and the paid answer is not thrown away.
         """
-        if self._reservation is None:
+        self._close(Amount(nano=nano_from_usd(cost_usd), tokens=tokens, requests=1))
+
+    def release(self) -> None:
+        """Give back what was held for a request that was never sent."""
+        self._close(Amount())
+
+    def _close(self, amount: Amount) -> None:
+        reservation, self._reservation = self._reservation, None
+        if reservation is None:
             return
         try:
-            cost_stores["default"].settle(self._reservation, nano_from_usd(cost_usd))
+            settled = cost_stores[self._alias].settle(reservation, amount)
         except CostStoreError:
-            logger.exception("Reservation %s stays held: settling failed.", self._reservation)
+            logger.exception("Reservation %s stays held: settling failed.", reservation)
+            leases.settle_later(reservation, self._alias, amount)
+            return
+        finally:
+            leases.drop(reservation)
+        if settled is not None:
+            alerts.announce(self._found, settled.totals, share_of(self._alias))
 
 
 NOTHING_HELD = Hold(None, Decimal(0))
 
 
-def reserve(ceiling_usd: Decimal | None, at: datetime.datetime, *, model: str) -> Hold:
-    """Hold the ceiling of an attempt under every budget.
-
-    Args:
-        ceiling_usd: Upper bound in US dollars, 0 for free calls; None if unknown.
-        at: The attempt's time, which selects the period.
-        model: For the message when the price is unknown.
+def reserve(attempt: Attempt) -> Hold:
+    """Hold the ceiling of an attempt under every budget that it falls under.
 
     Raises:
         BudgetExceededError: A hard budget would be passed; nothing is held.
-        ConfigurationError: The model has no price and a hard budget is in force.
+        ConfigurationError: The model has no price and a hard budget in dollars is in force.
         CostStoreError: The store cannot be asked.
     """
-    budgets = get_settings().budgets
-    if not budgets or ceiling_usd == 0:
-        return Hold(None, ceiling_usd or Decimal(0))
-    if ceiling_usd is None:
-        if any(budget.enforce for budget in budgets):
+    if attempt.ceiling_usd == 0:
+        return Hold(None, Decimal(0))
+    found = policy.applied(policy.in_force(), attempt.info, attempt.model, attempt.at)
+    ceiling = attempt.ceiling_usd
+    if ceiling is None:
+        if any(each.budget.enforce and each.budget.unit == "usd" for each in found):
             raise ConfigurationError(
-                f"The model {model!r} has no price, so no budget can hold its cost.",
-                hint=f"Give one in OBC_AI['PRICES'][{model!r}].",
+                f"The model {attempt.model!r} has no price, so no budget can hold its cost.",
+                hint=f"Give one in OBC_AI['PRICES'][{attempt.model!r}].",
             )
-        ceiling_usd = Decimal(0)  # soft budgets count what it turns out to be
-    holds: dict[str, BudgetHold] = {}
-    for budget in budgets:
-        key = period_key(budget, at)
-        limit = nano_from_usd(budget.limit_usd, rounding=ROUND_FLOOR) if budget.enforce else None
-        known = holds.get(key)
-        if known is not None and known.limit_nano is not None:
-            limit = known.limit_nano if limit is None else min(limit, known.limit_nano)
-        holds[key] = BudgetHold(key=key, limit_nano=limit)
-    reservation = uuid.uuid4()
-    store = cost_stores["default"]
-    amount = nano_from_usd(ceiling_usd, rounding=ROUND_CEILING)
-    refused = store.reserve(reservation, list(holds.values()), amount)
-    if refused is None:
-        return Hold(reservation, ceiling_usd)
-    totals = store.totals([refused.key])[refused.key]
-    allowed = usd_from_nano(refused.limit_nano or 0)
-    raise BudgetExceededError(
-        f"The budget {refused.key} of ${allowed:f} has ${usd_from_nano(totals.spent_nano):f}"
-        f" spent and ${usd_from_nano(totals.held_nano):f} held; this call may cost"
-        f" ${ceiling_usd:f}. Nothing was sent. Raise the limit in OBC_AI['BUDGETS'], lower"
-        " max_output_tokens, or wait for the next period."
+        ceiling = Decimal(0)  # soft budgets count what it turns out to be
+    if not found:
+        return Hold(None, ceiling)
+    amount = Amount(
+        nano=nano_from_usd(ceiling, rounding=ROUND_CEILING), tokens=attempt.tokens, requests=1
     )
+    money = get_settings().money
+    leases.settle_again()
+    try:
+        return _reserve("default", attempt, ceiling, amount, found)
+    except CostStoreError as error:
+        if money.stand_in is None or not error.retryable:
+            raise
+        logger.warning("The cost store failed; the stand-in %r is asked.", money.stand_in)
+        return _reserve(money.stand_in, attempt, ceiling, amount, found)
 
 
-def period_key(budget: BudgetSettings, at: datetime.datetime) -> str:
-    """Return the key of a budget's period at a time, in the project's time zone."""
-    local = at.astimezone(zoneinfo.ZoneInfo(timezone.get_default_timezone_name()))
-    marks = {
-        "hour": at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%HZ"),  # never ambiguous
-        "day": local.strftime("%Y-%m-%d"),
-        "week": local.strftime("%G-W%V"),
-        "month": local.strftime("%Y-%m"),
-        "total": "always",
-    }
-    return f"{budget.scope}:{budget.period}:{marks[budget.period]}"
+def _reserve(
+    alias: str, attempt: Attempt, ceiling: Decimal, amount: Amount, found: list[Applied]
+) -> Hold:
+    store, reservation, details = cost_stores[alias], uuid.uuid4(), attempt.details()
+    holds = policy.holds_of(found, share_of(alias))
+    if leases.is_time_to_sweep(alias) and not retry.is_in_transaction():
+        _sweep(alias)
+    try:
+        refused = store.reserve(reservation, holds, amount, details=details)
+    except CostStoreLostError:
+        if not recovery.rebuild(alias):
+            raise
+        refused = store.reserve(reservation, holds, amount, details=details)
+    except CostStoreError as error:
+        if error.retryable:
+            # Whether it was admitted, nobody knows; if it was, it is given back.
+            leases.settle_later(reservation, alias, Amount())
+        raise
+    if refused is not None:
+        raise _exceeded(refused, store.totals([refused.key])[refused.key], amount, found)
+    leases.keep(reservation, alias)
+    return Hold(reservation, ceiling, alias=alias, found=found, tokens=attempt.tokens)
+
+
+def _sweep(alias: str) -> None:
+    try:
+        recovery.sweep(alias)
+    except CostStoreError as error:  # what has expired stays booked, so nothing is admitted by it
+        logger.warning("Expired holds of the cost store %r wait for their rows: %s", alias, error)
+
+
+def share_of(alias: str, money: MoneySettings | None = None) -> Callable[[int], int]:
+    """Return how much of a limit a store may admit.
+
+    With a stand-in each of the two has a share of its own. So whoever sees which of them,
+    and however often that changes, both together never admit more than the limit.
+    """
+    money = money or get_settings().money
+    if money.stand_in is None:
+        return lambda limit: limit
+    percent = money.stand_in_percent
+    if alias == money.stand_in:
+        return lambda limit: limit * percent // 100
+    return lambda limit: limit - limit * percent // 100
+
+
+def _exceeded(
+    refused: BudgetHold, totals: BudgetTotals, amount: Amount, found: list[Applied]
+) -> BudgetExceededError:
+    limit, unit = refused.limit_nano or 0, refused.unit
+    resets_at = next(each.resets_at for each in found if each.key == refused.key)
+    local = None if resets_at is None else resets_at.isoformat(timespec="minutes")
+    wait = f"wait until it resets at {local}" if local else "it never resets"
+    say = alerts.describe
+    error = BudgetExceededError(
+        f"The budget {refused.key} of {say(unit, limit)} has {say(unit, totals.spent_nano)} spent"
+        f" and {say(unit, totals.held_nano)} held; this call may take"
+        f" {say(unit, amount.of(unit))}. Nothing was sent. Raise the limit in"
+        f" OBC_AI['BUDGETS'] or in the admin, lower max_output_tokens, or {wait}."
+    )
+    error.key, error.unit, error.limit = refused.key, unit, limit
+    error.spent, error.held, error.resets_at = totals.spent_nano, totals.held_nano, resets_at
+    return error

@@ -16,7 +16,12 @@ import numpy as np
 from django.utils.asyncio import async_unsafe
 
 from django_obc_ai.backends.providers import BaseProvider
-from django_obc_ai.exceptions import BadResponseError, ConfigurationError, ObcAIError
+from django_obc_ai.exceptions import (
+    BadResponseError,
+    BudgetExceededError,
+    ConfigurationError,
+    ObcAIError,
+)
 from django_obc_ai.gateway import prices, retry
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.types import (
@@ -62,12 +67,17 @@ class EmbeddingBook(CallBook):
         )
         return None
 
-    def ceiling_of(self, provider: BaseProvider, price: PriceRow) -> Decimal:
+    def ceiling_of(self, request: GenerationRequest, price: PriceRow) -> Decimal:
         """Return the price of the most tokens that the texts can be; there is no answer."""
-        most = sum(
-            provider.bound_tokens(GenerationRequest(prompt=text)) for text in self.embedding.texts
-        )
-        return prices.cost_of(price, Usage(input_tokens=most))
+        return prices.cost_of(price, Usage(input_tokens=self.most_tokens_of(request)))
+
+    def most_tokens_of(self, request: GenerationRequest) -> int:
+        """Return how many tokens the texts can be at most."""
+        bound = self._provider.bound_tokens
+        return sum(bound(GenerationRequest(prompt=text)) for text in self.embedding.texts)
+
+    def _fitted(self, price: PriceRow | None, refusal: BudgetExceededError) -> None:
+        """Return None: there is no answer that could be shorter."""
 
     def accept_vectors(self, response: EmbeddingResponse) -> EmbeddingResponse:
         """Settle an attempt by what the provider counted, and check its vectors.

@@ -26,6 +26,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import sql
 
 from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import AbandonedCallError
 from django_obc_ai.gateway import intents, spool
 from django_obc_ai.gateway.cache import digest
 from django_obc_ai.models import AIOperation
@@ -223,14 +224,32 @@ def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
     return ":memory:" in name or "mode=memory" in name
 
 
+def presume(operation: AIOperation, alias: str) -> AIOperation | None:
+    """Book what a call that was given up may have cost; see `AbandonedCallError`.
+
+    A call has one row. If it comes to its end after all, its own row takes this one's place.
+
+    Returns:
+        The call's own row if it is there already; nothing is changed then.
+
+    Raises:
+        DatabaseError: The ledger cannot be written.
+    """
+    if _store(operation, alias):
+        _tell(operation)
+        return None
+    found = AIOperation.objects.using(alias).get(pk=operation.pk)
+    return None if found.error_category == AbandonedCallError.code else found
+
+
 def _store(operation: AIOperation, alias: str) -> bool:
-    """Insert a row on the connection that fits; False if it is there already."""
+    """Write a row on the connection that fits; False if the call has its row already."""
     connection = connections[alias]
     if transaction_of(alias) == "caller" and connection.vendor != "sqlite":
         return with_writer(alias, lambda writer: _insert(operation, writer))
     if connection.in_atomic_block:  # a TestCase's, which a refused row must not break
         if _exists(operation, connection):
-            return False
+            return _replace(operation, connection)
         with transactions.atomic(using=alias):
             return _insert(operation, connection)
     # A file has no connection that could have died: it is busy, and was waited for already.
@@ -247,9 +266,28 @@ def _insert(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
     except IntegrityError:
         if connection.in_atomic_block or not _exists(operation, connection):
             raise
-        return False
+        return _replace(operation, connection)
     operation._state.adding, operation._state.db = False, connection.alias
     return True
+
+
+def _replace(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
+    """Put a call's own row in the place of a presumed one, once; whether it was put there.
+
+    A presumed row only raises the cost of one that is there.
+    """
+    code = AbandonedCallError.code
+    rows = AIOperation.objects.filter(pk=operation.pk, error_category=code, cost_known=False)
+    changed = {field.attname for field in AIOperation._meta.concrete_fields} - {"id"}
+    is_presumed = operation.error_category == code
+    if is_presumed:
+        rows, changed = rows.filter(cost_usd__lt=operation.cost_usd), {"cost_usd"}
+    query: Any = rows.query.chain(sql.UpdateQuery)  # Any: the stubs say Query
+    query.add_update_values({name: getattr(operation, name) for name in changed})
+    statement, parameters = query.get_compiler(connection=connection).as_sql()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.rowcount > 0 and not is_presumed
 
 
 def _exists(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:

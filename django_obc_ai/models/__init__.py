@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_obc_ai.models.budgets import Budget, BudgetAlert, BudgetChange, CostStoreMark
 from django_obc_ai.models.costs import CostReservation, CostTotal
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.indexes import (
@@ -16,9 +17,13 @@ from django_obc_ai.models.operations import AIOperation, CostCorrection
 
 __all__ = [
     "AIOperation",
+    "Budget",
+    "BudgetAlert",
+    "BudgetChange",
     "Chunk",
     "CostCorrection",
     "CostReservation",
+    "CostStoreMark",
     "CostTotal",
     "DirtyRow",
     "IndexGeneration",

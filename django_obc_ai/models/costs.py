@@ -1,4 +1,4 @@
-"""Tables of the database cost store: running totals and open reservations."""
+"""Tables of the database cost store: running totals and reservations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django_obc_ai.models.managers import ConfiguredManager
 
 
 class CostTotal(models.Model):
-    """What one budget key has spent and holds, in nano-dollars."""
+    """What one budget key has spent and holds: nano-dollars, tokens or requests."""
 
-    key = models.CharField(max_length=200, primary_key=True)
+    key = models.CharField(max_length=250, primary_key=True)
     spent_nano = models.BigIntegerField(default=0)
     held_nano = models.BigIntegerField(default=0)
 
@@ -36,12 +36,22 @@ class CostTotal(models.Model):
 
 
 class CostReservation(models.Model):
-    """One amount that was promised to a call; closed when the call is settled."""
+    """One amount that was promised to a call; closed when the call is settled.
+
+    Of an open one the amount is held; of an expired one it is spent, until it is settled.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    keys = models.JSONField()
+    keys = models.JSONField(help_text="The unit that each key counts.")
     amount_nano = models.BigIntegerField()
+    amount_tokens = models.BigIntegerField(default=0)
+    amount_requests = models.BigIntegerField(default=0)
     is_open = models.BooleanField(default=True)
+    is_expired = models.BooleanField(default=False)
+    is_confirmed = models.BooleanField(default=False)
+    owner = models.CharField(max_length=100, default="")
+    lease_until = models.DateTimeField(default=timezone.now)
+    details = models.TextField(default="")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ConfiguredManager["CostReservation"]()
@@ -49,9 +59,14 @@ class CostReservation(models.Model):
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
             models.Index(
-                fields=["created_at"],
+                fields=["lease_until"],
                 condition=models.Q(is_open=True),
                 name="obc_ai_reservation_open",
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(is_expired=True, is_confirmed=False),
+                name="obc_ai_reservation_expired",
             ),
         ]
 

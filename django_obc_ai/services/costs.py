@@ -10,6 +10,7 @@ from typing import Any
 from django_obc_ai.conf import suggest
 from django_obc_ai.models import AIOperation
 from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey, current_day
+from django_obc_ai.services import budgets
 from django_obc_ai.services.forecasts import Forecast, forecast_month
 from django_obc_ai.services.reports import DailyCostReport
 from django_obc_ai.services.suggestions import Suggestion, suggest_savings
@@ -40,6 +41,17 @@ class CostTracker:
         )
         last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
         return AIOperation.objects.between(first, last).total_cost()
+
+    def check_budget_alert(
+        self,
+        daily_budget: Decimal | float | str | None = None,
+        monthly_budget: Decimal | float | str | None = None,
+    ) -> dict[str, Any]:
+        """Return alerts for today and this month; see `services.budgets.check_budget_alert`."""
+        return budgets.check_budget_alert(
+            {"daily": self.get_daily_cost(), "monthly": self.get_monthly_cost()},
+            {"daily": daily_budget, "monthly": monthly_budget},
+        )
 
     def get_cost_breakdown(
         self, start: datetime.date, end: datetime.date, by: BreakdownKey = "module"

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 from django_obc_ai.backends.cost_stores import cost_stores
-from django_obc_ai.exceptions import CostStoreError
+from django_obc_ai.gateway import policy, recovery
+from django_obc_ai.gateway.alerts import describe
 from django_obc_ai.models import AIOperation, CostCorrection
-from django_obc_ai.services import _budget_keys, _corrections
+from django_obc_ai.services import _corrections
 from django_obc_ai.services._billing_export import BilledRow, ExportError, read_export
 from django_obc_ai.types import nano_from_usd, usd_from_nano
 from django_obc_ai.types.money import EXACT
@@ -57,24 +58,33 @@ class Drift:
 class StoreDrift:
     """A budget's total in the cost store beside the ledger's sum for the same period.
 
+    Amounts are nano-dollars, tokens or requests, as the budget counts.
+
     Attributes:
         key: The store's key.
-        ledger_usd: Sum of the operations of the period.
-        spent_usd: What the store has as spent.
-        held_usd: What it holds for calls in flight; such a key is not repaired.
+        unit: "usd", "tokens" or "requests".
+        ledger: Sum of the operations of the period.
+        spent: What the store has as spent.
+        held: What it holds for calls in flight; such a key is not repaired.
         is_repaired: Whether the total was set to the ledger's sum.
     """
 
     key: str
-    ledger_usd: Decimal
-    spent_usd: Decimal
-    held_usd: Decimal
+    unit: str
+    ledger: int
+    spent: int
+    held: int
     is_repaired: bool = False
 
     @property
-    def drift_usd(self) -> Decimal:
+    def drift(self) -> int:
         """Return store minus ledger."""
-        return self.spent_usd - self.ledger_usd
+        return self.spent - self.ledger
+
+    def __str__(self) -> str:
+        """Return key and both amounts."""
+        ledger, spent = (describe(self.unit, each) for each in (self.ledger, self.spent))
+        return f"{self.key}: ledger {ledger}, store {spent}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +108,7 @@ class Reconciliation:
     def is_balanced(self, tolerance_usd: Decimal = Decimal(0)) -> bool:
         """Return whether no drift is above a tolerance by day and model, nor any in the store."""
         return all(abs(row.drift_usd) <= tolerance_usd for row in self.rows) and all(
-            each.is_repaired or not each.drift_usd for each in self.store
+            each.is_repaired or not each.drift for each in self.store
         )
 
 
@@ -118,8 +128,7 @@ def reconcile(
     are in proportion to the ceilings and no larger than them; operations that were booked at 0
     for want of a price share the whole rest equally. What is left after that stays as drift:
     nothing else is ever changed to fit a bill. Then the cost store's totals are set to the
-    ledger's sums, for every budget key that holds nothing for calls in flight. Repair totals
-    while no paid calls are made: one that is settled in between might be lost from its total.
+    ledger's sums, for every budget key that holds nothing for calls in flight.
 
     Args:
         first: First day.
@@ -130,7 +139,7 @@ def reconcile(
         made_by: Who did it, for the trace.
 
     Raises:
-        CostStoreError: The store cannot be asked, or cannot be rebuilt.
+        CostStoreError: The store or the budgets cannot be asked.
         ValueError: The last day lies before the first.
     """
     if last < first:
@@ -235,31 +244,24 @@ def _divide(amount: int, weights: list[int]) -> list[int]:
 
 
 def _compare_store(first: datetime.date, last: datetime.date) -> list[StoreDrift]:
-    keys = _budget_keys.find_keys(first, last)
-    totals = cost_stores["default"].totals([each.key for each in keys]) if keys else {}
-    return [_store_drift(each, totals[each.key]) for each in keys]
-
-
-def _store_drift(key: _budget_keys.BudgetKey, totals: Any) -> StoreDrift:
-    return StoreDrift(
-        key=key.key,
-        ledger_usd=key.operations().total_cost(),
-        spent_usd=usd_from_nano(totals.spent_nano),
-        held_usd=usd_from_nano(totals.held_nano),
-    )
+    periods = policy.periods_between(first, last)
+    ledger = recovery.spent_by_key("default", periods)
+    totals = cost_stores["default"].totals(list(ledger))
+    return [
+        StoreDrift(
+            key=key,
+            unit=policy.unit_of(key),
+            ledger=spent,
+            spent=totals[key].spent_nano,
+            held=totals[key].held_nano,
+        )
+        for key, spent in ledger.items()
+    ]
 
 
 def _repair_store(store: list[StoreDrift]) -> list[StoreDrift]:
-    wanted = {
-        each.key: nano_from_usd(each.ledger_usd)
-        for each in store
-        if each.drift_usd and not each.held_usd
-    }
-    if not wanted:
+    """Set totals to the ledger's sums; what is settled in between is added to them."""
+    wanted = {each.key: each.ledger for each in store if each.drift and not each.held}
+    if not wanted or not cost_stores["default"].rebuild(lambda: wanted):
         return store
-    # Any: the contract of stores has it from the release that this one is part of.
-    rebuild: Any = getattr(cost_stores["default"], "rebuild", None)
-    if rebuild is None:
-        raise CostStoreError("The cost store cannot set totals: its class has no rebuild().")
-    rebuild(wanted)
     return [replace(each, is_repaired=each.key in wanted) for each in store]

@@ -26,9 +26,13 @@ from django_obc_ai.types.generation import (
     Usage,
 )
 from django_obc_ai.types.money import (
+    Amount,
     BudgetHold,
     BudgetTotals,
+    ExpiredHold,
     PriceRow,
+    Settlement,
+    Unit,
     nano_from_usd,
     usd_from_nano,
 )
@@ -41,6 +45,7 @@ from django_obc_ai.types.search import (
 __all__ = [
     "MODULES",
     "OPERATION_TYPES",
+    "Amount",
     "BackendSpec",
     "BudgetHold",
     "BudgetTotals",
@@ -49,6 +54,7 @@ __all__ = [
     "EmbeddingPurpose",
     "EmbeddingRequest",
     "EmbeddingResponse",
+    "ExpiredHold",
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
@@ -59,8 +65,10 @@ __all__ = [
     "Role",
     "SearchHit",
     "SearchResult",
+    "Settlement",
     "Source",
     "StreamChunk",
+    "Unit",
     "Usage",
     "nano_from_usd",
     "usd_from_nano",

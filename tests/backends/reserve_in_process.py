@@ -28,7 +28,7 @@ def main() -> None:
     from django.db import connections
 
     from django_obc_ai.backends.cost_stores import cost_stores
-    from django_obc_ai.types import BudgetHold
+    from django_obc_ai.types import Amount, BudgetHold
 
     store = cost_stores["default"]
     store.totals(["warm"])
@@ -38,10 +38,12 @@ def main() -> None:
     for number in range(given["calls"]):
         reservation = uuid.uuid4()
         holds = [BudgetHold(key=key, limit_nano=limit) for key, limit in given["holds"]]
-        if store.reserve(reservation, holds[:: 1 if number % 2 else -1], given["amount"]):
+        if store.reserve(
+            reservation, holds[:: 1 if number % 2 else -1], Amount(nano=given["amount"])
+        ):
             continue
         cost = 0 if number % 3 == 0 else given["amount"] - number % 2
-        assert store.settle(reservation, cost)
+        assert store.settle(reservation, Amount(nano=cost))
         settled.append(cost)
     connections.close_all()
     print(json.dumps(settled))

@@ -20,7 +20,7 @@ from django_obc_ai.backends.cost_stores.database import DatabaseCostStore
 from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models import CostReservation, CostTotal
 from django_obc_ai.testing import CostStoreContract
-from django_obc_ai.types import BudgetHold, BudgetTotals
+from django_obc_ai.types import Amount, BudgetHold, BudgetTotals
 
 ROOT = Path(__file__).parents[2]
 ON_POSTGRES = {"OBC_AI": {"DATABASE": "postgres"}}
@@ -62,7 +62,7 @@ class InsideATestCaseTests(CostStoreContract, TestCase):
 
     def test_an_atomic_block_of_the_code_under_test_is_refused_here_too(self) -> None:
         with transaction.atomic(), self.assertRaisesRegex(CostStoreError, "inside a transaction"):
-            DatabaseCostStore().reserve(uuid.uuid4(), [HOLD], 1)
+            DatabaseCostStore().reserve(uuid.uuid4(), [HOLD], Amount(nano=1))
 
 
 del _Committing  # not a test by itself
@@ -72,13 +72,13 @@ del _Committing  # not a test by itself
 def test_a_reservation_inside_a_transaction_is_refused_and_says_why() -> None:
     store = DatabaseCostStore()
     with transaction.atomic(), pytest.raises(CostStoreError) as raised:
-        store.reserve(uuid.uuid4(), [HOLD], 1)
+        store.reserve(uuid.uuid4(), [HOLD], Amount(nano=1))
     message = str(raised.value)
     assert "'default'" in message
     assert "a rollback would forget money that was spent" in message
     assert "OBC_AI['DATABASE']" in message and "outside atomic()" in message
     assert store.totals(["a"]) == {"a": BudgetTotals()}
-    assert store.reserve(uuid.uuid4(), [HOLD], 1) is None
+    assert store.reserve(uuid.uuid4(), [HOLD], Amount(nano=1)) is None
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
@@ -86,8 +86,8 @@ def test_a_ledger_of_its_own_may_be_used_inside_a_transaction(postgres_alias: st
     with override_settings(**ON_POSTGRES):
         store, reservation = DatabaseCostStore(), uuid.uuid4()
         with pytest.raises(RuntimeError), transaction.atomic(using="default"):
-            assert store.reserve(reservation, [HOLD], 4) is None
-            assert store.settle(reservation, 3)
+            assert store.reserve(reservation, [HOLD], Amount(nano=4)) is None
+            assert store.settle(reservation, Amount(nano=3))
             raise RuntimeError
         assert store.totals(["a"]) == {"a": BudgetTotals(spent_nano=3)}
         assert CostTotal.objects.using(postgres_alias).count() == 1
@@ -115,8 +115,8 @@ def _without_tables(transactional_db: None) -> Iterator[None]:
 @pytest.mark.parametrize(
     "step",
     [
-        lambda store: store.reserve(uuid.uuid4(), [HOLD], 1),
-        lambda store: store.settle(uuid.uuid4(), 1),
+        lambda store: store.reserve(uuid.uuid4(), [HOLD], Amount(nano=1)),
+        lambda store: store.settle(uuid.uuid4(), Amount(nano=1)),
         lambda store: store.release(uuid.uuid4()),
         lambda store: store.totals(["a"]),
     ],
@@ -134,7 +134,7 @@ def test_a_failing_database_is_an_error_of_the_cost_store(
 @pytest.mark.django_db
 def test_a_refused_reservation_leaves_no_row() -> None:
     store = DatabaseCostStore()
-    assert store.reserve(uuid.uuid4(), [HOLD], 11) == HOLD
+    assert store.reserve(uuid.uuid4(), [HOLD], Amount(nano=11)) == HOLD
     assert not CostReservation.objects.exists()
     assert store.totals(["a"]) == {"a": BudgetTotals()}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from django_obc_ai.backends.cost_stores import BaseCostStore
 from django_obc_ai.backends.cost_stores.memory import MemoryCostStore
 from django_obc_ai.testing import CostStoreContract
-from django_obc_ai.types import BudgetHold, BudgetTotals
+from django_obc_ai.types import Amount, BudgetHold, BudgetTotals
 
 
 class MemoryCostStoreTests(CostStoreContract, SimpleTestCase):
@@ -26,7 +26,7 @@ def test_it_says_that_processes_do_not_share_it() -> None:
 
 def test_stores_do_not_share_totals() -> None:
     first, second = MemoryCostStore(), MemoryCostStore()
-    first.reserve(uuid.uuid4(), [BudgetHold(key="a")], 5)
+    first.reserve(uuid.uuid4(), [BudgetHold(key="a")], Amount(nano=5))
     assert second.totals(["a"]) == {"a": BudgetTotals()}
 
 
@@ -35,10 +35,10 @@ def test_closed_reservations_are_remembered_up_to_a_bound(monkeypatch: pytest.Mo
     store, hold = MemoryCostStore(), [BudgetHold(key="a")]
     ids = [uuid.uuid4() for _ in range(5)]
     for reservation in ids:
-        store.reserve(reservation, hold, 1)
-        store.settle(reservation, 1)
+        store.reserve(reservation, hold, Amount(nano=1))
+        store.settle(reservation, Amount(nano=1))
     assert len(store._closed) == 3
-    assert store.reserve(ids[-1], hold, 1) is None
+    assert store.reserve(ids[-1], hold, Amount(nano=1)) is None
     assert store.totals(["a"])["a"] == BudgetTotals(spent_nano=5)
     assert store._open == {}
 
@@ -56,11 +56,11 @@ def test_spent_and_held_are_what_was_admitted(
     for amount, settled in calls:
         reservation = uuid.uuid4()
         hold = BudgetHold(key="a", limit_nano=limit)
-        refused = store.reserve(reservation, [hold], amount)
+        refused = store.reserve(reservation, [hold], Amount(nano=amount))
         assert (refused is None) == (spent + held + amount <= limit)
         if refused is None and settled is None:
             held += amount
         elif refused is None:
-            assert store.settle(reservation, settled or 0)
+            assert store.settle(reservation, Amount(nano=settled or 0))
             spent += settled or 0
         assert store.totals(["a"])["a"] == BudgetTotals(spent_nano=spent, held_nano=held)

@@ -27,6 +27,10 @@ from tests.fakes import (
 )
 from tests.subprocesses import ROOT, run_python
 
+#: Django asks SQLite whether it knows JSON when it checks the models; an open
+#: transaction here would lock the file for the processes that do so too.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 DOCS = "https://django-obc-ai.readthedocs.io/en/latest/reference/checks.html"
 PRICED = {"fake-1": {"input_usd": 1, "output_usd": 2}}
 SHARED = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "c"}}
@@ -188,6 +192,16 @@ def test_E010_database_missing() -> None:  # noqa: N802
     (message,) = found(DATABASE="defaults")
     assert_only("E010", [message], "OBC_AI['DATABASE'] names 'defaults', which DATABASES lacks.")
     assert message.hint is not None and message.hint.startswith("Did you mean 'default'?")
+
+
+def test_E017_stand_in_missing() -> None:  # noqa: N802
+    memory = entry(MemoryCostStore)["default"]
+    stores = {"default": memory, "spare": memory}
+    (message,) = found(COST_STORES=stores, MONEY={"stand_in": "spaer"})
+    text = "OBC_AI['MONEY']['stand_in'] names 'spaer', which COST_STORES lacks."
+    assert_only("E017", [message], text)
+    assert message.hint is not None and message.hint.startswith("Did you mean 'spare'?")
+    assert not [m for m in found(COST_STORES=stores, MONEY={"stand_in": "spare"}) if "E017" in m.id]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.conf import BudgetSettings
 from django_obc_ai.exceptions import BudgetExceededError, ProviderTimeoutError
-from django_obc_ai.gateway.budget import period_key
+from django_obc_ai.gateway.policy import period_key
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, override_ai
@@ -33,7 +33,7 @@ def budget(limit: str, **changes: Any) -> list[dict[str, Any]]:
 
 def total(period: str = "day") -> tuple[int, int]:
     now = datetime.datetime.now(tz=datetime.UTC)
-    settings = BudgetSettings(scope="global", period=period, limit_usd=Decimal(1), enforce=True)
+    settings = BudgetSettings(scope="global", period=period, limit=Decimal(1))
     key = period_key(settings, now)
     totals = cost_stores["default"].totals([key])[key]
     return totals.spent_nano, totals.held_nano
@@ -182,5 +182,5 @@ def test_many_threads_never_pass_the_budget(store: str) -> None:
 )
 def test_periods_follow_the_projects_time_zone(period: str, key: str) -> None:
     moment = datetime.datetime(2026, 12, 31, 17, 30, tzinfo=datetime.UTC)  # 01:30 in Manila
-    settings = BudgetSettings(scope="global", period=period, limit_usd=Decimal(1), enforce=True)
+    settings = BudgetSettings(scope="global", period=period, limit=Decimal(1))
     assert period_key(settings, moment) == key

@@ -90,10 +90,10 @@ def test_a_cancelled_call_leaves_no_hold_behind(scripted: Scripted, stage: str) 
     name = "reserve" if stage == "open" else "settle"
     original, started, go_on = getattr(store, name), threading.Event(), threading.Event()
 
-    def slow(*arguments: Any) -> Any:
+    def slow(*arguments: Any, **named: Any) -> Any:
         started.set()
         go_on.wait(10)
-        return original(*arguments)
+        return original(*arguments, **named)
 
     setattr(store, name, slow)
 

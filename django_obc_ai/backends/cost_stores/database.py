@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
 from django.db.models import F
 
-from django_obc_ai.backends.cost_stores.base import BaseCostStore
+from django_obc_ai.backends.cost_stores.base import BaseCostStore, owner_of_process
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models import CostReservation, CostTotal
 from django_obc_ai.models.connections import persist
-from django_obc_ai.types import BudgetHold, BudgetTotals
+from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
 
 
 class _RefusedError(Exception):
-    """Rolls the whole reservation back when one key is full."""
+    """Rolls the whole reservation back when keys are full, or not there yet."""
 
-    def __init__(self, hold: BudgetHold) -> None:
-        super().__init__(hold.key)
-        self.hold = hold
+    def __init__(self, keys: list[str]) -> None:
+        super().__init__(*keys)
+        self.keys = keys
 
 
 class DatabaseCostStore(BaseCostStore):
@@ -31,39 +35,64 @@ class DatabaseCostStore(BaseCostStore):
     the caller, and its row locks would last as long as the provider's answer.
     """
 
+    def __init__(self, *, lease_seconds: float = 120.0) -> None:
+        """Keep the lease; nothing is looked up."""
+        self.lease_seconds = lease_seconds
+
+    def _moment(self, seconds: float = 0.0) -> datetime.datetime:
+        now = self.clock() if self.clock is not None else time.time()
+        moment = datetime.datetime.fromtimestamp(now + seconds, datetime.UTC)
+        return moment if settings.USE_TZ else moment.replace(tzinfo=None)
+
     def reserve(
-        self, reservation: UUID, holds: Sequence[BudgetHold], amount_nano: int
+        self, reservation: UUID, holds: Sequence[BudgetHold], amount: Amount, *, details: str = ""
     ) -> BudgetHold | None:
         """See `BaseCostStore.reserve`."""
         alias = get_settings().database
         _refuse_inside_transaction(alias)
-        keys = sorted(hold.key for hold in holds)
+        row = CostReservation(
+            id=reservation,
+            keys={hold.key: hold.unit for hold in holds},
+            amount_nano=amount.nano,
+            amount_tokens=amount.tokens,
+            amount_requests=amount.requests,
+            owner=owner_of_process(),
+            lease_until=self._moment(self.lease_seconds),
+            details=details,
+        )
 
         def work() -> None:
-            if CostReservation.objects.filter(pk=reservation).exists():
-                return
-            known = set(CostTotal.objects.filter(pk__in=keys).values_list("pk", flat=True))
-            if missing := set(keys) - known:
+            with transaction.atomic(using=alias):
+                # Totals first: on SQLite the UPDATE takes the write lock before any read.
+                _hold_all(holds, amount)
+                row.save(force_insert=True, using=alias)
+
+        def hold_or_make() -> None:
+            try:
+                work()
+            except _RefusedError as refusal:
+                # Few keys are new, so they are looked for only now.
+                known = CostTotal.objects.filter(pk__in=refusal.keys).values_list("pk", flat=True)
+                if not (missing := set(refusal.keys) - set(known)):
+                    raise
                 CostTotal.objects.bulk_create(
                     [CostTotal(key=key) for key in sorted(missing)], ignore_conflicts=True
                 )
-            with transaction.atomic(using=alias):
-                # Totals first: on SQLite the UPDATE takes the write lock before any read.
-                _hold_all(holds, amount_nano)
-                CostReservation.objects.create(id=reservation, keys=keys, amount_nano=amount_nano)
+                work()
 
-        try:
-            persist(alias, work)
-        except _RefusedError as refusal:
-            return refusal.hold
-        except (DatabaseError, InterfaceError) as error:
-            raise CostStoreError(
-                f"The database {alias!r} could not hold the call's budget"
-                f" ({type(error).__name__}), so nothing was sent. Try again."
-            ) from error
+        with _translated(alias, "hold the call's budget", "nothing was sent. Try again"):
+            try:
+                persist(alias, hold_or_make)
+            except _RefusedError as refusal:
+                if CostReservation.objects.filter(pk=reservation).exists():
+                    return None  # a repetition, which does not fit a second time
+                return next(hold for hold in holds if hold.key in refusal.keys)
+            except IntegrityError:
+                if not CostReservation.objects.filter(pk=reservation).exists():
+                    raise
         return None
 
-    def settle(self, reservation: UUID, amount_nano: int) -> bool:
+    def settle(self, reservation: UUID, amount: Amount) -> Settlement | None:
         """See `BaseCostStore.settle`.
 
         Raises:
@@ -71,26 +100,34 @@ class DatabaseCostStore(BaseCostStore):
         """
         alias = get_settings().database
 
-        def work() -> bool:
+        def work() -> Settlement | None:
             with transaction.atomic(using=alias):
-                row = CostReservation.objects.filter(pk=reservation, is_open=True)
-                if not row.update(is_open=False):
-                    return False
-                held = CostReservation.objects.get(pk=reservation)
-                for key in held.keys:
+                rows = CostReservation.objects.filter(pk=reservation)
+                was_expired = False
+                if not rows.filter(is_open=True).update(is_open=False):
+                    # What was booked at its ceiling is corrected once.
+                    was_expired = bool(rows.filter(is_expired=True).update(is_expired=False))
+                    if not was_expired:
+                        return None
+                held = rows.get()
+                ceiling = _amount(held)
+                for key in sorted(held.keys):
+                    part, cost = ceiling.of(held.keys[key]), amount.of(held.keys[key])
                     CostTotal.objects.filter(pk=key).update(
-                        held_nano=F("held_nano") - held.amount_nano,
-                        spent_nano=F("spent_nano") + amount_nano,
+                        held_nano=F("held_nano") - (0 if was_expired else part),
+                        spent_nano=F("spent_nano") + cost - (part if was_expired else 0),
                     )
-                return True
+                return Settlement(totals=_totals(held.keys), was_expired=was_expired)
 
-        try:
+        with _translated(alias, "settle a call", "its hold stays and counts as spent"):
             return persist(alias, work)
-        except (DatabaseError, InterfaceError) as error:
-            raise CostStoreError(
-                f"The database {alias!r} could not settle a call ({type(error).__name__});"
-                " its hold stays and counts as spent."
-            ) from error
+
+    def renew(self) -> None:
+        """See `BaseCostStore.renew`."""
+        alias = get_settings().database
+        mine = CostReservation.objects.filter(is_open=True, owner=owner_of_process())
+        with _translated(alias, "renew leases", "they end by themselves"):
+            persist(alias, lambda: mine.update(lease_until=self._moment(self.lease_seconds)))
 
     def totals(self, keys: Sequence[str]) -> dict[str, BudgetTotals]:
         """See `BaseCostStore.totals`.
@@ -98,34 +135,97 @@ class DatabaseCostStore(BaseCostStore):
         Raises:
             CostStoreError: The database failed.
         """
-        try:
-            rows = CostTotal.objects.in_bulk(list(keys))
-        except (DatabaseError, InterfaceError) as error:
-            raise CostStoreError(
-                f"The database {get_settings().database!r} could not say what is spent"
-                f" ({type(error).__name__}). Try again."
-            ) from error
-        return {
-            key: BudgetTotals(spent_nano=rows[key].spent_nano, held_nano=rows[key].held_nano)
-            if key in rows
-            else BudgetTotals()
-            for key in keys
-        }
+        with _translated(get_settings().database, "say what is spent", "try again"):
+            return _totals(keys)
+
+    def expire(self) -> list[ExpiredHold]:
+        """See `BaseCostStore.expire`."""
+        alias = get_settings().database
+        due = CostReservation.objects.filter(is_open=True, lease_until__lte=self._moment())
+
+        def book(held: CostReservation) -> None:
+            with transaction.atomic(using=alias):
+                if not due.filter(pk=held.pk).update(is_open=False, is_expired=True):
+                    return  # settled or renewed meanwhile
+                for key in sorted(held.keys):
+                    part = _amount(held).of(held.keys[key])
+                    CostTotal.objects.filter(pk=key).update(
+                        held_nano=F("held_nano") - part, spent_nano=F("spent_nano") + part
+                    )
+
+        with _translated(alias, "end leases", "what is held stays held"):
+            for held in list(due):
+                persist(alias, lambda held=held: book(held))  # type: ignore[misc]  # bound early
+            rows = CostReservation.objects.filter(is_expired=True, is_confirmed=False)
+            return [
+                ExpiredHold(
+                    reservation=row.pk, amount=_amount(row), owner=row.owner, details=row.details
+                )
+                for row in rows.order_by("created_at")
+            ]
+
+    def confirm(self, reservations: Sequence[UUID]) -> None:
+        """See `BaseCostStore.confirm`."""
+        alias = get_settings().database
+        rows = CostReservation.objects.filter(pk__in=reservations)
+        with _translated(alias, "note expired holds", "they are reported again"):
+            persist(alias, lambda: rows.update(is_confirmed=True))
+
+    def rebuild(self, read: Callable[[], Mapping[str, int]], *, is_new: bool = False) -> bool:
+        """See `BaseCostStore.rebuild`.
+
+        What is settled while the ledger is read is added to what was read: a call may then
+        count twice, and none is forgotten.
+        """
+        alias = get_settings().database
+        with _translated(alias, "rebuild its totals", "they stay as they were"):
+            before = dict(CostTotal.objects.values_list("key", "spent_nano"))
+            spent = read()
+            with transaction.atomic(using=alias):
+                for key in sorted(spent):
+                    CostTotal.objects.get_or_create(key=key)
+                    CostTotal.objects.filter(pk=key).update(
+                        spent_nano=F("spent_nano") + spent[key] - before.get(key, 0)
+                    )
+        return True
 
 
-def _hold_all(holds: Sequence[BudgetHold], amount_nano: int) -> None:
+def _amount(row: CostReservation) -> Amount:
+    return Amount(nano=row.amount_nano, tokens=row.amount_tokens, requests=row.amount_requests)
+
+
+def _totals(keys: Mapping[str, str] | Sequence[str]) -> dict[str, BudgetTotals]:
+    rows = CostTotal.objects.in_bulk(list(keys))
+    return {
+        key: BudgetTotals(spent_nano=rows[key].spent_nano, held_nano=rows[key].held_nano)
+        if key in rows
+        else BudgetTotals()
+        for key in keys
+    }
+
+
+def _hold_all(holds: Sequence[BudgetHold], amount: Amount) -> None:
     """Hold an amount under every key, locking in sorted order, or raise `_RefusedError`."""
     ordered = sorted(holds, key=lambda hold: hold.key)
-    full = [hold for hold in ordered if not _hold(hold, amount_nano)]
-    if full:
-        raise _RefusedError(min(full, key=holds.index))
+    if full := [hold.key for hold in ordered if not _hold(hold, amount.of(hold.unit))]:
+        raise _RefusedError(full)
 
 
-def _hold(hold: BudgetHold, amount_nano: int) -> bool:
+def _hold(hold: BudgetHold, amount: int) -> bool:
     rows = CostTotal.objects.filter(pk=hold.key)
     if hold.limit_nano is not None:
-        rows = rows.filter(spent_nano__lte=hold.limit_nano - amount_nano - F("held_nano"))
-    return bool(rows.update(held_nano=F("held_nano") + amount_nano))
+        rows = rows.filter(spent_nano__lte=hold.limit_nano - amount - F("held_nano"))
+    return bool(rows.update(held_nano=F("held_nano") + amount))
+
+
+@contextmanager
+def _translated(alias: str, task: str, outcome: str) -> Iterator[None]:
+    try:
+        yield
+    except (DatabaseError, InterfaceError) as error:
+        raise CostStoreError(
+            f"The database {alias!r} could not {task} ({type(error).__name__}); {outcome}."
+        ) from error
 
 
 def _refuse_inside_transaction(alias: str) -> None:

@@ -98,13 +98,10 @@ class Command(BaseCommand):
                     f" drift {_drift(billed - ledger, ledger)}"
                 )
         for each in found.store:
-            if not each.drift_usd:
+            if not each.drift:
                 continue
-            state = "repaired" if each.is_repaired else "in use" if each.held_usd else "differs"
-            self.stdout.write(
-                f"store    {each.key}: ledger ${each.ledger_usd:f}, store ${each.spent_usd:f},"
-                f" drift {_drift(each.drift_usd, each.ledger_usd)}; {state}"
-            )
+            state = "repaired" if each.is_repaired else "in use" if each.held else "differs"
+            self.stdout.write(f"store    {each}; {state}")
         if found.corrected:
             self.stdout.write(f"{found.corrected} costs set by the bill; run {found.run}")
 

@@ -1,0 +1,319 @@
+"""A cost store in Redis, or in any server of its protocol such as Valkey."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django_obc_ai.backends.cost_stores import _redis_scripts as scripts
+from django_obc_ai.backends.cost_stores.base import BaseCostStore, owner_of_process
+from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
+from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
+
+
+@dataclass(slots=True)
+class _Mine:
+    """A hold of this process, so that a store that was lost can learn of it again."""
+
+    record: bytes  # what follows the epoch in the store
+    epoch: bytes
+
+
+class _Process:
+    """What one process has: a client, the epoch it knows, and its open holds."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.client: Any = None  # redis.Redis, imported at first use
+        self.epoch = b""
+        self.seen = 0
+        self.open: dict[UUID, _Mine] = {}
+        self.lock = threading.Lock()
+
+
+class RedisCostStore(BaseCostStore):
+    """Totals in one hash that only Lua scripts change.
+
+    A server that was restarted, emptied, or has evicted the hash is noticed: on each new
+    connection by its run id, and in each script by the epoch and a counter that never
+    falls. Nothing is admitted then until `rebuild`.
+    """
+
+    extra: ClassVar[str] = "redis"
+    sdk_module: ClassVar[str] = "redis"
+
+    def __init__(
+        self,
+        *,
+        url: str = "redis://127.0.0.1:6379/0",
+        prefix: str = "obc-ai:costs",
+        lease_seconds: float = 120.0,
+        timeout_seconds: float = 2.0,
+    ) -> None:
+        """Keep the options; the connection is made at the first use.
+
+        Args:
+            url: Of the server, with password and database.
+            prefix: Begins the names of both keys; projects that share a server differ in it.
+            lease_seconds: See `BaseCostStore`; also the wait after a loss.
+            timeout_seconds: For connecting and for each answer.
+
+        Raises:
+            ValueError: The prefix holds a brace, or a time is not above 0.
+        """
+        if "{" in prefix or "}" in prefix:
+            raise ValueError("prefix holds a brace; both keys share one in braces already.")
+        if lease_seconds <= 0 or timeout_seconds <= 0:
+            raise ValueError("lease_seconds and timeout_seconds must be above 0.")
+        self._url = url
+        self._keys = (f"{{{prefix}}}".encode(), f"{{{prefix}}}:due".encode())
+        self.lease_seconds = lease_seconds
+        self._timeout = timeout_seconds
+        self._process = _Process()
+        self._lock = threading.Lock()
+
+    def _mine(self) -> _Process:
+        """Return this process's part; a forked child begins with none."""
+        if self._process.pid != os.getpid():
+            self._process = _Process()
+            self._lock = threading.Lock()
+        process = self._process
+        if process.client is None:
+            with self._lock:
+                if process.client is None:
+                    process.client = self._connect()
+        return process
+
+    def _connect(self) -> Any:
+        sdk = self.import_sdk()
+        return sdk.Redis.from_url(
+            self._url,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=sdk.retry.Retry(sdk.backoff.NoBackoff(), 1),
+            redis_connect_func=self._attach,
+        )
+
+    def _attach(self, connection: Any) -> None:
+        """Compare run ids on a new connection: whatever restarts a server ends the old ones."""
+        connection.on_connect()
+        head = [self._now(), _fresh(), b"", b"0"]
+        connection.send_command("EVAL", scripts.ATTACH, 2, *self._keys, *head)
+        connection.read_response()
+
+    def _now(self) -> bytes:
+        return b"" if self.clock is None else b"%d" % int(self.clock() * 1000)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self.import_sdk().RedisError as error:
+            # The message of the package names host and port, never the password; still it is
+            # chained only.
+            raise CostStoreError(
+                f"The Redis cost store could not be asked ({type(error).__name__}), so nothing"
+                " may be sent. Start Redis, or name a stand-in in OBC_AI['MONEY']."
+            ) from error
+
+    def _run(self, script: str, *arguments: Any) -> Any:
+        """Run a script on the newest knowledge of epoch and counter."""
+        process = self._mine()
+        seen = b"%d" % process.seen
+        given = (*self._keys, self._now(), _fresh(), process.epoch, seen, *arguments)
+        with self._translated():
+            try:
+                return process.client.evalsha(_sha(script), 2, *given)
+            except self.import_sdk().exceptions.NoScriptError:
+                process.client.script_load(script)
+                return process.client.evalsha(_sha(script), 2, *given)
+
+    def _note(self, counter: bytes) -> None:
+        process = self._mine()
+        with process.lock:
+            process.seen = max(process.seen, int(counter))
+
+    def _learn(self, epoch: bytes) -> None:
+        """Take over the store's epoch and announce what this process holds."""
+        process = self._mine()
+        with process.lock:
+            if process.epoch == epoch:
+                return
+            process.epoch, process.seen = epoch, 0
+        self.renew()
+
+    def reserve(
+        self, reservation: UUID, holds: Sequence[BudgetHold], amount: Amount, *, details: str = ""
+    ) -> BudgetHold | None:
+        """See `BaseCostStore.reserve`."""
+        process = self._mine()
+        record = _record(holds, amount, details)
+        flat: list[Any] = []
+        for hold in holds:
+            end = "" if hold.ends_at is None else int((hold.ends_at + 2 * self.lease_seconds) * 1e3)
+            limit = "" if hold.limit_nano is None else hold.limit_nano
+            flat += [hold.key, limit, amount.of(hold.unit), end]
+        for _ in range(3):
+            epoch = process.epoch
+            lease = int(self.lease_seconds * 1000)
+            reply = self._run(
+                scripts.RESERVE, str(reservation), lease, epoch + b"\n" + record, *flat
+            )
+            if reply[0] == b"in":
+                process.open[reservation] = _Mine(record, epoch)
+                self._note(reply[1])
+                return None
+            if reply[0] == b"full":
+                return holds[int(reply[2])]
+            self._learn(reply[1])
+            if reply[0] == b"lost":
+                self._raise_lost(since=int(reply[2]), now=int(reply[3]))
+        raise CostStoreError("The Redis cost store is lost again and again. Nothing was sent.")
+
+    def _raise_lost(self, *, since: int, now: int) -> None:
+        wait = max(0.0, since / 1000 + self.lease_seconds - now / 1000)
+        raise CostStoreLostError(
+            "The Redis cost store has lost its totals (a restart, an eviction or a flush)."
+            f" Nothing is sent until they are rebuilt from the ledger, in {wait:.0f} seconds at"
+            " the earliest: calls that are under way must end or report first.",
+            retry_after_seconds=wait,
+        )
+
+    def settle(self, reservation: UUID, amount: Amount) -> Settlement | None:
+        """See `BaseCostStore.settle`.
+
+        Raises:
+            CostStoreError: Redis failed; the hold stays and counts as spent.
+        """
+        process = self._mine()
+        mine = process.open.get(reservation, _Mine(b"", b""))
+        record = mine.epoch + b"\n" + mine.record if mine.record else b""
+        costs = (amount.nano, amount.tokens, amount.requests)
+        reply = self._run(scripts.SETTLE, str(reservation), *costs, record, mine.epoch)
+        process.open.pop(reservation, None)
+        self._learn(reply[1])
+        if reply[0] == b"no":
+            return None
+        self._note(reply[2])
+        totals = _pairs([name.decode() for name in reply[3]], reply[4])
+        return Settlement(totals=totals, was_expired=reply[0] == b"expired")
+
+    def renew(self) -> None:
+        """See `BaseCostStore.renew`."""
+        process = self._mine()
+        mine = list(process.open.items())
+        flat: list[Any] = []
+        for reservation, held in mine:
+            flat += [str(reservation), held.epoch + b"\n" + held.record, held.epoch]
+        if not flat:
+            return
+        epoch = self._run(scripts.RENEW, int(self.lease_seconds * 1000), *flat)
+        for _, held in mine:
+            held.epoch = epoch
+        with process.lock:
+            if process.epoch != epoch:
+                process.epoch, process.seen = epoch, 0
+
+    def totals(self, keys: Sequence[str]) -> dict[str, BudgetTotals]:
+        """See `BaseCostStore.totals`.
+
+        Raises:
+            CostStoreError: Redis failed.
+        """
+        if not keys:
+            return {}
+        fields = [f"{kind}:{key}" for key in keys for kind in ("s", "h")]
+        process = self._mine()
+        with self._translated():
+            return _pairs(keys, process.client.hmget(self._keys[0], fields))
+
+    def expire(self) -> list[ExpiredHold]:
+        """See `BaseCostStore.expire`."""
+        while True:
+            reply = self._run(scripts.EXPIRE)
+            if reply[0] < 100:
+                break
+        found = []
+        for reservation, value in reply[1]:
+            _, epoch, rest = value.split(b"\n", 2)
+            owner, nano, tokens, requests, _, details = rest.split(b"\n", 5)
+            amount = Amount(nano=int(nano), tokens=int(tokens), requests=int(requests))
+            found.append(
+                ExpiredHold(
+                    reservation=UUID(reservation.decode()),
+                    amount=amount,
+                    owner=owner.decode(),
+                    details=details.decode(),
+                    is_from_before_loss=epoch != reply[2],
+                )
+            )
+        return found
+
+    def confirm(self, reservations: Sequence[UUID]) -> None:
+        """See `BaseCostStore.confirm`."""
+        if reservations:
+            self._run(scripts.CONFIRM, *(str(each) for each in reservations))
+
+    def rebuild(self, read: Callable[[], Mapping[str, int]], *, is_new: bool = False) -> bool:
+        """See `BaseCostStore.rebuild`."""
+        token = uuid.uuid4().hex
+        wait = 0 if is_new else int(self.lease_seconds * 1000)
+        answer = self._run(scripts.BEGIN, token, wait)
+        before: Mapping[str, BudgetTotals] = {}
+        if answer == b"ok":
+            token = ""
+            fields = self._mine().client.hkeys(self._keys[0])
+            known = [name[2:].decode() for name in fields if name.startswith(b"s:")]
+            before = self.totals(known)
+        elif answer != b"go":
+            return False
+        flat: list[Any] = []
+        for key, spent in read().items():
+            old = before[key].spent_nano if key in before else 0
+            flat += [key, spent - old]
+        return bool(self._run(scripts.FINISH, token, *flat))
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        if self._process.pid == os.getpid() and self._process.client is not None:
+            self._process.client.close()
+
+
+def _fresh() -> bytes:
+    return uuid.uuid4().hex[:16].encode()
+
+
+def _sha(script: str) -> str:
+    found = _SHAS.get(script)
+    if found is None:
+        # Redis names scripts so; nothing rests on its strength.
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False)
+        found = _SHAS[script] = digest.hexdigest()
+    return found
+
+
+_SHAS: dict[str, str] = {}
+
+
+def _record(holds: Sequence[BudgetHold], amount: Amount, details: str) -> bytes:
+    """Return owner, amounts, keys and details in lines; JSON escapes line breaks itself."""
+    keys = json.dumps([[hold.key, hold.unit] for hold in holds])
+    parts = [owner_of_process(), amount.nano, amount.tokens, amount.requests, keys, details]
+    return "\n".join(str(part) for part in parts).encode()
+
+
+def _pairs(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, BudgetTotals]:
+    return {
+        key: BudgetTotals(
+            spent_nano=int(values[2 * at] or 0), held_nano=int(values[2 * at + 1] or 0)
+        )
+        for at, key in enumerate(keys)
+    }

@@ -1,0 +1,135 @@
+"""Keeping the leases of this process's open holds, and what could not be settled.
+
+A thread runs while a hold is open and ends with the last one. It does nothing before a third
+of a lease has passed, so calls of usual length never see it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from uuid import UUID
+
+from django.db import connections
+
+from django_obc_ai.backends.cost_stores import cost_stores
+from django_obc_ai.exceptions import ConfigurationError, CostStoreError
+from django_obc_ai.types import Amount
+
+logger = logging.getLogger("django_obc_ai.budget")
+_JOIN_SECONDS = 1.0
+
+
+class _Keeper:
+    """What one process keeps; a forked child begins anew."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.changed = threading.Condition()
+        self.open: dict[UUID, str] = {}  # reservation to alias of its store
+        self.unsettled: dict[UUID, tuple[str, Amount]] = {}
+        self.thread: threading.Thread | None = None
+        self.next_at = 0.0  # when leases are renewed, on the monotonic clock
+
+
+_keeper = _Keeper()
+
+
+def _current() -> _Keeper:
+    global _keeper
+    if _keeper.pid != os.getpid():
+        _keeper = _Keeper()
+    return _keeper
+
+
+def keep(reservation: UUID, alias: str) -> None:
+    """Renew the lease of a hold until `drop`."""
+    keeper = _current()
+    with keeper.changed:
+        keeper.open[reservation] = alias
+        soon = time.monotonic() + _pause(alias)
+        if keeper.thread is not None and soon < keeper.next_at:
+            keeper.next_at = soon
+            keeper.changed.notify_all()
+        if keeper.thread is None:
+            keeper.next_at = soon
+            keeper.thread = threading.Thread(
+                target=_run, args=(keeper,), name="obc-ai-leases", daemon=True
+            )
+            keeper.thread.start()
+
+
+def drop(reservation: UUID) -> None:
+    """Stop renewing; the thread ends with the last hold, so that none lingers in idle processes."""
+    keeper = _current()
+    with keeper.changed:
+        keeper.open.pop(reservation, None)
+        thread = keeper.thread if not keeper.open else None
+        if thread is not None:
+            keeper.thread = None
+            keeper.changed.notify_all()
+    if thread is not None and thread is not threading.current_thread():
+        thread.join(_JOIN_SECONDS)
+
+
+def _run(keeper: _Keeper) -> None:
+    me = threading.current_thread()
+    try:
+        while True:
+            with keeper.changed:
+                while keeper.thread is me and (wait := keeper.next_at - time.monotonic()) > 0:
+                    keeper.changed.wait(wait)
+                if keeper.thread is not me:
+                    return
+                aliases = set(keeper.open.values())
+                pause = min((_pause(alias) for alias in aliases), default=1.0)
+                keeper.next_at = time.monotonic() + pause
+            for alias in aliases:
+                try:
+                    cost_stores[alias].renew()
+                except (CostStoreError, ConfigurationError):
+                    logger.warning("Leases in the cost store %r were not renewed.", alias)
+            settle_again()
+    finally:
+        connections.close_all()  # those of this thread
+
+
+def _pause(alias: str) -> float:
+    try:
+        return cost_stores[alias].lease_seconds / 3
+    except ConfigurationError:
+        return 1.0
+
+
+def settle_later(reservation: UUID, alias: str, amount: Amount) -> None:
+    """Remember a settlement that the store did not take."""
+    _current().unsettled[reservation] = (alias, amount)
+
+
+def settle_again() -> None:
+    """Try what could not be settled before; the leases end by themselves otherwise."""
+    keeper = _current()
+    for reservation, (alias, amount) in list(keeper.unsettled.items()):
+        try:
+            cost_stores[alias].settle(reservation, amount)
+        except (CostStoreError, ConfigurationError):
+            return
+        keeper.unsettled.pop(reservation, None)
+
+
+_swept: dict[str, tuple[int, float]] = {}
+
+
+def is_time_to_sweep(alias: str) -> bool:
+    """Return whether a quarter of a lease has passed since this process last looked."""
+    pid, last = _swept.get(alias, (0, 0.0))
+    now = time.monotonic()
+    if pid != os.getpid():
+        _swept[alias] = (os.getpid(), now)
+        return False
+    if now - last < cost_stores[alias].lease_seconds / 4:
+        return False
+    _swept[alias] = (pid, now)
+    return True

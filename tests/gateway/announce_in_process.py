@@ -1,0 +1,56 @@
+"""One process that crosses thresholds: ``python -m tests.gateway.announce_in_process JSON``.
+
+JSON holds DATABASES, OBC_AI and keys. Prints what it has announced, as pairs of key and
+percent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from decimal import Decimal
+from typing import Any
+
+import django
+from django.conf import settings
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    settings.configure(
+        DATABASES=given["DATABASES"],
+        OBC_AI=given["OBC_AI"],
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
+        USE_TZ=True,
+        SECRET_KEY="only for tests",
+    )
+    django.setup()
+
+    from django.db import connections
+
+    from django_obc_ai.conf import BudgetSettings
+    from django_obc_ai.gateway import alerts
+    from django_obc_ai.gateway.policy import Applied
+    from django_obc_ai.models import BudgetAlert
+    from django_obc_ai.signals import budget_threshold_reached
+    from django_obc_ai.types import BudgetTotals
+
+    heard: list[tuple[str, int]] = []
+
+    def listen(alert: BudgetAlert, **_: Any) -> None:
+        heard.append((alert.key, alert.percent))
+
+    budget_threshold_reached.connect(listen)
+    BudgetAlert.objects.using(given["OBC_AI"]["DATABASE"]).count()  # connects
+    print("ready", flush=True)
+    sys.stdin.readline()  # all processes start together
+    budget = BudgetSettings(scope="global", period="day", limit=Decimal(1))
+    for key in given["keys"]:
+        found = [Applied(budget=budget, key=key, limit=100, resets_at=None)]
+        alerts.announce(found, {key: BudgetTotals(spent_nano=95)}, lambda limit: limit)
+    connections.close_all()
+    print(json.dumps(heard))
+
+
+if __name__ == "__main__":
+    main()
