@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from django.utils import timezone
 from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models.budgets import facts_of_all, parsed
-from django_obc_ai.models.connections import persist
+from django_obc_ai.models.connections import apart, persist
+from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.types import BudgetHold, CallInfo, nano_from_usd
 
-_parsed: tuple[Any, list[BudgetSettings]] = ((), [])
+#: How long a process goes on with the rows that it read last, while they cannot be read.
+_MOST_STALE_SECONDS = 300.0
+_read: dict[str, _Rows] = {}  # by database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,32 +43,55 @@ class Applied:
     resets_at: datetime.datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    facts: tuple[tuple[Any, ...], ...]
+    budgets: list[BudgetSettings]
+    at: float  # on the monotonic clock
+
+
 def in_force() -> list[BudgetSettings]:
     """Return the rows, and the entries of the settings that no row stands in place of.
 
     The rows are read each time: one query of a small table, so that a change is in force
-    with the next call of every process, however it was written.
+    with the next call of every process, however it was written. While the database is away
+    nobody can change them, and a process goes on with what it read last, for five minutes.
 
     Raises:
         CostStoreError: They cannot be read, so nobody knows what may be spent.
     """
-    global _parsed
     settings = get_settings()
-    try:
-        facts = persist(settings.database, facts_of_all)
-    except (DatabaseError, InterfaceError) as error:
-        raise CostStoreError(
-            f"The budgets in the database {settings.database!r} cannot be read"
-            f" ({type(error).__name__}), so nothing was sent. Try again."
-        ) from error
-    known, rows = _parsed
-    if facts != known:
-        rows = parsed(facts)
-        _parsed = (facts, rows)
+    rows = _rows(settings.database)
     if not rows:
         return list(settings.budgets)
     identities = {row.identity for row in rows}
     return [*rows, *(each for each in settings.budgets if each.identity not in identities)]
+
+
+def _rows(database: str) -> list[BudgetSettings]:
+    known = _read.get(database)
+    try:
+        facts = _facts(database)
+    except (DatabaseError, InterfaceError) as error:
+        if known is not None and time.monotonic() - known.at < _MOST_STALE_SECONDS:
+            return known.budgets
+        raise CostStoreError(
+            f"The budgets in the database {database!r} cannot be read"
+            f" ({type(error).__name__}), so nothing was sent. Try again."
+        ) from error
+    is_same = known is not None and known.facts == facts
+    budgets = known.budgets if is_same and known is not None else parsed(facts)
+    _read[database] = _Rows(facts, budgets, time.monotonic())
+    return budgets
+
+
+def _facts(database: str) -> tuple[tuple[Any, ...], ...]:
+    try:
+        return persist(database, facts_of_all)
+    except DatabaseError:
+        if transaction_of(database) != "caller":
+            raise
+        return apart(facts_of_all)  # the caller's transaction may be broken
 
 
 def applied(

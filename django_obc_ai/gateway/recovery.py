@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from django.contrib.auth.models import Group
-from django.db import DatabaseError, InterfaceError, connections, models
+from django.db import DatabaseError, InterfaceError, models
 from django.utils import timezone
 
 from django_obc_ai.backends.cost_stores import BaseCostStore, cost_stores
@@ -20,11 +19,10 @@ from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.exceptions import AbandonedCallError, ConfigurationError, CostStoreError
 from django_obc_ai.gateway import ledger, policy, retry
 from django_obc_ai.models import AIOperation, CostStoreMark
-from django_obc_ai.models.connections import persist
+from django_obc_ai.models.connections import apart, persist
 from django_obc_ai.types import Amount, ExpiredHold, nano_from_usd, usd_from_nano
 
 logger = logging.getLogger("django_obc_ai.budget")
-ResultT = TypeVar("ResultT")
 _TOKENS = ("input_tokens", "output_tokens", "thinking_tokens", "tool_tokens")
 _COLUMNS = {
     "module": "module",
@@ -43,7 +41,7 @@ def sweep(alias: str = "default") -> int:
         CostStoreError: The store or the ledger cannot be asked; nothing is lost.
     """
     if retry.is_in_transaction():
-        return _apart(lambda: _sweep(alias))  # a rollback would take the rows
+        return apart(lambda: _sweep(alias))  # a rollback would take the rows
     return _sweep(alias)
 
 
@@ -129,7 +127,7 @@ def rebuild(alias: str = "default") -> bool:
         CostStoreError: Store or ledger cannot be asked.
     """
     if retry.is_in_transaction():
-        return _apart(lambda: _rebuild(alias))  # a transaction may show an old ledger
+        return apart(lambda: _rebuild(alias))  # a transaction may show an old ledger
     return _rebuild(alias)
 
 
@@ -147,27 +145,6 @@ def _rebuild(alias: str) -> bool:
     if done and not is_new:
         logger.warning("The totals of the cost store %r were rebuilt from the ledger.", alias)
     return done
-
-
-def _apart(work: Callable[[], ResultT]) -> ResultT:
-    """Run in a thread, which has connections of its own."""
-    found: list[ResultT] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised below
-            failed.append(error)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run, name="obc-ai-rebuild", daemon=True)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
 
 
 def spent_by_key(

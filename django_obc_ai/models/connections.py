@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -33,3 +34,24 @@ def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPT
             connection.close_if_unusable_or_obsolete()
             _sleep(0.05 * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def apart(work: Callable[[], ResultT]) -> ResultT:
+    """Run work in a thread, which has connections of its own: outside the caller's transaction."""
+    found: list[ResultT] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run, name="obc-ai-apart", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]

@@ -114,13 +114,13 @@ def test_a_row_stands_in_place_of_the_settings_at_once(scripted: Scripted) -> No
 
 
 def test_lowering_a_limit_below_what_is_spent_only_stops_new_holds(scripted: Scripted) -> None:
-    answers = [Reply("A", usage=Usage(output_tokens=100)) for _ in range(2)]
+    answers = [Reply("A", usage=Usage(input_tokens=1, output_tokens=100)) for _ in range(2)]
     scripted(*answers)
     row = Budget.objects.create(scope="global", period="day", limit_usd=Decimal("0.001"))
     assert ask().success
     row.limit_usd = Decimal("0.0001")
     row.save()
-    assert "$0.0004 spent" in ask().error_message
+    assert "$0.000401 spent" in ask().error_message
     row.limit_usd = Decimal("0.001")
     row.save()
     assert ask().success
