@@ -123,12 +123,6 @@ class ProviderTimeoutError(TransientError):
     code = "timeout"
 
 
-class AbandonedCallError(TransientError):
-    """The process ended during the call; its cost is presumed."""
-
-    code = "abandoned"
-
-
 class BadResponseError(ProviderError):
     """The provider answered with something that is not a usable answer."""
 
@@ -170,6 +164,13 @@ class BudgetExceededError(ObcAIError):
     spent: int = 0
     held: int = 0
     resets_at: datetime | None = None
+
+
+class AbandonedCallError(ObcAIError):
+    """The process ended during the call; its cost is presumed."""
+
+    code = "abandoned"
+    is_possibly_billed = True
 
 
 class CostStoreError(ObcAIError):

@@ -42,6 +42,7 @@ CODES = {
     "bad_response",
     "content_blocked",
     "stream_interrupted",
+    "abandoned",
     "budget_exceeded",
     "configuration",
 }
@@ -74,6 +75,7 @@ def test_only_what_may_pass_by_itself_is_retryable() -> None:
         "ProviderTimeoutError",
         "BadResponseError",
         "CostStoreError",
+        "CostStoreLostError",
     }
 
 
@@ -84,6 +86,7 @@ def test_what_may_have_been_billed_says_so() -> None:
         "BadResponseError",
         "ContentBlockedError",
         "StreamInterruptedError",
+        "AbandonedCallError",
     }
 
 

@@ -62,15 +62,15 @@ def test_a_transaction_refuses_a_reservation_in_its_own_database(budget_project:
     assert run_script(budget_project, script, settings="mysite.with_own_database") == "None 1\n"
 
 
-def test_a_killed_process_leaves_its_hold_until_somebody_closes_it(budget_project: Path) -> None:
+def test_a_killed_process_leaves_its_hold_until_its_lease_ends(budget_project: Path) -> None:
     found = run_script(
         budget_project,
         f"""{_PAID}
 import datetime, multiprocessing, os, signal
 from django.utils import timezone
 from django_obc_ai.backends.cost_stores import cost_stores
-from django_obc_ai.models import CostReservation
-from mysite.close_holds import close_old_holds
+from django_obc_ai.models import AIOperation, CostReservation
+from django_obc_ai.services.budgets import expire_holds
 
 if os.fork() == 0:
     scripted["OPTIONS"]["script"] = [lambda request: os.kill(os.getpid(), signal.SIGKILL)]
@@ -80,15 +80,17 @@ os.wait()
 keys = [key for row in CostReservation.objects.filter(is_open=True) for key in row.keys]
 held = lambda: [each.held_nano > 0 for each in cost_stores["default"].totals(keys).values()]
 print(len(keys), held())
-close_old_holds(is_billed=True)
-print(held())
-CostReservation.objects.update(created_at=timezone.now() - datetime.timedelta(hours=2))
-close_old_holds(is_billed=True)
-print(held(), [each.spent_nano > 0 for each in cost_stores["default"].totals(keys).values()])
+print(expire_holds(), held())
+CostReservation.objects.update(lease_until=timezone.now() - datetime.timedelta(hours=2))
+print(expire_holds(), held())
+print([each.spent_nano > 0 for each in cost_stores["default"].totals(keys).values()])
+print(AIOperation.objects.filter(error_category="abandoned", cost_known=False).count())
 """,
     )
     assert found.splitlines() == [
         "2 [True, True]",
+        "0 [True, True]",
+        "1 [False, False]",
         "[True, True]",
-        "[False, False] [True, True]",
+        "1",
     ]

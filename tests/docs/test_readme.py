@@ -43,7 +43,6 @@ def test_what_comes_later_is_not_there_yet() -> None:
     package = Path(django_obc_ai.__file__).parent
     for word, module in (
         ("pgvector", "backends/vector_stores/pgvector.py"),
-        ("Redis", "backends/cost_stores/redis.py"),
         ("chat", "chat"),
         ("REST", "api"),
         ("Celery", "tasks.py"),

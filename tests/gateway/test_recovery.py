@@ -66,7 +66,7 @@ def test_the_row_is_written_before_the_hold_is_closed(scripted: Scripted) -> Non
 def test_a_settlement_that_the_store_did_not_take_is_tried_again(
     scripted: Scripted, redis_server: RedisServer
 ) -> None:
-    scripted(BUDGETS=TOTAL, COSTSTORES=redis(redis_server))
+    scripted(BUDGETS=TOTAL, COST_STORES=redis(redis_server))
     hold = held_by_the_dead()
     store: Any = cost_stores["default"]
     url, store._url = store._url, "redis://127.0.0.1:1/0"
@@ -89,7 +89,7 @@ def test_a_new_redis_is_filled_from_the_ledger_without_waiting(
     AIOperation.objects.create(
         provider="default", success=True, cost_usd=Decimal("0.0008"), prompt_hash=""
     )
-    scripted("A", BUDGETS=TOTAL, COSTSTORES=redis(redis_server))
+    scripted("A", BUDGETS=TOTAL, COST_STORES=redis(redis_server))
     assert "$0.0008 spent" in ask().error_message
 
 
@@ -97,7 +97,7 @@ def test_an_emptied_redis_refuses_for_a_lease_and_then_knows_everything(
     scripted: Scripted, redis_server: RedisServer
 ) -> None:
     answer = Reply("A", usage=Usage(input_tokens=1, output_tokens=100))
-    scripted(answer, answer, BUDGETS=TOTAL, COSTSTORES=redis(redis_server), RETRY={"attempts": 1})
+    scripted(answer, answer, BUDGETS=TOTAL, COST_STORES=redis(redis_server), RETRY={"attempts": 1})
     assert ask().success
     with valkey.Valkey.from_url(redis_server.url) as client:
         client.flushall()
@@ -119,7 +119,7 @@ def test_stand_in_and_store_together_never_pass_the_limit(
     kit = scripted(
         *answers,
         BUDGETS=[entry(period="total", limit_usd="0.00433")],  # ten calls
-        COSTSTORES=stores,
+        COST_STORES=stores,
         MONEY={"stand_in": "spare", "stand_in_percent": 40},
         RETRY={"attempts": 1},
     )
@@ -143,7 +143,7 @@ def test_without_a_stand_in_money_fails_closed(scripted: Scripted) -> None:
             "OPTIONS": {"url": "redis://127.0.0.1:1/0"},
         }
     }
-    kit = scripted("A", BUDGETS=TOTAL, COSTSTORES=stores, RETRY={"attempts": 1})
+    kit = scripted("A", BUDGETS=TOTAL, COST_STORES=stores, RETRY={"attempts": 1})
     result = ask()
     assert (result.error, kit.provider.call_count) == ("transient", 0)
     assert "name a stand-in in OBC_AI['MONEY']" in result.error_message
@@ -160,7 +160,7 @@ def test_a_hold_that_lasts_is_renewed_by_its_owner(scripted: Scripted) -> None:
         assert cost_stores["default"].expire() == []
         return Reply("A", usage=Usage(input_tokens=1, output_tokens=10))
 
-    scripted(answer, BUDGETS=TOTAL, COSTSTORES=stores)
+    scripted(answer, BUDGETS=TOTAL, COST_STORES=stores)
     assert ask().success
     assert totals() == (41_000, 0)
     assert not any(each.name == "obc-ai-leases" for each in threading.enumerate())
