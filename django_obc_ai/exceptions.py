@@ -179,6 +179,12 @@ class InvalidFilterError(SearchError):
     """A search filter names a field that the index does not offer for filtering."""
 
 
+class DangerousQuery(ObcAIError):
+    """A message or plan asks for what chat may not do; nothing was executed."""
+
+    code = "dangerous_query"
+
+
 class ConfigurationError(ImproperlyConfigured):
     """``OBC_AI`` holds something wrong; the message names the place and the way out.
 

@@ -21,6 +21,7 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
+from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -32,6 +33,7 @@ from django_obc_ai.conf.values import (
 )
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
+from django_obc_ai.types.chat import ChatSettings
 from django_obc_ai.types.settings import CacheSettings, LogSettings, RetrySettings
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "AISettings",
     "BudgetSettings",
     "CacheSettings",
+    "ChatSettings",
     "RetrySettings",
     "find_errors",
     "get_settings",
@@ -87,6 +90,7 @@ class AISettings:
     database: str
     prices: tuple[PriceRow, ...]
     log: LogSettings
+    chat: ChatSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -259,6 +263,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "DATABASE": (as_text, "default"),
     "PRICES": (_prices, {}),
     "LOG": (_log, {}),
+    "CHAT": (parse_chat, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)
