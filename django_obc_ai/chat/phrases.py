@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django_obc_ai.chat.lexicon import Entry, Lexicon
-from django_obc_ai.chat.planner import propose
+from django_obc_ai.chat.proposals import propose
 from django_obc_ai.types.chat import QueryFilter, QueryPlan, QueryResult
 
 _MOST_NAMED = 10

@@ -14,10 +14,7 @@ from django_obc_ai.chat import words
 from django_obc_ai.chat.lexicon import Entry, Lexicon
 from django_obc_ai.chat.plan import as_mapping
 from django_obc_ai.chat.reading import Reading
-from django_obc_ai.chat.words import language_of
 from django_obc_ai.types.chat import QueryPlan
-
-__all__ = ["language_of", "propose"]
 
 _ALIASES = {"count": "count", "sum": "total", "avg": "average", "min": "lowest", "max": "highest"}
 
