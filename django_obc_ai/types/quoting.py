@@ -18,8 +18,8 @@ _BRACKETS = str.maketrans(
 _BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 #: A line that begins like a turn of a conversation, or like a heading of instructions.
 _TURN = re.compile(
-    r"^(?=[\s*_#\[(|:]*(?:system|developer|assistant|model|user|human|ai|tool|function|"
-    r"instructions?|inst|admin|important|new rules?)[\s*_\])|]*(?::|\uff1a|\ufe55|\n|\Z))",
+    r"^(?=[ \t*_#\[(|:]*(?:system|developer|assistant|model|user|human|ai|tool|function|"
+    r"instructions?|inst|admin|important|new rules?)[ \t*_\])|]*(?::|\uff1a|\ufe55|\n|\Z))",
     re.IGNORECASE | re.MULTILINE,
 )
 
