@@ -13,6 +13,7 @@ from typing import Any
 
 from django_obc_ai.models import ChatMessage, Conversation
 from django_obc_ai.types import Message
+from django_obc_ai.types.quoting import neutralise
 
 _MOST_PLANS = 3
 _ASKED, _ANSWERED = 160, 200
@@ -61,7 +62,7 @@ def read_history(conversation: Conversation, *, tokens: int) -> History:
 
     Three quarters are for turns in full, the rest for the summary.
     """
-    rows = conversation.messages.filter(is_refused=False, error="")
+    rows = ChatMessage.objects.filter(conversation=conversation, is_refused=False, error="")
     turns = _turns(rows.filter(pk__gt=conversation.summarised_to).order_by("pk"))
     kept, left = len(turns), tokens * 3 // 4
     while kept and turns[kept - 1].tokens <= left:
@@ -73,13 +74,14 @@ def read_history(conversation: Conversation, *, tokens: int) -> History:
         message
         for turn in turns[kept:]
         for message in (
-            Message(role="user", text=turn.question),
-            Message(role="assistant", text=turn.answer),
+            Message(role="user", text=neutralise(turn.question)),
+            Message(role="assistant", text=neutralise(turn.answer)),
         )
     ]
-    planned = rows.exclude(plan=None).order_by("-pk").values_list("plan", flat=True)[:_MOST_PLANS]
+    planned = rows.filter(plan__isnull=False).order_by("-pk").values_list("plan", flat=True)
+    plans = [each for each in planned[:_MOST_PLANS] if each is not None]
     return History(
-        messages=tuple(messages), summary=conversation.summary, plans=tuple(planned)[::-1]
+        messages=tuple(messages), summary=conversation.summary, plans=tuple(reversed(plans))
     )
 
 

@@ -9,16 +9,19 @@ no value is ever read as template code.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.template import Context, Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.models import PromptTemplate
+from django_obc_ai.types.quoting import neutralise
 
 #: The prompts, with the values of each and whether a text must use it.
 PROMPTS: Mapping[str, Mapping[str, bool]] = {
@@ -100,3 +103,30 @@ def _render(text: str, values: Mapping[str, str]) -> str:
     engine = Engine(loaders=[], libraries={}, autoescape=False)
     context = Context({name: str(value) for name, value in values.items()}, autoescape=False)
     return engine.from_string(text).render(context)
+
+
+def write_question(
+    question: str,
+    *,
+    summary: str = "",
+    plans: Sequence[Mapping[str, Any]] = (),
+    reason: str = "",
+) -> str:
+    """Return a prompt: what a person asked and what it may refer to, each in its own block.
+
+    Nothing in a block can end it: brackets of tags are broken, and those of JSON escaped.
+
+    Args:
+        question: As it was asked.
+        summary: Of earlier turns.
+        plans: Earlier plans that were found safe, oldest first.
+        reason: Why the plan that was made of this question was not accepted.
+    """
+    lines = [json.dumps(plan, cls=DjangoJSONEncoder).replace("<", "\\u003c") for plan in plans]
+    blocks = {
+        "summary": neutralise(summary),
+        "plans": "\n".join(lines).replace(">", "\\u003e"),
+        "reason": neutralise(reason and f"The last plan was not accepted: {reason}"),
+        "question": neutralise(question),
+    }
+    return "\n\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in blocks.items() if text)

@@ -53,9 +53,7 @@ class Conversation(models.Model):
             models.Index(fields=["user", "updated_at"], name="obc_ai_conversation_user"),
             models.Index(fields=["updated_at"], name="obc_ai_conversation_updated"),
         ]
-        permissions: ClassVar[list[tuple[str, str]]] = [
-            ("read_conversation", "Can read what people asked and were answered"),
-        ]
+        permissions = (("read_conversation", "Can read what people asked and were answered"),)
 
     def __str__(self) -> str:
         """Return the key; a title is what somebody asked."""

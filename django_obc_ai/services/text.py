@@ -199,7 +199,7 @@ class TextService:
         if isinstance(cache_tags, str):
             raise TypeError(f"cache_tags is the text {cache_tags!r}; give a list of names.")
         tags = cache_tags if isinstance(cache_tags, TagVersions) else read_tags(*cache_tags)
-        scope = scope or _scope_of(user)
+        scope = scope or scope_of(user)
         lengths = {"operation_type": operation_type, "module": module, "scope": scope}
         lengths |= {"model": self.model, "prompt_version": prompt_version}
         for name, value in lengths.items():
@@ -282,7 +282,12 @@ def ask_once(provider: str, prompt: str, **arguments: Any) -> GenerationResult:
 GeminiService = TextService
 
 
-def _scope_of(user: Any) -> str:
+def scope_of(user: Any) -> str:
+    """Return the tenant key that ``OBC_AI["SCOPE"]`` gives a user; "" without that setting.
+
+    Raises:
+        ConfigurationError: It names nothing that can be asked, or returned no text.
+    """
     scope = get_settings().scope
     if scope is None:
         return ""

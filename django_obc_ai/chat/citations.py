@@ -1,10 +1,13 @@
-"""What a model may answer from: rows of a query and passages of a search, numbered."""
+"""What a model may answer from, numbered, and what of its answer holds against that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from django_obc_ai.chat.inert import InertText
+from django_obc_ai.chat.numbers import find_foreign_numbers
 from django_obc_ai.types import SearchResult, Source
 from django_obc_ai.types.chat import Citation, QueryResult
 
@@ -12,6 +15,57 @@ from django_obc_ai.types.chat import Citation, QueryResult
 _MOST_ROWS = 60
 _MOST_CELL_CHARACTERS = 300
 _MOST_PASSAGE_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedText:
+    """A model's answer as it may be shown.
+
+    Attributes:
+        text: Plain text without links, with the numbers of sources that there are.
+        citations: The sources that it names.
+        warnings: What was found wrong with it, in words for people.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    warnings: tuple[str, ...]
+
+
+def resolve(
+    text: str,
+    sources: Sequence[Citation],
+    *,
+    result: QueryResult | None = None,
+    known: Iterable[str] = (),
+) -> ResolvedText:
+    """Check a model's answer against its sources.
+
+    Args:
+        text: As the model wrote it.
+        sources: What it was shown.
+        result: The rows among these.
+        known: Other texts that the answer may take numbers from, such as the question.
+    """
+    inert = InertText([each.number for each in sources])
+    shown = inert.feed(text) + inert.finish()
+    warnings = []
+    if inert.dropped:
+        named = ", ".join(f"[{each}]" for each in inert.dropped)
+        warnings.append(f"The answer named sources that do not exist: {named}. They were removed.")
+    if inert.is_changed:
+        warnings.append("The answer held links or markup, which are shown as plain text.")
+    passages = [each.text for each in sources if each.object is not None]
+    results = [] if result is None else [result]
+    foreign = find_foreign_numbers(shown, results, known=[*known, *passages])
+    if foreign:
+        numbers = ", ".join(foreign)
+        warnings.append(f"The data do not hold these numbers of the answer: {numbers}.")
+    return ResolvedText(
+        text=shown,
+        citations=tuple(each for each in sources if each.number in inert.cited),
+        warnings=tuple(warnings),
+    )
 
 
 def number_sources(
