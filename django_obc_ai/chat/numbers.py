@@ -89,10 +89,8 @@ def _read(text: str) -> Iterator[_Said]:
 
 
 def _decimal(text: str) -> Decimal | None:
-    if not text or len(text) > _MOST_DIGITS:
-        return None
     try:
-        return Decimal(text)
+        return Decimal(text[:_MOST_DIGITS])
     except InvalidOperation:
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -24,7 +23,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.services._chat_log import find_answer, open_log
 from django_obc_ai.services._chat_turn import Ask, Asking, Turn
-from django_obc_ai.services.results import unconfigured
+from django_obc_ai.services.results import AsyncTextStream, TextStream, unconfigured
 from django_obc_ai.services.text import TextService
 from django_obc_ai.types import GenerationResult
 from django_obc_ai.types.chat import ChatAnswer, QueryPlan
@@ -163,14 +162,14 @@ class ChatStream(Iterator[str]):
                 result = text.generate_text(ask.prompt, **ask.arguments)
             else:
                 told = _Told(ask)
+                stream: TextStream | None = None
                 try:
-                    with text.stream_text(ask.prompt, **ask.arguments) as pieces:
-                        with suppress(ObcAIError, ConfigurationError):
-                            for piece in pieces:
-                                yield from told.take(piece)
-                    result = told.end(pieces.result)
-                except ConfigurationError as error:
-                    result = unconfigured(error)
+                    with text.stream_text(ask.prompt, **ask.arguments) as stream:
+                        for piece in stream:
+                            yield from told.take(piece)
+                except (ObcAIError, ConfigurationError) as error:
+                    told.error = error
+                result = told.end(stream)
             ask, answer = _advance(turn, result)
         self._answer = _ended(answer)
         yield from told.rest_of(self._answer)
@@ -218,15 +217,15 @@ class AsyncChatStream(AsyncIterator[str]):
                 result = await text.agenerate_text(ask.prompt, **ask.arguments)
             else:
                 told = _Told(ask)
+                stream = text.astream_text(ask.prompt, **ask.arguments)
                 try:
-                    async with aclosing(text.astream_text(ask.prompt, **ask.arguments)) as pieces:
-                        with suppress(ObcAIError):
-                            async for piece in pieces:
-                                for ready in told.take(piece):
-                                    yield ready
-                    result = told.end(pieces.result)
-                except ConfigurationError as error:
-                    result = unconfigured(error)
+                    async with stream:
+                        async for piece in stream:
+                            for ready in told.take(piece):
+                                yield ready
+                except (ObcAIError, ConfigurationError) as error:
+                    told.error = error
+                result = told.end(stream)
             ask, answer = await step(turn, result)
         self._answer = _ended(answer)
         for ready in told.rest_of(self._answer):
@@ -264,6 +263,7 @@ class _Told:
         self._inert = InertText(numbers or ())
         self._raw = ""
         self._shown = ""
+        self.error: ObcAIError | ConfigurationError | None = None
 
     def take(self, piece: str) -> Iterator[str]:
         self._raw += piece
@@ -272,9 +272,12 @@ class _Told:
         if ready:
             yield ready
 
-    def end(self, result: GenerationResult | None) -> GenerationResult:
-        """Return the result with what arrived of its text, also where it broke off."""
-        assert result is not None  # noqa: S101 - the stream has ended
+    def end(self, stream: TextStream | AsyncTextStream | None) -> GenerationResult:
+        """Return how the call ended, with what arrived of its text, also where it broke off."""
+        result = None if stream is None else stream.result
+        if result is None:  # not even begun
+            assert isinstance(self.error, ConfigurationError)  # noqa: S101 - nothing else does that
+            return unconfigured(self.error)
         return replace(result, text=self._raw)
 
     def rest_of(self, answer: ChatAnswer) -> Iterator[str]:
