@@ -102,7 +102,7 @@ class PromptTemplateAdmin(ModelAdmin):
                 self.message_user(request, f"{prompt}: {error}", messages.ERROR)
                 continue
             self.log_change(request, prompt, "Activated.")
-            self.message_user(request, f"{prompt} is active.")
+            self.message_user(request, f"Active: {prompt}.")
 
     @admin.action(description="Use the files of the chosen prompts", permissions=["change"])
     def use_files(self, request: HttpRequest, queryset: QuerySet[PromptTemplate]) -> None:

@@ -56,7 +56,7 @@ def test_a_template_that_reaches_out_or_leaves_out_is_refused(text: str, fault: 
 
 
 def test_there_are_no_other_prompts() -> None:
-    with pytest.raises(ValueError, match="no prompt 'chat_joke'. Valid names: chat_plan"):
+    with pytest.raises(ValueError, match=r"no prompt 'chat_joke'\. Valid names: chat_plan"):
         draft_prompt("chat_joke", "x", user=None)
 
 
