@@ -31,6 +31,7 @@ INTERNAL = {
     "mark_dependents",
     "mark_keys",
     "result_of",
+    "scope_of",
     "unconfigured",
 }
 
