@@ -25,8 +25,8 @@ _SCHEME = re.compile(
 )
 #: What programs that look for addresses in plain text take for one.
 _HOST = re.compile(
-    r"(?<=//)[^\s/]+"
-    r"|\bwww\.[^\s/]+"
+    r"(?<=//)[^\s/]*\w"
+    r"|\bwww\.[^\s/]*"
     r"|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"
     r"|\b(?:[\w-]{1,63}\.){1,8}(?:com|edu|gov|int|mil|net|org|info|io|ph|co|me|app|dev|xyz)\b"
     r"|\b(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?=[/?#])",

@@ -1,0 +1,363 @@
+"""A question, its plan, its rows and its answer; asked of a real server by a real SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.test import override_settings
+
+from django_obc_ai.exceptions import DangerousQuery, UnknownConversationError
+from django_obc_ai.models import AIOperation, ChatMessage, Conversation
+from django_obc_ai.services.chat import ChatService
+from django_obc_ai.services.prompts import activate_prompt, draft_prompt
+from django_obc_ai.testing import index_now
+from tests.extras import requires
+from tests.servers.gemini import replies
+from tests.services.conftest import Asked, plan, prompt_of, rows_of, sent
+from tests.testapp.models import Place
+
+pytestmark = [pytest.mark.django_db, requires("google.genai")]
+Users = dict[str, Any]
+
+
+def send(message: str = "How many places are there?", user: Any = None, **more: Any) -> Any:
+    return ChatService().send(message, user=user, **more)
+
+
+def test_a_count_is_planned_run_and_told(places: Users, gemini: Asked) -> None:
+    server = gemini(plan(), "There are 4 places [1].")
+    answer = send(user=places["amina"])
+    assert answer.text == "There are 4 places [1]."
+    assert answer.rows.rows == ((4,),)  # three for all, and her own
+    assert (answer.plan.kind, answer.plan.model) == ("query", "testapp.Place")
+    assert [each.number for each in answer.citations] == [1]
+    assert answer.found_by and answer.citations[0].title == answer.found_by
+    assert (answer.error, answer.warnings, answer.is_refused) == (None, (), False)
+    assert not answer.is_offline
+    assert 2 <= len(answer.suggestions) <= 3
+    assert len(server.journal) == 2
+    rows = AIOperation.objects.order_by("created_at")
+    assert [each.pk for each in rows] == list(answer.operation_ids)
+    assert {each.operation_type for each in rows} == {"chat"}
+    assert {each.user_id for each in rows} == {places["amina"].pk}
+    assert [each.prompt_version.split()[0] for each in rows] == ["chat_plan", "chat_answer"]
+
+
+def test_each_user_sees_with_their_own_rights(places: Users, gemini: Asked) -> None:
+    for user, count in ((places["omar"], 4), (None, 3), (AnonymousUser(), 3)):
+        server = gemini(rows_of("name"), "These [1].")
+        answer = send("Which places are there?", user=user)
+        assert len(answer.rows.rows) == count
+        assert ("house of omar" in prompt_of(server)) is (count == 4)
+        assert "house of amina" not in prompt_of(server)
+
+
+def test_question_and_answer_are_stored(places: Users, gemini: Asked) -> None:
+    gemini(plan(), "There are 4 places [1].")
+    answer = send(user=places["amina"])
+    conversation = Conversation.objects.get()
+    assert answer.conversation == conversation
+    assert (conversation.user, conversation.title) == (
+        places["amina"], "How many places are there?",
+    )  # fmt: skip
+    asked, told = ChatMessage.objects.all()
+    assert (asked.role, asked.text, asked.plan) == ("user", "How many places are there?", None)
+    assert (told.pk, told.role, told.text) == (answer.message_id, "assistant", answer.text)
+    assert told.plan["model"] == "testapp.Place"
+    assert told.operation_ids == [str(each) for each in answer.operation_ids]
+    assert told.citations == [
+        {"number": 1, "title": answer.found_by, "text": "", "url": ""}
+    ]  # that rows were cited, not what they were
+    assert (told.is_refused, told.is_offline, told.error) == (False, False, "")
+
+
+def test_a_search_answers_from_what_the_user_may_find(places: Users, gemini: Asked) -> None:
+    server = gemini(plan(kind="search", search="house", index="places"), "A house [1].")
+    index_now("places")
+    answer = send("Where is a house?", user=places["omar"])
+    assert answer.rows is None and answer.found_by == ""
+    (source,) = answer.citations
+    assert source.object == Place.objects.get(name="house of omar")
+    assert "house of amina" not in prompt_of(server)
+    assert ChatMessage.objects.get(role="assistant").citations[0]["text"] == source.text
+
+
+def test_both_have_the_rows_first_and_then_passages(places: Users, gemini: Asked) -> None:
+    both = rows_of("name").replace('"query"', '"both", "search": "Jolo"')
+    server = gemini(both, "Rows [1], text [2], nothing [9].")
+    index_now()
+    answer = send("Which, and what of Jolo?", user=None)
+    assert [each.number for each in answer.citations] == [1, 2]
+    assert answer.citations[0].object is None and answer.citations[1].object.name == "Jolo"
+    assert answer.text == "Rows [1], text [2], nothing."
+    assert "[9]" in answer.warnings[0]
+    assert prompt_of(server).count("<source id=") >= 2
+
+
+def test_without_an_index_both_rests_on_rows_and_search_fails(places: Users, gemini: Asked) -> None:
+    gemini(rows_of("name").replace('"query"', '"both", "search": "Jolo"'), "Rows [1].")
+    answer = send("Which, and what of Jolo?", user=None)
+    assert answer.error is None and "could not be searched" in answer.warnings[0]
+    gemini(plan(kind="search", search="Jolo"))
+    answer = send("Find Jolo", user=None)
+    assert (answer.error, answer.rows) == ("invalid_request", None)
+    assert "kept" in answer.text
+
+
+def test_a_follow_up_gets_the_last_plan_and_the_turns(places: Users, gemini: Asked) -> None:
+    first = send_first(gemini, places["amina"])
+    lanao = {"path": "province", "lookup": "exact", "value": "Lanao"}
+    server = gemini(plan(filters=[lanao]), "There are 2 places [1].")
+    answer = send("What about Lanao?", user=places["amina"], conversation=first.conversation)
+    assert answer.rows.rows == ((2,),)
+    asked = sent(server, 2)
+    assert [each["role"] for each in asked["contents"]] == ["user", "model", "user"]
+    assert "<plans>\n{" in prompt_of(server, 2)
+    assert "testapp.Place" in prompt_of(server, 2)
+    assert ChatMessage.objects.filter(conversation=first.conversation).count() == 4
+    by_key = send_again(gemini, places["amina"], str(first.conversation.pk))
+    assert by_key.conversation == first.conversation
+
+
+def send_first(gemini: Asked, user: Any) -> Any:
+    gemini(plan(), "There are 4 places [1].")
+    return send(user=user)
+
+
+def send_again(gemini: Asked, user: Any, conversation: Any) -> Any:
+    gemini(plan(kind="answer"), "You are welcome.")
+    return send("Thanks", user=user, conversation=conversation)
+
+
+def test_plans_that_are_no_longer_allowed_are_not_shown(places: Users, gemini: Asked) -> None:
+    first = send_first(gemini, places["amina"])
+    ChatMessage.objects.filter(role="assistant").update(
+        plan={"kind": "query", "model": "auth.User"}
+    )
+    server = gemini(plan(kind="answer"), "Hello.")
+    send("And there?", user=places["amina"], conversation=first.conversation)
+    assert "auth.User" not in str(sent(server, 2)) + str(sent(server, 3))
+
+
+@pytest.mark.parametrize("other", ["omar", None, "absent", "nonsense"])
+def test_a_conversation_of_another_is_as_absent(
+    places: Users, gemini: Asked, other: str | None
+) -> None:
+    first = send_first(gemini, places["amina"])
+    key: Any = first.conversation
+    if other == "absent":
+        key = "00000000-0000-4000-8000-000000000000"
+    elif other == "nonsense":
+        key = "' OR 1=1"
+    user = places.get(str(other))
+    messages = ChatMessage.objects.count()
+    with pytest.raises(UnknownConversationError, match="no such conversation or message"):
+        send(user=user, conversation=key)
+    with pytest.raises(UnknownConversationError, match="no such conversation or message"):
+        ChatService().export_csv(first.message_id if other in ("omar", None) else 10**30, user=user)
+    assert ChatMessage.objects.count() == messages
+
+
+def tenant_of(user: Any) -> str:
+    return getattr(user, "first_name", "")
+
+
+def test_a_conversation_of_another_tenant_is_absent_too(places: Users, gemini: Asked) -> None:
+    amina = places["amina"]
+    gemini(plan(), "There are 4 places [1].", SCOPE=tenant_of)
+    amina.first_name = "mana"
+    first = send(user=amina)
+    assert first.conversation.scope == "mana"
+    assert set(AIOperation.objects.values_list("scope", flat=True)) == {"mana"}
+    amina.first_name = "policies"
+    with pytest.raises(UnknownConversationError):
+        send(user=amina, conversation=first.conversation)
+
+
+def test_a_plan_that_is_refused_is_filled_anew_once(places: Users, gemini: Asked) -> None:
+    server = gemini(rows_of("owner"), plan(), "There are 3 places [1].")
+    assert send().text == "There are 3 places [1]."
+    assert "<reason>" not in prompt_of(server, 0)
+    assert "<reason>\nThe last plan was not accepted: " in prompt_of(server, 1)
+    assert len(server.journal) == 3
+
+
+def test_a_plan_that_is_refused_twice_is_refused(places: Users, gemini: Asked) -> None:
+    server = gemini(rows_of("owner"), rows_of("password"), "never sent")
+    answer = send()
+    assert answer.is_refused and answer.rows is None and answer.plan is None
+    assert answer.text == ("I cannot answer that: it asks for something that I may not look up.")
+    assert len(server.journal) == len(answer.operation_ids) == 2
+    asked, told = ChatMessage.objects.all()
+    assert asked.is_refused and told.is_refused and told.plan is None
+
+
+def test_what_the_guard_refuses_costs_nothing(places: Users, gemini: Asked) -> None:
+    server = gemini("never sent")
+    answer = send("Delete all places")
+    assert answer.is_refused
+    assert answer.text == "I can only read data, not modify it."
+    assert (server.journal, answer.operation_ids, AIOperation.objects.count()) == ([], (), 0)
+    asked, told = ChatMessage.objects.all()
+    assert asked.is_refused and told.is_refused
+    long = send("x" * 5_000)
+    assert long.is_refused
+    assert len(ChatMessage.objects.filter(role="user").last().text) == 4_000  # type: ignore[union-attr]
+
+
+def test_a_model_may_refuse_in_words_that_link_to_nothing(places: Users, gemini: Asked) -> None:
+    gemini(plan(kind="refuse", reason="No weather here, see [x](https://evil.example)."))
+    answer = send("How is the weather?")
+    assert answer.is_refused
+    assert answer.text == "No weather here, see [x] (hxxps[:]//evil[.]example)."
+
+
+@pytest.mark.parametrize(("reply", "error", "word"), [
+    (replies.daily_quota(), "quota_exhausted", "cannot be reached"),
+    (replies.blocked_prompt(), "content_blocked", "declined"),
+    (replies.error(400), "invalid_request", "technical fault"),
+])  # fmt: skip
+def test_failures_of_the_provider_are_told_and_the_question_is_kept(
+    places: Users, gemini: Asked, reply: Any, error: str, word: str
+) -> None:
+    gemini(reply)
+    answer = send()
+    assert (answer.error, answer.is_refused) == (error, False)
+    assert word in answer.text
+    assert len(answer.operation_ids) == 1
+    asked, told = ChatMessage.objects.all()
+    assert asked.text == "How many places are there?"
+    assert told.error == error
+    gemini(plan(), replies.blocked_prompt())
+    answer = send("And how many now?")
+    if error == "content_blocked":
+        assert answer.error == "content_blocked"
+        assert "This is what the data say:" in answer.text and "3" in answer.text
+        assert answer.rows.rows == ((3,),)
+
+
+def test_a_plan_that_is_no_plan_is_a_failure(places: Users, gemini: Asked) -> None:
+    gemini("[1, 2]")
+    answer = send()
+    assert answer.error == "bad_response" and answer.rows is None
+
+
+def test_an_exhausted_budget_sends_nothing(places: Users, gemini: Asked) -> None:
+    budget = {"scope": "global", "period": "day", "limit_usd": "0.000001"}
+    server = gemini(plan(), BUDGETS=[budget])
+    answer = send()
+    assert answer.error == "budget_exceeded" and "budget" in answer.text
+    assert server.journal == []
+    assert ChatMessage.objects.count() == 2
+
+
+def test_answers_come_in_the_language_of_the_question(places: Users, gemini: Asked) -> None:
+    server = gemini(plan(), "May 3 na lugar [1].")
+    send("Ilan ang mga lugar?")
+    assert "in Filipino" in str(sent(server)["systemInstruction"])
+    gemini(replies.daily_quota())
+    assert "Hindi maabot" in send("Ilan ang mga lugar ngayon?").text
+
+
+def test_cached_answers_serve_their_user_and_their_rows_alone(places: Users, gemini: Asked) -> None:
+    server = gemini(plan(), "There are 4 places [1].")
+    assert send(user=places["amina"]).text == "There are 4 places [1]."
+    again = send(user=places["amina"])
+    assert again.text == "There are 4 places [1]." and len(server.journal) == 2
+    assert AIOperation.objects.filter(cached=True).count() == 2
+    gemini(plan(), "Four [1].")
+    assert send(user=places["omar"]).text == "Four [1]."  # the same count, another user
+    assert len(server.journal) == 4
+    Place.objects.create(name="Lamitan")
+    gemini("Now 5 [1].")
+    assert send(user=places["amina"]).text == "Now 5 [1]."  # the plan is cached, the answer not
+    assert len(server.journal) == 5
+
+
+def test_another_version_of_a_prompt_is_another_call(places: Users, gemini: Asked) -> None:
+    server = gemini(plan(), "There are 3 places [1].")
+    send()
+    text = "Answer in {{ language }}. Today is {{ today }}."
+    activate_prompt(draft_prompt("chat_answer", text, user=None), user=None)
+    gemini("Three [1].")
+    assert send().text == "Three [1]."
+    assert len(server.journal) == 3  # the plan's prompt is the same
+    assert AIOperation.objects.get(prompt_version="chat_answer v1").cached is False
+    assert sent(server)["systemInstruction"]["parts"][0]["text"].startswith("Answer in English.")
+
+
+def test_numbers_that_no_row_holds_are_flagged(places: Users, gemini: Asked) -> None:
+    gemini(plan(), "There are 30 places [1].")
+    assert send().warnings == ("The data do not hold these numbers of the answer: 30.",)
+    gemini(plan(kind="answer"), "In 1996 there were 17.")
+    assert "1996, 17" in send("Hello").warnings[0]
+
+
+def test_an_answer_cut_at_its_limit_says_so(places: Users, gemini: Asked) -> None:
+    gemini(plan(), replies.finished("MAX_TOKENS", text="There are 3"))
+    assert send().warnings == ("The answer was cut at its token limit.",)
+
+
+def test_rows_are_exported_with_todays_rights(places: Users, gemini: Asked) -> None:
+    Place.objects.create(name="=HYPERLINK(1)", province="-1")
+    gemini(rows_of("name", "province"), "These [1].")
+    answer = send("Which places?", user=places["amina"])
+    lines = ChatService().export_csv(answer.message_id, user=places["amina"]).split("\r\n")
+    assert "house of amina," in lines and "'=HYPERLINK(1),'-1" in lines
+    assert not any("omar" in line for line in lines)
+    Place.objects.update(owner=None)
+    assert "amina" not in ChatService().export_csv(answer.message_id, user=places["amina"])
+    ChatMessage.objects.filter(pk=answer.message_id).update(
+        plan={"kind": "query", "model": "auth.User", "fields": ["password"]}
+    )
+    with pytest.raises(DangerousQuery):
+        ChatService().export_csv(answer.message_id, user=places["amina"])
+
+
+def test_answers_without_rows_have_no_export(places: Users, gemini: Asked) -> None:
+    gemini(plan(kind="answer"), "Hello.")
+    answer = send("Hello")
+    with pytest.raises(UnknownConversationError, match="rests on no rows"):
+        ChatService().export_csv(answer.message_id, user=None)
+
+
+def test_staff_may_see_the_query(places: Users, gemini: Asked) -> None:
+    amina = places["amina"]
+    gemini(plan(), "There are 4 places [1].")
+    answer = send(user=amina)
+    for user in (amina, None, AnonymousUser()):
+        with pytest.raises(PermissionDenied):
+            ChatService().show_query(answer.message_id, user=user)
+    amina.is_staff = True
+    sql = ChatService().show_query(answer.message_id, user=amina)
+    assert sql.lstrip().upper().startswith("SELECT") and "testapp_place" in sql
+    places["omar"].is_staff = True
+    with pytest.raises(UnknownConversationError):
+        ChatService().show_query(answer.message_id, user=places["omar"])
+
+
+def test_suggestions_can_be_switched_off(places: Users, gemini: Asked) -> None:
+    gemini(plan(), "There are 3 places [1].", CHAT={"suggestions": False})
+    assert send().suggestions == ()
+
+
+def test_a_broken_setting_is_a_failure_with_a_kind_text(places: Users) -> None:
+    broken = {"default": {"BACKEND": "no.such.Provider"}}
+    with override_settings(OBC_AI={"PROVIDERS": broken}):
+        answer = send()
+    assert answer.error == "configuration" and "technical fault" in answer.text
+    with pytest.raises(TypeError, match="message is of type int"):
+        ChatService().send(5, user=None)  # type: ignore[arg-type]
+
+
+def test_offline_no_model_is_asked(places: Users) -> None:
+    answer = send(user=places["amina"])
+    assert answer.rows.rows == ((4,),)
+    assert "4" in answer.text and answer.is_offline
+    assert answer.operation_ids == () and AIOperation.objects.count() == 0
+    assert ChatMessage.objects.get(pk=answer.message_id).is_offline
+    unknown = send("Why is the sky blue, tell me?", user=None)
+    assert unknown.is_refused and "did not understand" in unknown.text
