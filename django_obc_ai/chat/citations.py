@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,17 @@ from django_obc_ai.types.chat import Citation, QueryResult
 _MOST_ROWS = 60
 _MOST_CELL_CHARACTERS = 300
 _MOST_PASSAGE_CHARACTERS = 2_000
+#: A model that says it has done something; it cannot do anything.
+_CLAIM = re.compile(
+    r"\b(?:I|we)(?:['\u2019]ve| have| just| now| successfully)*"
+    r" (?:deleted|removed|erased|updated|changed|modified|edited|created|added|inserted|saved|sent"
+    r"|granted|approved)\b"
+    r"|\b(?:rows?|records?|e-?mails?|messages?) (?:has|have|were|was) (?:now |just )?(?:been )?"
+    r"(?:deleted|removed|erased|updated|changed|modified|inserted|saved|sent)\b"
+    r"|\b(?:binura|nabura|tinanggal|inalis|binago|nabago|dinagdag|idinagdag|ipinadala|pinadala"
+    r"|na-?delete|na-?update)(?: na)? (?:ko|namin)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +67,8 @@ def resolve(
         warnings.append(f"The answer named sources that do not exist: {named}. They were removed.")
     if inert.is_changed:
         warnings.append("The answer held links or markup, which are shown as plain text.")
+    if _CLAIM.search(shown):
+        warnings.append("The answer says that something was done. Nothing was: chat only reads.")
     passages = [each.text for each in sources if each.object is not None]
     results = [] if result is None else [result]
     foreign = find_foreign_numbers(shown, results, known=[*known, *passages])

@@ -24,6 +24,10 @@ TESTING, MODELS = REFERENCE / "testing.md", REFERENCE / "models.md"
 INTERNAL = {
     "find_nearest",
     "ask_once",
+    "Ask",
+    "Turn",
+    "find_answer",
+    "open_log",
     "Verifying",
     "left_over_of",
     "take_up_left_overs",

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 
-from django_obc_ai.chat import ChatModel, register, unregister
+from django_obc_ai.chat import ChatModel, get_chat_model, register, unregister
 from django_obc_ai.testing import override_ai
 from tests.servers.gemini import GeminiServer, replies
 from tests.testapp.models import Place
@@ -49,6 +49,7 @@ Asked = Callable[..., GeminiServer]
 @pytest.fixture
 def places(db: None) -> Iterator[dict[str, Any]]:
     """Three places that all may see, and one of each user that only its owner may."""
+    before = get_chat_model("testapp.Place")
     register(PlaceChat)
     users = {name: get_user_model().objects.create(username=name) for name in ("amina", "omar")}
     for name, province in (("Marawi", "Lanao"), ("Wato", "Lanao"), ("Jolo", "Sulu")):
@@ -57,6 +58,8 @@ def places(db: None) -> Iterator[dict[str, Any]]:
         Place.objects.create(name=f"house of {name}", owner=user, is_hidden=True)
     yield users
     unregister("testapp.Place")
+    if before is not None:
+        register(type(before))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from typing import Any
 
@@ -146,22 +145,23 @@ def test_asend_answers_like_send(places: Users, gemini: Asked) -> None:
 
 
 def test_the_loop_goes_on_while_an_answer_is_awaited(places: Users) -> None:
-    waiting, is_over = threading.Event(), threading.Event()
-
-    def slow(request: Any) -> Any:
-        waiting.set()
-        assert is_over.wait(30), "the loop stood still"
-        return Reply(plan() if request.response_schema else "There are 3 places [1].")
+    is_over = threading.Event()
 
     async def main() -> Any:
-        task = asyncio.create_task(ChatService().asend(QUESTION, user=None))
-        while not waiting.is_set():
-            await asyncio.sleep(0.01)
-        is_over.set()  # only a loop that goes on gets here
-        return await task
+        loop, waiting = asyncio.get_running_loop(), asyncio.Event()
 
-    with override_ai(script=[slow, slow], PRICES=PRICES):
-        assert run_async(main()).rows.rows == ((3,),)
+        def slow(request: Any) -> Any:
+            loop.call_soon_threadsafe(waiting.set)
+            assert is_over.wait(30), "the loop stood still"
+            return Reply(plan() if request.response_schema else "There are 3 places [1].")
+
+        with override_ai(script=[slow, slow], PRICES=PRICES):
+            task = asyncio.create_task(ChatService().asend(QUESTION, user=None))
+            await waiting.wait()
+            is_over.set()  # only a loop that goes on gets here
+            return await task
+
+    assert run_async(main()).rows.rows == ((3,),)
 
 
 def test_no_transaction_and_no_connection_is_held_during_a_call(places: Users) -> None:
@@ -189,16 +189,21 @@ def test_no_transaction_and_no_connection_is_held_during_a_call(places: Users) -
 
 def test_a_cancelled_question_is_kept_and_can_be_gone_on_with(places: Users) -> None:
     async def main() -> None:
-        task = asyncio.create_task(ChatService().asend(QUESTION, user=None))
-        while not await sync_to_async(ChatMessage.objects.count)():
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
 
-    with override_ai(script=[Reply(plan(), delay_seconds=60)], PRICES=PRICES):
-        run_async(main())
+        def slow(request: Any) -> Any:
+            loop.call_soon_threadsafe(asked.set)
+            return Reply(plan(), delay_seconds=60)
+
+        with override_ai(script=[slow], PRICES=PRICES):
+            task = asyncio.create_task(ChatService().asend(QUESTION, user=None))
+            await asked.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run_async(main())
     (asked,) = ChatMessage.objects.all()
+    assert AIOperation.objects.get().success is False
     answer = ChatService().send(QUESTION, user=None, conversation=asked.conversation)
     assert answer.rows.rows == ((3,),)
-    assert json.dumps(ChatMessage.objects.get(pk=answer.message_id).plan)
