@@ -15,6 +15,7 @@ from django_obc_ai.types.chat import Citation, QueryResult
 #: What a model is shown; people see all rows of the result.
 _MOST_ROWS = 60
 _MOST_CELL_CHARACTERS = 300
+_MOST_CHARACTERS = 24_000
 _MOST_PASSAGE_CHARACTERS = 2_000
 #: A model that says it has done something; it cannot do anything.
 _CLAIM = re.compile(
@@ -122,9 +123,15 @@ def to_json(sources: Sequence[Citation]) -> list[dict[str, Any]]:
 
 def write_rows(result: QueryResult) -> str:
     """Return rows as text, one a line; a cell cannot look like another cell or line."""
-    shown = result.rows[:_MOST_ROWS]
     lines = [" | ".join(_cell(each) for each in result.labels)]
-    lines += [" | ".join(_cell(each) for each in row) for row in shown]
+    length, shown = 0, []
+    for row in result.rows[:_MOST_ROWS]:
+        line = " | ".join(_cell(each) for each in row)
+        length += len(line)
+        if length > _MOST_CHARACTERS and shown:
+            break
+        shown.append(line)
+    lines += shown
     total = result.total
     if total is not None and total > len(shown):
         lines.append(f"({len(shown)} of {total} rows)")

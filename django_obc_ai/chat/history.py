@@ -6,6 +6,7 @@ began. Refused turns and failures are left out of both.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,11 +61,11 @@ def estimate_tokens(text: str) -> int:
 def read_history(conversation: Conversation, *, tokens: int) -> History:
     """Return what fits into a number of tokens, and store the summary of what no longer does.
 
-    Three quarters are for turns in full, the rest for the summary.
+    Half of them are for turns in full, a quarter each for the summary and for plans.
     """
     rows = ChatMessage.objects.filter(conversation=conversation, is_refused=False, error="")
     turns = _turns(rows.filter(pk__gt=conversation.summarised_to).order_by("pk"))
-    kept, left = len(turns), tokens * 3 // 4
+    kept, left = len(turns), tokens // 2
     while kept and turns[kept - 1].tokens <= left:
         kept -= 1
         left -= turns[kept].tokens
@@ -79,7 +80,12 @@ def read_history(conversation: Conversation, *, tokens: int) -> History:
         )
     ]
     planned = rows.filter(plan__isnull=False).order_by("-pk").values_list("plan", flat=True)
-    plans = [each for each in planned[:_MOST_PLANS] if each is not None]
+    plans, left = [], tokens // 4
+    for plan in planned[:_MOST_PLANS]:
+        left -= estimate_tokens(json.dumps(plan))
+        if plan is None or left < 0:
+            break
+        plans.append(plan)
     return History(
         messages=tuple(messages), summary=conversation.summary, plans=tuple(reversed(plans))
     )
@@ -100,10 +106,10 @@ def _turns(messages: Any) -> list[_Turn]:
 def _fold(conversation: Conversation, turns: Sequence[_Turn], *, tokens: int) -> None:
     """Add turns to the summary; its oldest lines give way."""
     lines = [line for line in conversation.summary.split("\n") if line]
-    lines += [
-        f"- Asked: {_cut(turn.question, _ASKED)} Answered: {_cut(_first(turn.answer), _ANSWERED)}"
-        for turn in turns
-    ]
+    for turn in turns:
+        asked = _cut(turn.question, min(_ASKED, tokens))
+        answered = _cut(_first(turn.answer), min(_ANSWERED, tokens))
+        lines.append(f"- Asked: {asked} Answered: {answered}")
     while lines and estimate_tokens("\n".join(lines)) > tokens:
         lines.pop(0)
     before = conversation.summarised_to

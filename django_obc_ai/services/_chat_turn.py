@@ -34,7 +34,10 @@ logger = logging.getLogger("django_obc_ai.chat")
 _HITS = 6
 _TRIES = 2
 _MOST_REASON_CHARACTERS = 500
-_LANGUAGES = {"en": "English", "tl": "Filipino"}
+_LANGUAGES = {
+    "en": "English, or in the language of the question if it is clearly another",
+    "tl": "Filipino",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,9 @@ def test_a_cell_shown_to_a_model_looks_like_no_other_cell_or_line() -> None:
 
 
 def test_what_a_model_is_not_shown_is_counted() -> None:
+    wide = result(*((("x" * 300,) * 8,) * 40), labels=tuple("abcdefgh"))
+    shown = write_rows(wide)
+    assert len(shown) < 26_000 and shown.endswith("(9 rows; there are more)")
     many = QueryResult(
         plan=QueryPlan(), columns=("a",), labels=("a",), rows=((1,),) * 80, total=900, is_cut=True
     )

@@ -56,8 +56,9 @@ def test_the_latest_plans_come_along_even_of_turns_that_fell_out(
 ) -> None:
     for number in range(5):
         say(conversation, f"Q{number} " + "x" * 400, "A", plan={"kind": "query", "limit": number})
-    history = read_history(conversation, tokens=120)
-    assert [each["limit"] for each in history.plans] == [2, 3, 4]
+    for tokens, plans in ((200, [2, 3, 4]), (100, [3, 4]), (50, [4]), (20, [])):
+        history = read_history(conversation, tokens=tokens)
+        assert [each["limit"] for each in history.plans] == plans
 
 
 @pytest.mark.parametrize("tokens", [60, 200, 1_000])

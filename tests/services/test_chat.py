@@ -257,7 +257,7 @@ def test_an_exhausted_budget_sends_nothing(places: Users, gemini: Asked) -> None
 def test_answers_come_in_the_language_of_the_question(places: Users, gemini: Asked) -> None:
     server = gemini(plan(), "May 3 na lugar [1].")
     send("Ilan ang mga lugar?")
-    assert "in Filipino" in str(sent(server)["systemInstruction"])
+    assert "Answer in Filipino." in str(sent(server)["systemInstruction"])
     gemini(replies.daily_quota())
     assert "Hindi maabot" in send("Ilan ang mga lugar ngayon?").text
 
@@ -286,7 +286,7 @@ def test_another_version_of_a_prompt_is_another_call(places: Users, gemini: Aske
     assert send().text == "Three [1]."
     assert len(server.journal) == 3  # the plan's prompt is the same
     assert AIOperation.objects.get(prompt_version="chat_answer v1").cached is False
-    assert sent(server)["systemInstruction"]["parts"][0]["text"].startswith("Answer in English.")
+    assert sent(server)["systemInstruction"]["parts"][0]["text"].startswith("Answer in English, ")
 
 
 def test_numbers_that_no_row_holds_are_flagged(places: Users, gemini: Asked) -> None:

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_obc_ai.exceptions import UnknownConversationError
-from django_obc_ai.models import AIOperation, ChatMessage
+from django_obc_ai.models import AIOperation, ChatMessage, Conversation
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.testing import CutStream, Reply, override_ai
 from tests.extras import requires
@@ -207,3 +207,14 @@ def test_a_cancelled_question_is_kept_and_can_be_gone_on_with(places: Users) -> 
     assert AIOperation.objects.get().success is False
     answer = ChatService().send(QUESTION, user=None, conversation=asked.conversation)
     assert answer.rows.rows == ((3,),)
+
+
+def test_an_answer_whose_conversation_was_erased_meanwhile_is_delivered(places: Users) -> None:
+    def erase(request: Any) -> Any:
+        places["amina"].delete()
+        return Reply("There are 4 places [1].")
+
+    with override_ai(script=[plan(), erase], PRICES=PRICES):
+        answer = ChatService().send(QUESTION, user=places["amina"])
+    assert answer.text == "There are 4 places [1]." and answer.message_id is None
+    assert not Conversation.objects.exists() and not ChatMessage.objects.exists()
