@@ -7,14 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django_obc_ai.types.chat import QueryResult
 
-_CITATION = re.compile(r"\[\d[\d\s,;]*\]")
+#: Numbers that say nothing about the data: of sources, and of the items of a list.
+_NO_CLAIM = re.compile(r"\[\d[\d\s,;]*\]|^[ \t]*\d{1,3}[.)][ \t]", re.MULTILINE)
 _NUMBER = re.compile(
-    r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+    r"(?<![\w.])(?P<digits>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)"
     r"(?:\s*(?P<percent>%|percent\b|porsiyento\b)"
     r"|[ \t]*(?P<scale>thousand|million|billion|libo|libong|milyon|milyong|bilyon|bilyong)\b)?"
 )
@@ -53,13 +54,13 @@ def find_foreign_numbers(
         results: The rows that it is about.
         known: Other texts that it may take numbers from, such as the question.
     """
-    said = list(_read(_CITATION.sub(" ", text)))
+    said = list(_read(_NO_CLAIM.sub(" ", text)))
     if not said:
         return []
     exact = {value for each in known for value in _within(each)}
     shares: set[Decimal] = set()
     for result in results:
-        exact |= set(_values(result))
+        exact |= {abs(value) for value in _values(result)}
         shares |= set(_shares(result))
     foreign = [
         each.text
@@ -72,34 +73,19 @@ def find_foreign_numbers(
 
 def _read(text: str) -> Iterator[_Said]:
     for found in _NUMBER.finditer(text):
-        digits = re.match(r"[\d,.]+", found[0])
-        plain = digits[0].rstrip(".,").replace(",", "") if digits else ""
-        value = _decimal(plain)
-        if value is None:
-            continue
+        plain = found["digits"].replace(",", "")[:_MOST_DIGITS]
         power = _SCALES.get((found["scale"] or "").lower()[:5], 0)
         decimals = len(plain.partition(".")[2])
         step = Decimal(1).scaleb(power - decimals) if power or decimals else Decimal(0)
         is_percent = found["percent"] is not None
         if is_percent and not decimals:
             step = Decimal(1)
-        yield _Said(
-            text=found[0].strip(), value=value.scaleb(power), step=step, is_percent=is_percent
-        )
-
-
-def _decimal(text: str) -> Decimal | None:
-    try:
-        return Decimal(text[:_MOST_DIGITS])
-    except InvalidOperation:
-        return None
+        value = Decimal(plain).scaleb(power)
+        yield _Said(text=found[0].strip(), value=value, step=step, is_percent=is_percent)
 
 
 def _within(text: str) -> Iterator[Decimal]:
-    for found in _WITHIN.findall(text.replace(",", "")):
-        value = _decimal(found)
-        if value is not None:
-            yield value
+    return (Decimal(found[:_MOST_DIGITS]) for found in _WITHIN.findall(text.replace(",", "")))
 
 
 def _values(result: QueryResult) -> Iterator[Decimal]:

@@ -39,6 +39,7 @@ ROWS = result(
     "12.75, about 12.8, or 13.",
     "Since 1 July 2024, in Region 9.",
     "Rows are source [1], [2, 3].",
+    "1. Marawi\n2) Lamitan\n 17. Bongao",
     "No number at all.",
     "Lamitan is 48.38 % of Marawi.",
 ])  # fmt: skip
@@ -57,6 +58,10 @@ def test_numbers_that_the_rows_explain_pass(text: str) -> None:
 ])  # fmt: skip
 def test_numbers_that_no_row_holds_are_found(text: str, foreign: list[str]) -> None:
     assert find_foreign_numbers(text, [ROWS]) == foreign
+
+
+def test_a_loss_may_be_told_without_its_sign() -> None:
+    assert find_foreign_numbers("It fell by 5, or -5.", [result((-5,))]) == []
 
 
 def test_numbers_of_the_question_may_be_repeated() -> None:
