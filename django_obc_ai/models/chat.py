@@ -65,7 +65,7 @@ class ChatMessage(models.Model):
 
     Attributes:
         text: As it was asked, or as the answer was shown.
-        plan: The raw plan that was found safe, as JSON, or None. It is checked again, with
+        plan: The plan that was found safe, as JSON, or None. It is checked again, with
             the rights of that day, whenever it is used.
         citations: The sources that the text names: number, title, url, and of a passage that
             was found by search its text. Rows of a query are not kept.

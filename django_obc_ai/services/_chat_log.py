@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from django_obc_ai.chat.citations import to_json
+from django_obc_ai.chat.plan import as_mapping
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import UnknownConversationError
 from django_obc_ai.models import ChatMessage, Conversation
@@ -33,21 +33,17 @@ class ChatLog:
     conversation: Conversation
     question: ChatMessage
 
-    def store(self, answer: ChatAnswer, raw: Mapping[str, Any] | None) -> ChatAnswer:
+    def store(self, answer: ChatAnswer) -> ChatAnswer:
         """Store an answer and return it with its key.
 
         An answer that the database does not take is delivered all the same, since it may
         have been paid for; the log says so.
-
-        Args:
-            answer: What people are shown.
-            raw: The plan that was found safe, as the model or the planner wrote it.
         """
         row = ChatMessage(
             conversation=self.conversation,
             role=ChatMessage.Role.ASSISTANT,
             text=answer.text,
-            plan=None if raw is None else dict(raw),
+            plan=None if answer.plan is None else as_mapping(answer.plan),
             citations=to_json(answer.citations),
             operation_ids=[str(each) for each in answer.operation_ids],
             is_refused=answer.is_refused,

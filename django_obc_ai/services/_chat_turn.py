@@ -18,7 +18,7 @@ from django_obc_ai.chat.citations import number_sources, resolve, to_model
 from django_obc_ai.chat.guard import check_message, check_plan
 from django_obc_ai.chat.history import History, read_history
 from django_obc_ai.chat.inert import make_inert
-from django_obc_ai.chat.plan import describe, describe_models, plan_schema
+from django_obc_ai.chat.plan import as_mapping, describe, describe_models, plan_schema
 from django_obc_ai.chat.prompts import get_prompt, write_question
 from django_obc_ai.chat.wording import Phrase, say, say_failure
 from django_obc_ai.conf import get_settings
@@ -91,7 +91,6 @@ class Turn:
         self._language = planner.language_of(message)
         self._is_offline = False
         self._plan: QueryPlan | None = None
-        self._raw: Mapping[str, Any] | None = None
         self._operations: list[UUID] = []
 
     def run(self) -> Asking:
@@ -106,7 +105,7 @@ class Turn:
         except (ObcAIError, ConfigurationError) as error:
             logger.warning("A question was not answered: %s", error)
             answer = self._made(text=say_failure(error.code, self._language), error=error.code)
-        return self._log.store(answer, self._raw)
+        return self._log.store(answer)
 
     def _answer(self) -> Asking:
         self._is_offline = providers.backend_class(self._provider).is_offline
@@ -117,9 +116,9 @@ class Turn:
         history = read_history(self._log.conversation, tokens=get_settings().chat.history_tokens)
         earlier = self._still_allowed(history.plans)
         if self._is_offline:
-            plan = self._plan_offline(question, [plan for _, plan in earlier])
+            plan = self._plan_offline(question, earlier)
         else:
-            plan = yield from self._plan_online(question, history, [raw for raw, _ in earlier])
+            plan = yield from self._plan_online(question, history, earlier)
         self._plan = plan
         if plan.kind == "refuse":
             reason = make_inert(plan.reason)[:_MOST_REASON_CHARACTERS]
@@ -136,14 +135,12 @@ class Turn:
         if raw is None:
             raise _Refused(self._say("not_understood"))
         try:
-            plan = check_plan(raw, user=self._user)
+            return check_plan(raw, user=self._user)
         except DangerousQuery as error:
             raise _Refused(self._say("refused")) from error
-        self._raw = raw
-        return plan
 
     def _plan_online(
-        self, question: str, history: History, earlier: Sequence[Mapping[str, Any]]
+        self, question: str, history: History, earlier: Sequence[QueryPlan]
     ) -> Generator[Ask, GenerationResult, QueryPlan]:
         """Let the model fill a plan; one that is refused may be filled anew, once.
 
@@ -157,12 +154,9 @@ class Turn:
             if result.error is not None or not isinstance(result.data, Mapping):
                 raise _Failed(result.error or "bad_response")
             try:
-                plan = check_plan(result.data, user=self._user)
+                return check_plan(_tidy(result.data), user=self._user)
             except DangerousQuery as error:
                 reason = str(error)
-                continue
-            self._raw = result.data
-            return plan
         raise _Refused(self._say("refused"))
 
     def _look_up(self, plan: QueryPlan) -> _Found:
@@ -202,7 +196,7 @@ class Turn:
         question: str,
         history: History,
         *,
-        plans: Sequence[Mapping[str, Any]] = (),
+        plans: Sequence[QueryPlan] = (),
         reason: str = "",
         sources: Sequence[Citation] = (),
     ) -> Ask:
@@ -232,7 +226,12 @@ class Turn:
         else:
             arguments["sources"] = to_model(sources)
         return Ask(
-            prompt=write_question(question, summary=history.summary, plans=plans, reason=reason),
+            prompt=write_question(
+                question,
+                summary=history.summary,
+                plans=[as_mapping(each) for each in plans],
+                reason=reason,
+            ),
             arguments=arguments,
             numbers=None if is_plan else frozenset(each.number for each in sources),
         )
@@ -277,14 +276,12 @@ class Turn:
         phrase = planner.phrase(found.plan, found.result, self._language)
         return f"{failure} {self._say('from_rows')} {phrase}"
 
-    def _still_allowed(
-        self, plans: Sequence[Mapping[str, Any]]
-    ) -> list[tuple[Mapping[str, Any], QueryPlan]]:
+    def _still_allowed(self, plans: Sequence[Mapping[str, Any]]) -> list[QueryPlan]:
         """Return earlier plans that this user may still run."""
         allowed = []
         for raw in plans:
             try:
-                allowed.append((raw, check_plan(raw, user=self._user)))
+                allowed.append(check_plan(raw, user=self._user))
             except DangerousQuery:
                 logger.info("An earlier plan of a conversation is no longer allowed.")
         return allowed
@@ -315,3 +312,8 @@ class Turn:
             is_offline=self._is_offline,
             **values,
         )
+
+
+def _tidy(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a model filled with nothing, since the schema names it: no condition is."""
+    return {key: value for key, value in raw.items() if value not in ("", [], {}, None)}

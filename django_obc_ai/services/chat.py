@@ -15,6 +15,7 @@ from django_obc_ai.chat import query
 from django_obc_ai.chat.export import write_csv
 from django_obc_ai.chat.guard import check_plan
 from django_obc_ai.chat.inert import InertText
+from django_obc_ai.chat.statements import show_sql
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
@@ -111,7 +112,7 @@ class ChatService:
         return write_csv(query.run(_plan_of(message_id, user=user), user=user))
 
     def show_query(self, message_id: Any, *, user: Any) -> str:
-        """Return the SQL of an answer's query, as it would run for this user today.
+        """Return the SQL of an answer's query, as it runs for this user today.
 
         Args:
             message_id: ``ChatAnswer.message_id`` of one of this user's answers.
@@ -124,7 +125,7 @@ class ChatService:
         """
         if not (getattr(user, "is_staff", False) and getattr(user, "is_active", False)):
             raise PermissionDenied("Only staff may see how a query is written.")
-        return query.show_sql(_plan_of(message_id, user=user), user=user)
+        return show_sql(_plan_of(message_id, user=user), user=user)
 
     @property
     def _text(self) -> TextService:
