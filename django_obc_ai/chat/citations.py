@@ -124,7 +124,8 @@ def to_json(sources: Sequence[Citation]) -> list[dict[str, Any]]:
 def write_rows(result: QueryResult) -> str:
     """Return rows as text, one a line; a cell cannot look like another cell or line."""
     lines = [" | ".join(_cell(each) for each in result.labels)]
-    length, shown = 0, []
+    length = 0
+    shown: list[str] = []
     for row in result.rows[:_MOST_ROWS]:
         line = " | ".join(_cell(each) for each in row)
         length += len(line)

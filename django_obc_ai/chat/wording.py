@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from django_obc_ai.chat.messages import READ_ONLY
+
 Phrase = Literal[
     "read_only", "refused", "not_understood", "found", "not_found", "budget", "busy", "blocked",
     "failed", "from_rows",
 ]  # fmt: skip
 _PHRASES: Final[dict[str, dict[Phrase, str]]] = {
     "en": {
-        "read_only": "I can only read data, not modify it.",
+        "read_only": READ_ONLY,
         "refused": "I cannot answer that: it asks for something that I may not look up.",
         "not_understood": "I did not understand that. Ask for a count, a list, the highest or"
         " lowest, or a breakdown, in other words.",
@@ -25,7 +27,7 @@ _PHRASES: Final[dict[str, dict[Phrase, str]]] = {
         "from_rows": "This is what the data say:",
     },
     "tl": {
-        "read_only": "Makapagbabasa lang ako ng datos; hindi ko ito mababago.",
+        "read_only": f"{READ_ONLY} Makapagbabasa lang ako ng datos; hindi ko ito mababago.",
         "refused": "Hindi ko ito masasagot: humihingi ito ng bagay na hindi ko maaaring tingnan.",
         "not_understood": "Hindi ko ito naunawaan. Magtanong po ng bilang, listahan, pinakamataas"
         " o pinakamababa, o paghahati-hati, sa ibang salita.",

@@ -77,7 +77,8 @@ def open_log(message: str, *, user: Any, conversation: Any) -> ChatLog:
             belongs to another tenant; the error does not say which.
     """
     user_id, scope = getattr(user, "pk", None), scope_of(user)
-    text = message[: get_settings().chat.max_message_characters]
+    text = message[: get_settings().chat.max_message_characters].replace("\0", "")
+    text = text.encode(errors="replace").decode()  # half a character is stored nowhere
     if conversation is None:
         found = Conversation.objects.create(
             user_id=user_id, scope=scope, title=" ".join(text.split())[:TITLE_LENGTH]

@@ -18,6 +18,7 @@ from django_obc_ai.chat.citations import number_sources, resolve, to_model
 from django_obc_ai.chat.guard import check_message, check_plan
 from django_obc_ai.chat.history import History, read_history
 from django_obc_ai.chat.inert import make_inert
+from django_obc_ai.chat.messages import READ_ONLY
 from django_obc_ai.chat.plan import as_mapping, describe, describe_models, plan_schema
 from django_obc_ai.chat.prompts import get_prompt, write_question
 from django_obc_ai.chat.wording import Phrase, say, say_failure
@@ -88,7 +89,7 @@ class Turn:
         self._module = module
         self._log = log
         self._user = log.user
-        self._language = planner.language_of(message)
+        self._language = planner.language_of(log.question.text)
         self._is_offline = False
         self._plan: QueryPlan | None = None
         self._operations: list[UUID] = []
@@ -112,7 +113,8 @@ class Turn:
         try:
             question = check_message(self._message)
         except DangerousQuery as error:
-            raise _Refused(str(error)) from error
+            is_write = str(error) == READ_ONLY
+            raise _Refused(self._say("read_only") if is_write else str(error)) from error
         history = read_history(self._log.conversation, tokens=get_settings().chat.history_tokens)
         earlier = self._still_allowed(history.plans)
         if self._is_offline:

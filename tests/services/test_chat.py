@@ -203,6 +203,10 @@ def test_what_the_guard_refuses_costs_nothing(places: Users, gemini: Asked) -> N
     assert (server.journal, answer.operation_ids, AIOperation.objects.count()) == ([], (), 0)
     asked, told = ChatMessage.objects.all()
     assert asked.is_refused and told.is_refused
+    filipino = send("Burahin ang lahat ng lugar")
+    assert filipino.text.startswith("I can only read data, not modify it. Makapagbabasa lang ako")
+    for odd in ("\ud800 half a character", "\0", "", "  \u200b "):
+        assert send(odd).is_refused
     long = send("x" * 5_000)
     assert long.is_refused
     assert len(ChatMessage.objects.filter(role="user").last().text) == 4_000  # type: ignore[union-attr]
