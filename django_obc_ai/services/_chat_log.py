@@ -18,6 +18,7 @@ from django_obc_ai.exceptions import UnknownConversationError
 from django_obc_ai.models import ChatMessage, Conversation
 from django_obc_ai.models.chat import TITLE_LENGTH
 from django_obc_ai.models.connections import persist
+from django_obc_ai.services.conversations import start_conversation
 from django_obc_ai.services.text import scope_of
 from django_obc_ai.types.chat import ChatAnswer
 
@@ -76,18 +77,17 @@ def open_log(message: str, *, user: Any, conversation: Any) -> ChatLog:
         UnknownConversationError: There is none of that key, it is another user's, or it
             belongs to another tenant; the error does not say which.
     """
-    user_id, scope = getattr(user, "pk", None), scope_of(user)
     text = message[: get_settings().chat.max_message_characters].replace("\0", "")
     text = text.encode(errors="replace").decode()  # half a character is stored nowhere
     if conversation is None:
-        found = Conversation.objects.create(
-            user_id=user_id, scope=scope, title=" ".join(text.split())[:TITLE_LENGTH]
-        )
+        found = start_conversation(user=user)
     else:
         found = find_conversation(conversation, user=user)
-        Conversation.objects.filter(pk=found.pk).update(updated_at=timezone.now())
+    found.title = found.title or " ".join(text.split())[:TITLE_LENGTH]
+    found.updated_at = timezone.now()
+    found.save(update_fields=["title", "updated_at"])
     question = ChatMessage.objects.create(conversation=found, role=ChatMessage.Role.USER, text=text)
-    return ChatLog(user=user, scope=scope, conversation=found, question=question)
+    return ChatLog(user=user, scope=found.scope, conversation=found, question=question)
 
 
 def find_conversation(conversation: Any, *, user: Any) -> Conversation:

@@ -23,7 +23,13 @@ from django_obc_ai.chat.plan import as_mapping, describe, describe_models, plan_
 from django_obc_ai.chat.prompts import get_prompt, write_question
 from django_obc_ai.chat.wording import Phrase, say, say_failure
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import ConfigurationError, DangerousQuery, ObcAIError, SearchError
+from django_obc_ai.exceptions import (
+    ConfigurationError,
+    DangerousQuery,
+    ObcAIError,
+    SearchError,
+    UnknownIndexError,
+)
 from django_obc_ai.indexes import get_indexes
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services._chat_log import ChatLog
@@ -162,7 +168,10 @@ class Turn:
         raise _Refused(self._say("refused"))
 
     def _look_up(self, plan: QueryPlan) -> _Found:
-        result = query.run(plan, user=self._user) if plan.kind in ("query", "both") else None
+        try:
+            result = query.run(plan, user=self._user) if plan.kind in ("query", "both") else None
+        except DangerousQuery as error:  # it takes too long
+            raise _Refused(str(error)) from error
         found_by = "" if result is None else self._describe(result)
         hits, warnings = self._search(plan)
         return _Found(
@@ -186,6 +195,8 @@ class Turn:
             if plan.index:
                 return service.search(plan.index, plan.search, user=self._user, k=_HITS), ()
             return service.search_all(plan.search, user=self._user, k=_HITS), ()
+        except UnknownIndexError as error:
+            raise _Refused(self._say("refused")) from error
         except SearchError as error:
             if plan.kind == "search":
                 raise

@@ -1,4 +1,4 @@
-"""Conversations that end: too old, or their user's account deleted."""
+"""Conversations that begin before a question, and that end: too old, or with their user."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models import Conversation
+from django_obc_ai.services.text import scope_of
 
 _AT_ONCE = 500
+
+
+def start_conversation(*, user: Any) -> Conversation:
+    """Store an empty conversation, whose key is needed before its first answer is streamed.
+
+    Args:
+        user: Whose it is; a user, an AnonymousUser or None.
+    """
+    return Conversation.objects.create(user_id=getattr(user, "pk", None), scope=scope_of(user))
 
 
 def purge_conversations(days: int | None = None, *, is_dry_run: bool = False) -> int:

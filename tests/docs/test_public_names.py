@@ -76,6 +76,7 @@ def _declared() -> Iterator[tuple[str, Any, Any]]:
             if block.language != "python":
                 continue
             module = importlib.import_module(block.text.splitlines()[0].removeprefix("# "))
+            place = module.__name__.partition(".")[2]
             declared: dict[str, Any] = {}
             exec(f"from __future__ import annotations\n{block.text}", declared)  # noqa: S102
             for name, found in declared.items():
@@ -83,9 +84,9 @@ def _declared() -> Iterator[tuple[str, Any, Any]]:
                     for method, each in vars(found).items():
                         if inspect.isfunction(each):
                             real = getattr(getattr(module, name), method)
-                            yield f"{name}.{method}", each, real
+                            yield f"{place}.{name}.{method}", each, real
                 elif inspect.isfunction(found):
-                    yield name, found, getattr(module, name)
+                    yield f"{place}.{name}", found, getattr(module, name)
 
 
 @pytest.mark.parametrize(

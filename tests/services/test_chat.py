@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.db import connection
 from django.test import override_settings
 
 from django_obc_ai.exceptions import DangerousQuery, UnknownConversationError
@@ -16,7 +17,7 @@ from django_obc_ai.services.prompts import activate_prompt, draft_prompt
 from django_obc_ai.testing import index_now
 from tests.extras import requires
 from tests.servers.gemini import replies
-from tests.services.conftest import Asked, plan, prompt_of, rows_of, sent
+from tests.services.conftest import Asked, PlaceChat, plan, prompt_of, rows_of, sent
 from tests.testapp.models import Place
 
 pytestmark = [pytest.mark.django_db, requires("google.genai")]
@@ -105,6 +106,24 @@ def test_without_an_index_both_rests_on_rows_and_search_fails(places: Users, gem
     answer = send("Find Jolo", user=None)
     assert (answer.error, answer.rows) == ("invalid_request", None)
     assert "kept" in answer.text
+
+
+def test_an_index_that_is_none_is_refused(places: Users, gemini: Asked) -> None:
+    gemini(plan(kind="search", search="Jolo", index="no-such-index"))
+    assert send("Find Jolo").is_refused
+
+
+def test_a_query_that_takes_too_long_is_refused_with_the_reason(
+    places: Users, gemini: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL counts three rows within its shortest timeout")
+    monkeypatch.setattr(PlaceChat, "max_seconds", 0.0)
+    monkeypatch.setattr("django_obc_ai.chat.query._STEPS", 1)
+    gemini(plan())
+    answer = send()
+    assert answer.is_refused and answer.rows is None and answer.error is None
+    assert "takes the database longer" in answer.text
 
 
 def test_a_follow_up_gets_the_last_plan_and_the_turns(places: Users, gemini: Asked) -> None:

@@ -13,7 +13,12 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_obc_ai.models import ChatMessage, Conversation
-from django_obc_ai.services.conversations import erase_conversations, purge_conversations
+from django_obc_ai.services.chat import ChatService
+from django_obc_ai.services.conversations import (
+    erase_conversations,
+    purge_conversations,
+    start_conversation,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -83,3 +88,15 @@ def test_they_go_from_another_database_too(postgres_alias: str) -> None:
         assert [each.pk for each in Conversation.objects.all()] == [other.pk]
         assert ChatMessage.objects.count() == 1
         other.delete()
+
+
+@pytest.mark.usefixtures("places")
+def test_a_conversation_that_is_started_gets_its_title_with_the_first_question() -> None:
+    amina = get_user_model().objects.get(username="amina")
+    started = start_conversation(user=amina)
+    assert (started.user, started.title) == (amina, "")
+    for question in ("How many places are there?", "And now?"):
+        ChatService().send(question, user=amina, conversation=str(started.pk))
+    started.refresh_from_db()
+    assert started.title == "How many places are there?"
+    assert started.updated_at > started.created_at
