@@ -52,9 +52,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-updated_at"],
-                "permissions": [
-                    ("read_conversation", "Can read what people asked and were answered")
-                ],
+                "permissions": (
+                    ("read_conversation", "Can read what people asked and were answered"),
+                ),
             },
         ),
         migrations.CreateModel(
