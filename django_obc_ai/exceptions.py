@@ -185,6 +185,12 @@ class DangerousQuery(ObcAIError):
     code = "dangerous_query"
 
 
+class UnknownConversationError(ObcAIError):
+    """The user has no such conversation or message; those of others are as absent."""
+
+    code = "invalid_request"
+
+
 class ConfigurationError(ImproperlyConfigured):
     """``OBC_AI`` holds something wrong; the message names the place and the way out.
 

@@ -1,7 +1,8 @@
-"""Models of django-obc-ai: the ledger, the cost store's tables and the index."""
+"""Models of django-obc-ai: the ledger, the cost store's tables, the index and chat."""
 
 from __future__ import annotations
 
+from django_obc_ai.models.chat import ChatMessage, Conversation
 from django_obc_ai.models.costs import CostReservation, CostTotal
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.indexes import (
@@ -13,10 +14,13 @@ from django_obc_ai.models.indexes import (
     Tombstone,
 )
 from django_obc_ai.models.operations import AIOperation, CostCorrection
+from django_obc_ai.models.prompts import PromptTemplate
 
 __all__ = [
     "AIOperation",
+    "ChatMessage",
     "Chunk",
+    "Conversation",
     "CostCorrection",
     "CostReservation",
     "CostTotal",
@@ -25,5 +29,6 @@ __all__ = [
     "IndexState",
     "IndexVersion",
     "NanoDollarField",
+    "PromptTemplate",
     "Tombstone",
 ]

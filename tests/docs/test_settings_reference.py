@@ -28,6 +28,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "CACHE": {},
     "RETRY": {},
     "LOG": {},
+    "CHAT": {},
 }
 
 
