@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from django_obc_ai.chat.messages import READ_ONLY
+from django_obc_ai.types.chat import QueryResult
 
 Phrase = Literal[
     "read_only", "refused", "not_understood", "found", "not_found", "budget", "busy", "blocked",
@@ -56,6 +57,13 @@ _FAILURES: Final[dict[str, Phrase]] = {
 def say(phrase: Phrase, language: str) -> str:
     """Return a phrase in a language, in English if there is no other."""
     return _PHRASES.get(language, _PHRASES["en"])[phrase]
+
+
+def say_count(result: QueryResult, language: str) -> str:
+    """Return how many rows there are: "3 rows", "100 of 120 rows"."""
+    noun, of = ("hanay", "sa") if language == "tl" else ("rows", "of")
+    shown, total = len(result.rows), result.total
+    return f"{shown} {noun}" if total in (None, shown) else f"{shown} {of} {total} {noun}"
 
 
 def say_failure(code: str, language: str) -> str:

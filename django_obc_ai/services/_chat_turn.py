@@ -21,7 +21,7 @@ from django_obc_ai.chat.inert import make_inert
 from django_obc_ai.chat.messages import READ_ONLY
 from django_obc_ai.chat.plan import as_mapping, describe, describe_models, plan_schema
 from django_obc_ai.chat.prompts import get_prompt, write_question
-from django_obc_ai.chat.wording import Phrase, say, say_failure
+from django_obc_ai.chat.wording import Phrase, say, say_count, say_failure
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
@@ -183,8 +183,9 @@ class Turn:
         )
 
     def _describe(self, result: QueryResult) -> str:
-        words, shown, total = describe(result.plan, self._language), len(result.rows), result.total
-        return f"{words} ({shown})" if total in (None, shown) else f"{words} ({shown}/{total})"
+        words = describe(result.plan, self._language)
+        is_figure = bool(result.plan.aggregates) and not result.plan.group_by
+        return words if is_figure else f"{words}; {say_count(result, self._language)}"
 
     def _search(self, plan: QueryPlan) -> tuple[list[SearchResult], tuple[str, ...]]:
         """Return what the user may find, and why nothing was looked for beside rows."""
@@ -252,7 +253,11 @@ class Turn:
     def _answer_offline(self, found: _Found) -> ChatAnswer:
         plan, result = found.plan, found.result
         hits = [each for each in found.sources if each.object is not None]
-        lines = [] if result is None else [planner.phrase(plan, result, self._language)]
+        lines = (
+            []
+            if result is None
+            else [planner.phrase(plan, result, self._language, user=self._user)]
+        )
         if plan.kind in ("search", "both"):
             lines.append(self._say("found" if hits else "not_found"))
             lines += [f"{make_inert(each.title)} [{each.number}]" for each in hits]
@@ -286,7 +291,7 @@ class Turn:
         failure = say_failure(error, self._language)
         if found.result is None:
             return failure
-        phrase = planner.phrase(found.plan, found.result, self._language)
+        phrase = planner.phrase(found.plan, found.result, self._language, user=self._user)
         return f"{failure} {self._say('from_rows')} {phrase}"
 
     def _still_allowed(self, plans: Sequence[Mapping[str, Any]]) -> list[QueryPlan]:
