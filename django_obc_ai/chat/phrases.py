@@ -53,7 +53,7 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def phrase(plan: QueryPlan, result: QueryResult, language: str, *, user: Any = None) -> str:
+def phrase(plan: QueryPlan, result: QueryResult, language: str, *, user: Any) -> str:
     """Return the answer in one sentence; the rows themselves stand in a table beside it.
 
     Args:

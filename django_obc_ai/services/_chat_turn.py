@@ -252,7 +252,11 @@ class Turn:
     def _answer_offline(self, found: _Found) -> ChatAnswer:
         plan, result = found.plan, found.result
         hits = [each for each in found.sources if each.object is not None]
-        lines = [] if result is None else [planner.phrase(plan, result, self._language)]
+        lines = (
+            []
+            if result is None
+            else [planner.phrase(plan, result, self._language, user=self._user)]
+        )
         if plan.kind in ("search", "both"):
             lines.append(self._say("found" if hits else "not_found"))
             lines += [f"{make_inert(each.title)} [{each.number}]" for each in hits]
@@ -286,7 +290,7 @@ class Turn:
         failure = say_failure(error, self._language)
         if found.result is None:
             return failure
-        phrase = planner.phrase(found.plan, found.result, self._language)
+        phrase = planner.phrase(found.plan, found.result, self._language, user=self._user)
         return f"{failure} {self._say('from_rows')} {phrase}"
 
     def _still_allowed(self, plans: Sequence[Mapping[str, Any]]) -> list[QueryPlan]:
