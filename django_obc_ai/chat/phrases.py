@@ -11,6 +11,7 @@ from django_obc_ai.chat.proposals import propose
 from django_obc_ai.types.chat import QueryFilter, QueryPlan, QueryResult
 
 _MOST_NAMED = 10
+_GROUPED = ("choice", "text")
 _TEXTS = {
     "en": {
         "none": "I found no {many}{where}.",
@@ -53,7 +54,7 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def phrase(plan: QueryPlan, result: QueryResult, language: str, *, user: Any = None) -> str:
+def phrase(plan: QueryPlan, result: QueryResult, language: str, *, user: Any) -> str:
     """Return the answer in one sentence; the rows themselves stand in a table beside it.
 
     Args:
@@ -186,7 +187,9 @@ def _group(row: tuple[Any, ...], groups: int) -> str:
     return f"{name} {', '.join(shown(value) for value in row[groups:])}"
 
 
-def suggest(plan: QueryPlan, result: QueryResult, *, user: Any, language: str) -> tuple[str, ...]:
+def suggest(
+    plan: QueryPlan, result: QueryResult | None, *, user: Any, language: str
+) -> tuple[str, ...]:
     """Return up to three questions to go on with, each of which the planner understands."""
     lexicon = Lexicon(user)
     entry = lexicon.entries.get(plan.model)
@@ -221,6 +224,12 @@ def _ideas(plan: QueryPlan, entry: Entry, lexicon: Lexicon, language: str) -> li
         if path and not plan.group_by and lexicon.entries[label].name:
             one = _noun(lexicon.entries[label], language, is_many=False)
             ideas.append(f"Bilang ng {many} bawat {one}" if is_filipino else f"{many} per {one}")
+    for name in {path.path: path for path in entry.fields.values() if path.kind in _GROUPED}:
+        if name != entry.name and not plan.group_by:
+            one = name.replace("_", " ")
+            ideas.append(f"Bilang ng {many} bawat {one}" if is_filipino else f"{many} per {one}")
+    if plan.filters or plan.group_by:
+        ideas.append(f"Ilan ang mga {many}?" if is_filipino else f"How many {many} are there?")
     return [idea[:1].upper() + idea[1:] for idea in ideas]
 
 

@@ -65,7 +65,7 @@ class _Planner:
     def plan(self) -> dict[str, Any] | None:
         """Return the plan of a question that stands alone."""
         read = self.read
-        groups = read.nouns_after(words.PER)
+        groups = read.groups()
         superlative = read.superlative()
         aggregate = self._aggregate()
         comparisons = read.comparisons()
@@ -198,11 +198,15 @@ class _Planner:
     ) -> dict[str, Any] | None:
         paths = []
         for each in groups:
-            way = self.lexicon.way_to(entry.declared.label, each)
-            name = self.lexicon.entries[each].name
-            if way is None or not name:
+            if each.startswith("."):
+                own = entry.own(each[1:])
+                path = None if own is None else own.path
+            else:
+                way, name = self.lexicon.way_to(entry.declared.label, each), self._name_of(each)
+                path = None if way is None or not name else f"{way}.{name}".lstrip(".")
+            if path is None:
                 return None
-            paths.append(f"{way}.{name}" if way else name)
+            paths.append(path)
         function = aggregate or ("sum" if number is not None else "count")
         if function == "avg" and number is None:
             return None
@@ -225,6 +229,9 @@ class _Planner:
             found["order_by"] = [f"-{alias}" if descends else alias, *paths]
             found["limit"] = min(limit, entry.declared.max_rows)
         return found
+
+    def _name_of(self, label: str) -> str:
+        return self.lexicon.entries[label].name
 
     def _shown(self, entry: Entry, also: str) -> list[str]:
         """Return columns that tell rows apart: the name, those of what it lies in, one more."""
@@ -258,7 +265,7 @@ class _Planner:
         self.read.take_any(words.FOLLOW)
         plan: dict[str, Any] = as_mapping(last)
         entry = self.lexicon.entries[last.model]
-        groups = self.read.nouns_after(words.PER)
+        groups = self.read.groups()
         self.read.nouns()
         if not self._conditions(entry, self.read.comparisons(), None):
             return None

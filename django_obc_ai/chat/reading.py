@@ -107,27 +107,36 @@ class Reading:
         ]
         return any(self.lexicon.rows_called(label, names) for label in self.lexicon.entries)
 
-    def nouns_after(self, known: frozenset[str]) -> list[str]:
-        """Take "per province": a word of a set and the model that follows it."""
-        labels = []
-        for at, token in enumerate(self.tokens):
-            if token not in known or self.taken[at]:
-                continue
-            by_noun = {
-                noun: label for label, each in self.lexicon.entries.items() for noun in each.nouns
+    def groups(self) -> list[str]:
+        """Take "per province": a word such as "per" and what follows it.
+
+        Returns:
+            Labels of models; fields as ".name".
+        """
+        known: dict[Phrase, str] = {}
+        for label, entry in self.lexicon.entries.items():
+            known |= {
+                phrase: f".{path.path}"
+                for phrase, path in entry.fields.items()
+                if path.kind in ("choice", "text") and path.field.name != entry.name
             }
+            known |= dict.fromkeys(entry.nouns, label)
+        found = []
+        for at, token in enumerate(self.tokens):
+            if token not in words.PER or self.taken[at]:
+                continue
             after = at + 1
             while after < len(self.tokens) and self.tokens[after] in words.EMPTY:
                 after += 1
             for length in range(3, 0, -1):
                 phrase = tuple(self.tokens[after : after + length])
-                if len(phrase) == length and phrase in by_noun:
+                if len(phrase) == length and phrase in known:
                     self._take(range(at, after + length))
-                    labels.append(by_noun[phrase])
+                    found.append(known[phrase])
                     break
             else:
                 self.taken[at] = token in words.BY  # "top 5 by population"
-        return labels
+        return found
 
     def superlative(self) -> tuple[bool, int] | None:
         """Take "top 5", "the largest", "limang pinakamalaking"; whether it descends, and n."""
