@@ -64,6 +64,7 @@ class ChatMessage(models.Model):
     """One question or one answer.
 
     Attributes:
+        key: What the message is asked for by; unlike ``id`` nobody can guess it.
         text: As it was asked, or as the answer was shown.
         plan: The plan that was found safe, as JSON, or None. It is checked again, with
             the rights of that day, whenever it is used.
@@ -81,6 +82,7 @@ class ChatMessage(models.Model):
         USER = "user", "user"
         ASSISTANT = "assistant", "assistant"
 
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     conversation = models.ForeignKey(
         Conversation, on_delete=models.CASCADE, related_name="messages"
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
@@ -57,7 +56,7 @@ class ChatLog:
         except (DatabaseError, InterfaceError):
             logger.exception("An answer of the conversation %s was not stored.", self.conversation)
             return answer
-        return replace(answer, message_id=row.pk)
+        return replace(answer, message_id=row.key)
 
     def _save(self, row: ChatMessage) -> None:
         row.save(using=get_settings().database)
@@ -97,11 +96,8 @@ def find_conversation(conversation: Any, *, user: Any) -> Conversation:
         UnknownConversationError: There is none.
     """
     key = conversation.pk if isinstance(conversation, Conversation) else conversation
-    try:
-        key = key if isinstance(key, UUID) else UUID(str(key))
-    except ValueError:
-        raise _unknown() from None
-    found = Conversation.objects.filter(pk=key, scope=scope_of(user), **_owned_by(user)).first()
+    own = Conversation.objects.filter(scope=scope_of(user), **_owned_by(user))
+    found = own.filter(pk=_uuid_of(key)).first()
     if found is None:
         raise _unknown()
     return found
@@ -117,13 +113,17 @@ def find_answer(message_id: Any, *, user: Any) -> ChatMessage:
     rows = ChatMessage.objects.filter(
         role=ChatMessage.Role.ASSISTANT, conversation__scope=scope_of(user), **owned
     )
-    try:
-        found = rows.filter(pk=message_id).first()
-    except (ValueError, TypeError, ValidationError, OverflowError):
-        found = None
+    found = rows.filter(key=_uuid_of(message_id)).first()
     if found is None:
         raise _unknown()
     return found
+
+
+def _uuid_of(key: Any) -> UUID:
+    try:
+        return key if isinstance(key, UUID) else UUID(str(key))
+    except ValueError:
+        raise _unknown() from None
 
 
 def _owned_by(user: Any) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from uuid import UUID
 
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.chat import planner, query
-from django_obc_ai.chat.citations import number_sources, resolve, to_model
+from django_obc_ai.chat.citations import number_sources, resolve
 from django_obc_ai.chat.guard import check_message, check_plan
 from django_obc_ai.chat.history import History, read_history
 from django_obc_ai.chat.inert import make_inert
 from django_obc_ai.chat.messages import READ_ONLY
-from django_obc_ai.chat.plan import as_mapping, describe, describe_models, plan_schema
-from django_obc_ai.chat.prompts import get_prompt, write_question
+from django_obc_ai.chat.paths import allowed_models
+from django_obc_ai.chat.plan import describe
 from django_obc_ai.chat.wording import Phrase, say, say_count, say_failure
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
@@ -30,8 +30,8 @@ from django_obc_ai.exceptions import (
     SearchError,
     UnknownIndexError,
 )
-from django_obc_ai.indexes import get_indexes
 from django_obc_ai.querysets import current_day
+from django_obc_ai.services._chat_calls import Ask, write_ask
 from django_obc_ai.services._chat_log import ChatLog
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.types import GenerationResult, SearchResult
@@ -40,27 +40,8 @@ from django_obc_ai.types.chat import ChatAnswer, Citation, QueryPlan, QueryResul
 logger = logging.getLogger("django_obc_ai.chat")
 _HITS = 6
 _TRIES = 2
+_SUGGESTIONS = 3
 _MOST_REASON_CHARACTERS = 500
-_LANGUAGES = {
-    "en": "English, or in the language of the question if it is clearly another",
-    "tl": "Filipino",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A call that the turn needs made.
-
-    Attributes:
-        prompt: For `TextService`.
-        arguments: Its other arguments.
-        numbers: Of a call whose text people will read: the sources that it may cite. None
-            for a plan.
-    """
-
-    prompt: str
-    arguments: Mapping[str, Any]
-    numbers: frozenset[int] | None = None
 
 
 Asking: TypeAlias = Generator[Ask, GenerationResult, ChatAnswer]
@@ -78,7 +59,11 @@ class _Found:
 
 
 class _Refused(Exception):
-    """Nothing is done; the text says why."""
+    """Nothing is done; the text says why, and there may be something to ask instead."""
+
+    def __init__(self, text: str, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.suggestions = suggestions
 
 
 class _Failed(Exception):
@@ -105,7 +90,7 @@ class Turn:
         try:
             answer = yield from self._answer()
         except _Refused as refusal:
-            answer = self._made(text=str(refusal), is_refused=True)
+            answer = self._made(text=str(refusal), is_refused=True, suggestions=refusal.suggestions)
         except _Failed as failure:
             code = str(failure)
             answer = self._made(text=say_failure(code, self._language), error=code)
@@ -141,7 +126,9 @@ class Turn:
     def _plan_offline(self, question: str, earlier: Sequence[QueryPlan]) -> QueryPlan:
         raw = planner.propose(question, user=self._user, earlier=earlier)
         if raw is None:
-            raise _Refused(self._say("not_understood"))
+            models = [QueryPlan(model=label) for label in allowed_models(self._user)]
+            ideas = [idea for plan in models[:1] for idea in self._suggest(plan, None)]
+            raise _Refused(self._say("not_understood"), tuple(ideas))
         try:
             return check_plan(raw, user=self._user)
         except DangerousQuery as error:
@@ -183,7 +170,7 @@ class Turn:
         )
 
     def _describe(self, result: QueryResult) -> str:
-        words = describe(result.plan, self._language)
+        words = make_inert(describe(result.plan, self._language))  # values are of the model
         is_figure = bool(result.plan.aggregates) and not result.plan.group_by
         return words if is_figure else f"{words}; {say_count(result, self._language)}"
 
@@ -204,60 +191,21 @@ class Turn:
             logger.warning("A question was answered without a search: %s", error)
             return [], ("Texts could not be searched; the answer rests on rows alone.",)
 
-    def _ask(
-        self,
-        name: str,
-        question: str,
-        history: History,
-        *,
-        plans: Sequence[QueryPlan] = (),
-        reason: str = "",
-        sources: Sequence[Citation] = (),
-    ) -> Ask:
-        template = get_prompt(name)
-        is_plan = name == "chat_plan"
-        values = {"today": current_day().isoformat(), "language": _LANGUAGES[self._language]}
-        if is_plan:
-            values["models"] = describe_models(self._user)
-            values["indexes"] = ", ".join(each.name for each in get_indexes())
-        arguments: dict[str, Any] = {
-            "user": self._user,
-            "scope": self._log.scope,
-            "system_context": template.render(**values),
-            "operation_type": "chat",
-            "module": self._module,
-            "content_type": "chat",
-            "include_context": not is_plan,
-            "history": history.messages,
-            # The rows that this user sees are part of the prompt, and so of the cache key:
-            # rows that changed are another question. Still, no other user is ever given
-            # what was made of them.
-            "varies_by_user": True,
-            "prompt_version": template.version,
-        }
-        if is_plan:
-            arguments["response_schema"] = plan_schema(self._user)
-        else:
-            arguments["sources"] = to_model(sources)
-        return Ask(
-            prompt=write_question(
-                question,
-                summary=history.summary,
-                plans=[as_mapping(each) for each in plans],
-                reason=reason,
-            ),
-            arguments=arguments,
-            numbers=None if is_plan else frozenset(each.number for each in sources),
+    def _ask(self, name: str, question: str, history: History, **more: Any) -> Ask:
+        return write_ask(
+            name,
+            question,
+            history,
+            log=self._log,
+            module=self._module,
+            language=self._language,
+            **more,
         )
 
     def _answer_offline(self, found: _Found) -> ChatAnswer:
         plan, result = found.plan, found.result
         hits = [each for each in found.sources if each.object is not None]
-        lines = (
-            []
-            if result is None
-            else [planner.phrase(plan, result, self._language, user=self._user)]
-        )
+        lines = [] if result is None else [self._phrase(plan, result)]
         if plan.kind in ("search", "both"):
             lines.append(self._say("found" if hits else "not_found"))
             lines += [f"{make_inert(each.title)} [{each.number}]" for each in hits]
@@ -291,8 +239,12 @@ class Turn:
         failure = say_failure(error, self._language)
         if found.result is None:
             return failure
-        phrase = planner.phrase(found.plan, found.result, self._language, user=self._user)
-        return f"{failure} {self._say('from_rows')} {phrase}"
+        rows = self._phrase(found.plan, found.result)
+        return f"{failure} {self._say('from_rows')} {rows}"
+
+    def _phrase(self, plan: QueryPlan, result: QueryResult) -> str:
+        """Return what the rows say; a row may hold an address, which is shown as text."""
+        return make_inert(planner.phrase(plan, result, self._language, user=self._user))
 
     def _still_allowed(self, plans: Sequence[Mapping[str, Any]]) -> list[QueryPlan]:
         """Return earlier plans that this user may still run."""
@@ -313,14 +265,18 @@ class Turn:
 
     def _told(self, found: _Found, **values: Any) -> ChatAnswer:
         """Return an answer that rests on data."""
-        suggestions: tuple[str, ...] = ()
-        if get_settings().chat.suggestions:
-            suggestions = planner.suggest(
-                found.plan, found.result, user=self._user, language=self._language
-            )[:3]
         return self._made(
-            rows=found.result, found_by=found.found_by, suggestions=suggestions, **values
+            rows=found.result,
+            found_by=found.found_by,
+            suggestions=self._suggest(found.plan, found.result),
+            **values,
         )
+
+    def _suggest(self, plan: QueryPlan, result: QueryResult | None) -> tuple[str, ...]:
+        if not get_settings().chat.suggestions:
+            return ()
+        ideas = planner.suggest(plan, result, user=self._user, language=self._language)
+        return tuple(make_inert(each) for each in ideas[:_SUGGESTIONS])
 
     def _made(self, **values: Any) -> ChatAnswer:
         return ChatAnswer(

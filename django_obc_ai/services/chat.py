@@ -22,8 +22,9 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     UnknownConversationError,
 )
+from django_obc_ai.services._chat_calls import Ask
 from django_obc_ai.services._chat_log import find_answer, open_log
-from django_obc_ai.services._chat_turn import Ask, Asking, Turn
+from django_obc_ai.services._chat_turn import Asking, Turn
 from django_obc_ai.services.results import AsyncTextStream, TextStream, unconfigured
 from django_obc_ai.services.text import TextService
 from django_obc_ai.types import GenerationResult

@@ -130,7 +130,7 @@ class ChatAnswer:
         suggestions: Two or three questions to go on with.
         operation_ids: Primary keys of the `AIOperation` rows of this answer.
         conversation: The `Conversation` that holds message and answer.
-        message_id: Primary key of the `ChatMessage` that holds the answer.
+        message_id: ``key`` of the `ChatMessage` that holds the answer; None if it was not stored.
         found_by: In words, how the rows were found; "" without rows.
         is_refused: Whether nothing was done, for the reason that the text states.
         is_offline: Whether no language model had a part in it; show it to people.
@@ -145,7 +145,7 @@ class ChatAnswer:
     suggestions: tuple[str, ...] = ()
     operation_ids: tuple[UUID, ...] = ()
     conversation: Any = field(default=None, compare=False)
-    message_id: int | None = None
+    message_id: UUID | None = None
     found_by: str = ""
     is_refused: bool = False
     is_offline: bool = False

@@ -28,6 +28,7 @@ INTERNAL = {
     "ask_once",
     "Ask",
     "Turn",
+    "write_ask",
     "find_answer",
     "open_log",
     "Verifying",

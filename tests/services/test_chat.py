@@ -63,7 +63,7 @@ def test_question_and_answer_are_stored(places: Users, gemini: Asked) -> None:
     )  # fmt: skip
     asked, told = ChatMessage.objects.all()
     assert (asked.role, asked.text, asked.plan) == ("user", "How many places are there?", None)
-    assert (told.pk, told.role, told.text) == (answer.message_id, "assistant", answer.text)
+    assert (told.key, told.role, told.text) == (answer.message_id, "assistant", answer.text)
     assert told.plan["model"] == "testapp.Place"
     assert told.operation_ids == [str(each) for each in answer.operation_ids]
     assert told.citations == [
@@ -178,11 +178,12 @@ def test_a_conversation_of_another_is_as_absent(
     elif other == "nonsense":
         key = "' OR 1=1"
     user = places.get(str(other))
+    asked_for = first.message_id if other in ("omar", None) else str(key)
     messages = ChatMessage.objects.count()
     with pytest.raises(UnknownConversationError, match="no such conversation or message"):
         send(user=user, conversation=key)
     with pytest.raises(UnknownConversationError, match="no such conversation or message"):
-        ChatService().export_csv(first.message_id if other in ("omar", None) else 10**30, user=user)
+        ChatService().export_csv(asked_for, user=user)
     assert ChatMessage.objects.count() == messages
 
 
@@ -274,6 +275,7 @@ def test_offline_no_model_is_asked(places: Users) -> None:
     assert answer.rows.rows == ((4,),)
     assert "4" in answer.text and answer.is_offline
     assert answer.operation_ids == () and AIOperation.objects.count() == 0
-    assert ChatMessage.objects.get(pk=answer.message_id).is_offline
+    assert ChatMessage.objects.get(key=answer.message_id).is_offline
     unknown = send("Why is the sky blue, tell me?", user=None)
     assert unknown.is_refused and "did not understand" in unknown.text
+    assert unknown.suggestions

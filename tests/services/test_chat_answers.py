@@ -101,7 +101,7 @@ def test_rows_are_exported_with_todays_rights(places: Users, gemini: Asked) -> N
     assert not any("omar" in line for line in lines)
     Place.objects.update(owner=None)
     assert "amina" not in ChatService().export_csv(answer.message_id, user=places["amina"])
-    ChatMessage.objects.filter(pk=answer.message_id).update(
+    ChatMessage.objects.filter(key=answer.message_id).update(
         plan={"kind": "query", "model": "auth.User", "fields": ["password"]}
     )
     with pytest.raises(DangerousQuery):

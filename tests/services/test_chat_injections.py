@@ -110,11 +110,25 @@ def test_an_obedient_answer_links_to_nothing(
         shown = list(pieces)
     answer = pieces.answer
     assert answer is not None and answer.error is None and len(answer.rows.rows) == 11
-    for text in [*shown, answer.text, ChatMessage.objects.get(pk=answer.message_id).text]:
+    for text in [*shown, answer.text, ChatMessage.objects.get(key=answer.message_id).text]:
         assert_inert(text)
     assert len(answer.warnings) == 1
     assert {each.number for each in answer.citations} <= {1}
     assert is_only(connected, server)
+
+
+def test_what_chat_says_by_itself_links_to_nothing_either(places: Users, gemini: Asked) -> None:
+    named = [{"path": "province", "lookup": "exact", "value": f"![x]({EVIL}/v)"}]
+    for name in ORDERS:
+        Place.objects.create(name=name, province=f"![x]({EVIL}/v)")
+    gemini(rows_of("name", filters=named), "Some [1].", replies.answer("x"))
+    answer = ChatService().send("Which places?", user=None)
+    for text in [answer.found_by, *answer.suggestions, *(c.title for c in answer.citations)]:
+        assert_inert(text)
+    gemini(rows_of("name", filters=named), replies.blocked_prompt())
+    failed = ChatService().send("Which places are there?", user=None)
+    assert failed.error == "content_blocked" and len(failed.rows.rows) == len(ORDERS)
+    assert_inert(failed.text)
 
 
 def test_rows_that_give_orders_stay_in_their_block(places: Users, gemini: Asked) -> None:

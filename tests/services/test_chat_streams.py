@@ -57,7 +57,7 @@ def test_pieces_are_safe_and_join_to_the_answer(places: Users, gemini: Asked, wa
         assert "](" not in piece and "://" not in piece and "[7]" not in piece
     assert answer.rows.rows == ((4,),)
     assert len(answer.warnings) == 3  # a source that is none, a link, and 3 where it is 4
-    assert ChatMessage.objects.get(pk=answer.message_id).text == answer.text
+    assert ChatMessage.objects.get(key=answer.message_id).text == answer.text
     assert [each.operation for each in server.journal] == [
         "generateContent", "streamGenerateContent",
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_an_answer_that_breaks_off_ends_with_what_happened(places: Users, way: s
     assert answer.text.startswith("There are three pla\n\nThe language model cannot be reached")
     assert "This is what the data say:" in answer.text
     assert answer.error == "stream_interrupted"
-    assert ChatMessage.objects.get(pk=answer.message_id).error == "stream_interrupted"
+    assert ChatMessage.objects.get(key=answer.message_id).error == "stream_interrupted"
 
 
 @WAYS
