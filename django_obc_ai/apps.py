@@ -15,9 +15,9 @@ class ObcAIConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, find every app's ``ai_indexes.py``, watch its models."""
+        """Register the system checks, find every app's declarations, watch its models."""
         from django_obc_ai import checks, receivers
 
         checks.register_all()
-        autodiscover_modules("ai_indexes")
+        autodiscover_modules("ai_indexes", "ai_chat")
         receivers.connect_all()

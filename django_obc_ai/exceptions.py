@@ -209,6 +209,18 @@ class InvalidFilterError(SearchError):
     """A search filter names a field that the index does not offer for filtering."""
 
 
+class DangerousQuery(ObcAIError):
+    """A message or plan asks for what chat may not do; nothing was executed."""
+
+    code = "dangerous_query"
+
+
+class UnknownConversationError(ObcAIError):
+    """The user has no such conversation or message; those of others are as absent."""
+
+    code = "invalid_request"
+
+
 class ConfigurationError(ImproperlyConfigured):
     """``OBC_AI`` holds something wrong; the message names the place and the way out.
 

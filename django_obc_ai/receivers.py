@@ -1,6 +1,6 @@
-"""Signal receivers that keep the indexes' outbox.
+"""Signal receivers that keep the indexes' outbox, and one that erases conversations.
 
-They are connected to indexed models alone and to what these declare as `dependencies`.
+They are connected to indexed models alone, to what these declare as `dependencies`, and to users.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.db import models
+from django.contrib.auth import get_user_model
+from django.db import models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
+from django_obc_ai.conf import get_settings
 from django_obc_ai.indexes import VectorIndex, get_indexes
 from django_obc_ai.indexes.dependencies import Step, is_kin, save_atomically, steps_of
 
@@ -20,6 +22,11 @@ def connect_all() -> None:
     """Watch the models of all registered indexes, with their relatives."""
     for index in get_indexes():
         connect(index)
+    for model in apps.get_models():
+        if issubclass(model, get_user_model()):
+            post_delete.connect(
+                _on_user_deleted, sender=model, dispatch_uid="django_obc_ai:conversations"
+            )
 
 
 def connect(index: VectorIndex) -> None:
@@ -160,3 +167,12 @@ def _on_relation(
         for name in names:
             pks = rows.filter(**{name: instance.pk}).values_list("pk", flat=True)
             mark_changed(index.model, list(pks), using=using)
+
+
+def _on_user_deleted(instance: models.Model, using: str, **_: Any) -> None:
+    """Erase a user's conversations, which a cascade does not reach in another database."""
+    from django_obc_ai.services.conversations import erase_conversations
+
+    key = instance.pk
+    if using != get_settings().database:
+        transaction.on_commit(lambda: erase_conversations(key), using=using, robust=True)

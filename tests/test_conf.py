@@ -147,7 +147,11 @@ def test_prices_take_one_row_or_dated_rows() -> None:
 _UNKNOWN = [
     ({"PROVIDER": {}}, "OBC_AI has the unknown key 'PROVIDER'", "'PROVIDERS'"),
     ({"budgets": []}, "OBC_AI has the unknown key 'budgets'", "'BUDGETS'"),
-    ({"XYZZY": 1}, "OBC_AI has the unknown key 'XYZZY'", "Valid names: BUDGETS, CACHE, CONTEXT"),
+    (
+        {"XYZZY": 1},
+        "OBC_AI has the unknown key 'XYZZY'",
+        "Valid names: BUDGETS, CACHE, CHAT, CONTEXT",
+    ),
     (
         {"EMBEDDERS": {"default": {**BACKEND, "OPTION": {}}}},
         "OBC_AI['EMBEDDERS']['default'] has the unknown key 'OPTION'",

@@ -1,113 +1,17 @@
-"""The admin of the ledger: read-only, for people with the view permission."""
+"""The admin: the ledger, conversations and prompts."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
-
-from django.contrib import admin
-from django.contrib.auth import get_user_model
-from django.db import router
-from django.db.models import QuerySet
-from django.http import HttpRequest
-
 from django_obc_ai.admin.budgets import BudgetAdmin, BudgetAlertAdmin, BudgetChangeAdmin
-from django_obc_ai.conf import get_settings
-from django_obc_ai.models import AIOperation
+from django_obc_ai.admin.conversations import ConversationAdmin
+from django_obc_ai.admin.operations import AIOperationAdmin
+from django_obc_ai.admin.prompts import PromptTemplateAdmin
 
-__all__ = ["AIOperationAdmin", "BudgetAdmin", "BudgetAlertAdmin", "BudgetChangeAdmin"]
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[AIOperation]  # generic in the stubs only
-else:
-    ModelAdmin = admin.ModelAdmin
-
-
-@admin.register(AIOperation)
-class AIOperationAdmin(ModelAdmin):
-    """Look at operations; nobody adds, edits or deletes them here."""
-
-    list_display = (
-        "created_at",
-        "operation_type",
-        "module",
-        "caller",
-        "model_used",
-        "tokens",
-        "cost",
-        "response_time_ms",
-        "cached",
-        "success",
-        "error_category",
-    )
-    list_filter = (
-        "created_at",
-        "success",
-        "cached",
-        "operation_type",
-        "module",
-        "model_used",
-        "error_category",
-    )
-    search_fields = ("scope__exact", "prompt_hash__exact")
-    search_help_text = "Exact operation id, scope or prompt hash"
-    date_hierarchy = "created_at"
-    show_full_result_count = False
-
-    @admin.display(description="Tokens")
-    def tokens(self, operation: AIOperation) -> str:
-        """Return all billed tokens, marked where they are not the provider's own count."""
-        return f"{operation.total_tokens:,}" + ("" if operation.tokens_exact else " ≈")
-
-    @admin.display(description="User", ordering="user_id")
-    def caller(self, operation: AIOperation) -> str:
-        """Return the user's name, or only the key where users live in another database."""
-        if operation.user_id is None:
-            return "-"
-        return str(operation.user) if _users_are_near() else f"#{operation.user_id}"
-
-    @admin.display(description="Cost", ordering="cost_usd")
-    def cost(self, operation: AIOperation) -> str:
-        """Return US dollars, marked where the price is not known."""
-        return f"${operation.cost_usd:.6f}" + ("" if operation.cost_known else " ?")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[AIOperation]:
-        """Return the ledger from the database it lives in."""
-        rows = AIOperation.objects.order_by("-created_at")
-        return rows.select_related("user") if _users_are_near() else rows
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[AIOperation], search_term: str
-    ) -> tuple[QuerySet[AIOperation], bool]:
-        """Look for an operation's id, too, which databases write in different ways."""
-        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
-        with suppress(ValueError):
-            found |= queryset.filter(pk=UUID(search_term.strip()))
-        return found, may_have_duplicates
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Return all fields, the user as in the list."""
-        names = [field.name for field in AIOperation._meta.fields]
-        return ["caller" if name == "user" else name for name in names]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Return all fields."""
-        return self.get_fields(request, obj)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-
-def _users_are_near() -> bool:
-    """Return whether users live in the ledger's database, so that a join reaches them."""
-    return router.db_for_read(get_user_model()) == get_settings().database
+__all__ = [
+    "AIOperationAdmin",
+    "BudgetAdmin",
+    "BudgetAlertAdmin",
+    "BudgetChangeAdmin",
+    "ConversationAdmin",
+    "PromptTemplateAdmin",
+]

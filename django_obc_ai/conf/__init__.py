@@ -28,6 +28,7 @@ from django_obc_ai.conf.budgets import (
     parse_budgets,
     parse_money,
 )
+from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -39,6 +40,7 @@ from django_obc_ai.conf.values import (
 )
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
+from django_obc_ai.types.chat import ChatSettings
 from django_obc_ai.types.settings import CacheSettings, LogSettings, RetrySettings
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "AISettings",
     "BudgetSettings",
     "CacheSettings",
+    "ChatSettings",
     "MoneySettings",
     "RetrySettings",
     "find_errors",
@@ -86,6 +89,7 @@ class AISettings:
     database: str
     prices: tuple[PriceRow, ...]
     log: LogSettings
+    chat: ChatSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -231,6 +235,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "DATABASE": (as_text, "default"),
     "PRICES": (_prices, {}),
     "LOG": (_log, {}),
+    "CHAT": (parse_chat, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)

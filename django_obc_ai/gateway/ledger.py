@@ -207,6 +207,7 @@ def _row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) ->
         finish_reason=_fit("finish_reason", outcome.finish_reason),
         cached=outcome.cached,
         prompt_hash=digest("prompt", [request.system, request.render_prompt()]),
+        prompt_version=_fit("prompt_version", request.prompt_version),
         created_at=outcome.started_at,
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 
+import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.expressions
 import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+import django_obc_ai.models.budgets
 import django_obc_ai.models.fields
 
 
@@ -21,6 +23,13 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.CreateModel(
+            name="CostStoreMark",
+            fields=[
+                ("alias", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
         migrations.CreateModel(
             name="IndexGeneration",
             fields=[
@@ -76,6 +85,7 @@ class Migration(migrations.Migration):
                 ("finish_reason", models.CharField(blank=True, default="", max_length=20)),
                 ("cached", models.BooleanField(default=False)),
                 ("prompt_hash", models.CharField(max_length=64)),
+                ("prompt_version", models.CharField(blank=True, default="", max_length=100)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "user",
@@ -93,6 +103,240 @@ class Migration(migrations.Migration):
                 "verbose_name": "AI operation",
                 "verbose_name_plural": "AI operations",
                 "ordering": ["-created_at"],
+            },
+        ),
+        migrations.CreateModel(
+            name="Budget",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[
+                            ("global", "global"),
+                            ("module", "module"),
+                            ("operation_type", "operation_type"),
+                            ("model", "model"),
+                            ("user", "user"),
+                            ("group", "group"),
+                            ("tenant", "tenant"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="One module, user id, group name, tenant, …; empty: each of them separately.",
+                        max_length=100,
+                    ),
+                ),
+                (
+                    "period",
+                    models.CharField(
+                        choices=[
+                            ("hour", "hour"),
+                            ("day", "day"),
+                            ("week", "week"),
+                            ("month", "month"),
+                            ("total", "total"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "limit_usd",
+                    django_obc_ai.models.fields.NanoDollarField(
+                        blank=True, null=True, verbose_name="limit in US dollars"
+                    ),
+                ),
+                ("limit_tokens", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("limit_requests", models.PositiveBigIntegerField(blank=True, null=True)),
+                (
+                    "enforce",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Refuse calls that may pass the limit; otherwise only count.",
+                    ),
+                ),
+                (
+                    "alert_percent",
+                    models.JSONField(
+                        blank=True, default=django_obc_ai.models.budgets._default_percents
+                    ),
+                ),
+                (
+                    "time_zone",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="Such as Asia/Manila; empty: the site's.",
+                        max_length=50,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+            ],
+            options={
+                "ordering": ["scope", "key", "period"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("limit_requests", None),
+                                ("limit_tokens", None),
+                                ("limit_usd__gte", 0),
+                            ),
+                            models.Q(
+                                ("limit_requests", None),
+                                ("limit_tokens__gte", 0),
+                                ("limit_usd", None),
+                            ),
+                            models.Q(
+                                ("limit_requests__gte", 0),
+                                ("limit_tokens", None),
+                                ("limit_usd", None),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="obc_ai_budget_one_limit",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="BudgetAlert",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("key", models.CharField(max_length=250)),
+                ("percent", models.PositiveSmallIntegerField()),
+                ("level", models.CharField(max_length=10)),
+                ("unit", models.CharField(max_length=10)),
+                ("limit", models.BigIntegerField(help_text="Nano-dollars, tokens or requests.")),
+                ("spent", models.BigIntegerField(help_text="When the threshold was noticed.")),
+                ("resets_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={
+                "ordering": ["-created_at"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("key", "percent"), name="obc_ai_alert_once")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="BudgetChange",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("budget_id", models.BigIntegerField()),
+                ("changed_by", models.CharField(blank=True, default="", max_length=100)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("before", models.JSONField(null=True)),
+                ("after", models.JSONField(null=True)),
+            ],
+            options={
+                "ordering": ["-changed_at"],
+                "indexes": [
+                    models.Index(fields=["budget_id", "changed_at"], name="obc_ai_budget_change")
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Conversation",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("scope", models.CharField(blank=True, default="", max_length=100)),
+                ("title", models.CharField(blank=True, default="", max_length=80)),
+                ("summary", models.TextField(blank=True, default="")),
+                ("summarised_to", models.BigIntegerField(default=0)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["-updated_at"],
+                "permissions": (
+                    ("read_conversation", "Can read what people asked and were answered"),
+                ),
+            },
+        ),
+        migrations.CreateModel(
+            name="ChatMessage",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("user", "user"), ("assistant", "assistant")], max_length=10
+                    ),
+                ),
+                ("text", models.TextField()),
+                (
+                    "plan",
+                    models.JSONField(
+                        blank=True,
+                        encoder=django.core.serializers.json.DjangoJSONEncoder,
+                        null=True,
+                    ),
+                ),
+                ("citations", models.JSONField(blank=True, default=list)),
+                ("operation_ids", models.JSONField(blank=True, default=list)),
+                ("is_refused", models.BooleanField(default=False)),
+                ("is_offline", models.BooleanField(default=False)),
+                ("error", models.CharField(blank=True, default="", max_length=50)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="django_obc_ai.conversation",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "chat message",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
@@ -140,25 +384,37 @@ class Migration(migrations.Migration):
                         default=uuid.uuid4, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("keys", models.JSONField()),
+                ("keys", models.JSONField(help_text="The unit that each key counts.")),
                 ("amount_nano", models.BigIntegerField()),
+                ("amount_tokens", models.BigIntegerField(default=0)),
+                ("amount_requests", models.BigIntegerField(default=0)),
                 ("is_open", models.BooleanField(default=True)),
+                ("is_expired", models.BooleanField(default=False)),
+                ("is_confirmed", models.BooleanField(default=False)),
+                ("owner", models.CharField(default="", max_length=100)),
+                ("lease_until", models.DateTimeField(default=django.utils.timezone.now)),
+                ("details", models.TextField(default="")),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
                 "indexes": [
                     models.Index(
                         condition=models.Q(("is_open", True)),
-                        fields=["created_at"],
+                        fields=["lease_until"],
                         name="obc_ai_reservation_open",
-                    )
+                    ),
+                    models.Index(
+                        condition=models.Q(("is_confirmed", False), ("is_expired", True)),
+                        fields=["created_at"],
+                        name="obc_ai_reservation_expired",
+                    ),
                 ],
             },
         ),
         migrations.CreateModel(
             name="CostTotal",
             fields=[
-                ("key", models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ("key", models.CharField(max_length=250, primary_key=True, serialize=False)),
                 ("spent_nano", models.BigIntegerField(default=0)),
                 ("held_nano", models.BigIntegerField(default=0)),
             ],
@@ -268,6 +524,59 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="PromptTemplate",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=50)),
+                ("version", models.PositiveIntegerField()),
+                ("text", models.TextField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("draft", "draft"),
+                            ("active", "active"),
+                            ("archived", "archived"),
+                        ],
+                        default="draft",
+                        max_length=10,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("activated_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "activated_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["name", "-version"],
+            },
+        ),
+        migrations.CreateModel(
             name="Tombstone",
             fields=[
                 (
@@ -346,6 +655,14 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="conversation",
+            index=models.Index(fields=["user", "updated_at"], name="obc_ai_conversation_user"),
+        ),
+        migrations.AddIndex(
+            model_name="conversation",
+            index=models.Index(fields=["updated_at"], name="obc_ai_conversation_updated"),
+        ),
+        migrations.AddIndex(
             model_name="costcorrection",
             index=models.Index(fields=["run"], name="obc_ai_correction_run"),
         ),
@@ -363,6 +680,27 @@ class Migration(migrations.Migration):
             model_name="indexversion",
             constraint=models.UniqueConstraint(
                 fields=("index", "version"), name="obc_ai_version_unique"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="prompttemplate",
+            constraint=models.UniqueConstraint(
+                fields=("name", "version"), name="obc_ai_prompt_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="prompttemplate",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "active")),
+                fields=("name",),
+                name="obc_ai_prompt_one_active",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="prompttemplate",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["draft", "active", "archived"])),
+                name="obc_ai_prompt_status",
             ),
         ),
         migrations.AddIndex(

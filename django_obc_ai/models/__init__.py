@@ -1,8 +1,9 @@
-"""Models of django-obc-ai: the ledger, the cost store's tables and the index."""
+"""Models of django-obc-ai: the ledger, the cost store's tables, the index and chat."""
 
 from __future__ import annotations
 
 from django_obc_ai.models.budgets import Budget, BudgetAlert, BudgetChange, CostStoreMark
+from django_obc_ai.models.chat import ChatMessage, Conversation
 from django_obc_ai.models.costs import CostReservation, CostTotal
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.indexes import (
@@ -14,13 +15,16 @@ from django_obc_ai.models.indexes import (
     Tombstone,
 )
 from django_obc_ai.models.operations import AIOperation, CostCorrection
+from django_obc_ai.models.prompts import PromptTemplate
 
 __all__ = [
     "AIOperation",
     "Budget",
     "BudgetAlert",
     "BudgetChange",
+    "ChatMessage",
     "Chunk",
+    "Conversation",
     "CostCorrection",
     "CostReservation",
     "CostStoreMark",
@@ -30,5 +34,6 @@ __all__ = [
     "IndexState",
     "IndexVersion",
     "NanoDollarField",
+    "PromptTemplate",
     "Tombstone",
 ]

@@ -54,6 +54,7 @@ class AIOperation(models.Model):
     finish_reason = models.CharField(max_length=20, blank=True, default="")
     cached = models.BooleanField(default=False)
     prompt_hash = models.CharField(max_length=64)
+    prompt_version = models.CharField(max_length=100, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = AIOperationManager()

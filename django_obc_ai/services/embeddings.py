@@ -14,7 +14,7 @@ from django_obc_ai.backends.embedders._batches import clean, embed_in_batches
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.gateway import embed as gateway
-from django_obc_ai.services.text import _scope_of
+from django_obc_ai.services.text import scope_of
 from django_obc_ai.types import CallInfo, EmbeddingPurpose
 
 
@@ -102,7 +102,7 @@ class EmbeddingService:
         self, embedder: PaidEmbedder, texts: Sequence[str], *, purpose: EmbeddingPurpose, user: Any
     ) -> NDArray[np.float32]:
         """Send the embedder's requests through the gateway, one for each batch."""
-        scope = _scope_of(user)
+        scope = scope_of(user)
         is_single = purpose == "query" and len(texts) == 1
 
         def send(batch: list[str]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from django_obc_ai.services.results import (
 )
 from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult, Message, Source
 
-_LENGTHS = {"operation_type": 50, "module": 50, "scope": 100, "model": 100}
+_LENGTHS = {"operation_type": 50, "module": 50, "scope": 100, "model": 100, "prompt_version": 100}
 
 
 class TagVersions(tuple[tuple[str, str], ...]):
@@ -80,6 +80,8 @@ class TextService:
         use_cache: bool = True,
         cache_ttl: int | None = None,
         include_context: bool = True,
+        varies_by_user: bool = False,
+        prompt_version: str = "",
         response_schema: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> GenerationResult:
@@ -102,6 +104,9 @@ class TextService:
             use_cache: False neither reads nor stores.
             cache_ttl: Seconds in place of the content type's; 0 does not store.
             include_context: False leaves the configured contexts out.
+            varies_by_user: Whether a cached answer may serve this user alone.
+            prompt_version: Version of the template that the prompt was made with; part of
+                the cache key, and stored with the operation.
             response_schema: JSON Schema of the answer, which ``result.data`` then holds.
             **options: ``sources`` (sequence of `Source`), ``history`` (sequence of
                 `Message`), ``max_output_tokens``, ``temperature``, and what the provider
@@ -124,6 +129,8 @@ class TextService:
                 use_cache=use_cache,
                 cache_ttl=cache_ttl,
                 include_context=include_context,
+                varies_by_user=varies_by_user,
+                prompt_version=prompt_version,
                 response_schema=response_schema,
                 **options,
             )
@@ -175,6 +182,8 @@ class TextService:
         use_cache: bool = True,
         cache_ttl: int | None = None,
         include_context: bool = True,
+        varies_by_user: bool = False,
+        prompt_version: str = "",
         response_schema: Mapping[str, Any] | None = None,
         sources: Sequence[Source] = (),
         history: Sequence[Message] = (),
@@ -190,9 +199,10 @@ class TextService:
         if isinstance(cache_tags, str):
             raise TypeError(f"cache_tags is the text {cache_tags!r}; give a list of names.")
         tags = cache_tags if isinstance(cache_tags, TagVersions) else read_tags(*cache_tags)
-        scope = scope or _scope_of(user)
+        scope = scope or scope_of(user)
         lengths = {"operation_type": operation_type, "module": module, "scope": scope}
-        for name, value in {**lengths, "model": self.model}.items():
+        lengths |= {"model": self.model, "prompt_version": prompt_version}
+        for name, value in lengths.items():
             if len(value) > _LENGTHS[name]:
                 raise ValueError(f"{name} has {len(value)} characters; {_LENGTHS[name]} fit.")
         texts = [
@@ -209,6 +219,7 @@ class TextService:
             max_output_tokens=max_output_tokens,
             temperature=temperature,
             options=options,
+            prompt_version=prompt_version,
         )
         info = CallInfo(
             operation_id=uuid.uuid4(),
@@ -221,7 +232,7 @@ class TextService:
             use_cache=use_cache,
             cache_ttl_seconds=cache_ttl,
             cache_tags=tags,
-            varies_by_user=any(context.varies_by_user for context in contexts),
+            varies_by_user=varies_by_user or any(each.varies_by_user for each in contexts),
         )
         return request, info
 
@@ -271,7 +282,12 @@ def ask_once(provider: str, prompt: str, **arguments: Any) -> GenerationResult:
 GeminiService = TextService
 
 
-def _scope_of(user: Any) -> str:
+def scope_of(user: Any) -> str:
+    """Return the tenant key that ``OBC_AI["SCOPE"]`` gives a user; "" without that setting.
+
+    Raises:
+        ConfigurationError: It names nothing that can be asked, or returned no text.
+    """
     scope = get_settings().scope
     if scope is None:
         return ""

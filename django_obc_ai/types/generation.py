@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from django_obc_ai.types.quoting import neutralise
+
 if TYPE_CHECKING:
     from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 
@@ -146,6 +148,7 @@ class GenerationRequest:
             to the provider's own option.
         temperature: Sampling temperature, or None for the provider's default.
         options: Further options the provider declares in ``generation_options``.
+        prompt_version: Which version of a prompt template this was made with, or "".
     """
 
     prompt: str
@@ -157,18 +160,18 @@ class GenerationRequest:
     max_output_tokens: int | None = None
     temperature: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    prompt_version: str = ""
 
     def render_prompt(self) -> str:
         """Return the prompt with its numbered, delimited sources in front of it.
 
-        The one place that lays out sources for a model. Closing delimiters inside a
-        source are broken up, so that stored data cannot end its own block.
+        The one place that lays out sources for a model; see `neutralise`.
         """
         if not self.sources:
             return self.prompt
         blocks = [
-            f'<source id="{number}" title="{_defuse(source.title)}">\n'
-            f"{_defuse(source.text)}\n</source>"
+            f'<source id="{number}" title="{_title(source.title)}">\n'
+            f"{neutralise(source.text)}\n</source>"
             for number, source in enumerate(self.sources, start=1)
         ]
         return (
@@ -178,8 +181,8 @@ class GenerationRequest:
         )
 
 
-def _defuse(text: str) -> str:
-    return text.replace("<", "\u2039").replace(">", "\u203a").replace('"', "'")
+def _title(text: str) -> str:
+    return " ".join(neutralise(text).split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,15 +15,22 @@ from django.apps import apps
 
 from django_obc_ai import exceptions, services, signals, testing, types
 from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.types import chat
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
 REFERENCE = DOCS / "reference"
 API, TYPES, ERRORS = (REFERENCE / f"{name}.md" for name in ("public-api", "types", "errors"))
 TESTING, MODELS = REFERENCE / "testing.md", REFERENCE / "models.md"
+CHAT = REFERENCE / "chat.md"
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
     "find_nearest",
     "ask_once",
+    "Ask",
+    "Turn",
+    "write_ask",
+    "find_answer",
+    "open_log",
     "Verifying",
     "left_over_of",
     "take_up_left_overs",
@@ -31,6 +38,7 @@ INTERNAL = {
     "mark_dependents",
     "mark_keys",
     "result_of",
+    "scope_of",
     "unconfigured",
 }
 
@@ -61,16 +69,17 @@ def test_services_are_documented(name: str) -> None:
     wanted = {name}
     if inspect.isclass(PUBLIC_SERVICES[name]):
         wanted |= {each for each in vars(PUBLIC_SERVICES[name]) if not each.startswith("_")}
-    assert wanted <= _named(API.read_text())
+    assert wanted <= _named(API.read_text() + CHAT.read_text())
 
 
 def _declared() -> Iterator[tuple[str, Any, Any]]:
     """Every function that a code block declares: its name, the declared and the real one."""
-    for page in (API, TESTING):
+    for page in (API, CHAT, TESTING):
         for block in blocks(page):
             if block.language != "python":
                 continue
             module = importlib.import_module(block.text.splitlines()[0].removeprefix("# "))
+            place = module.__name__.partition(".")[2]
             declared: dict[str, Any] = {}
             exec(f"from __future__ import annotations\n{block.text}", declared)  # noqa: S102
             for name, found in declared.items():
@@ -78,9 +87,9 @@ def _declared() -> Iterator[tuple[str, Any, Any]]:
                     for method, each in vars(found).items():
                         if inspect.isfunction(each):
                             real = getattr(getattr(module, name), method)
-                            yield f"{name}.{method}", each, real
+                            yield f"{place}.{name}.{method}", each, real
                 elif inspect.isfunction(found):
-                    yield name, found, getattr(module, name)
+                    yield f"{place}.{name}", found, getattr(module, name)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +120,15 @@ def test_types_are_documented_with_their_fields() -> None:
 def test_every_field_of_a_result_is_explained() -> None:
     explained = {names(row[0])[0] for row in table_rows(section(TYPES, "For projects"))}
     assert {f.name for f in dataclasses.fields(types.GenerationResult)} <= explained
+    explained = {names(row[0])[0] for row in table_rows(section(CHAT, "Types of chat"))}
+    assert {f.name for f in dataclasses.fields(chat.ChatAnswer)} <= explained
+
+
+def test_types_of_chat_are_documented_with_their_fields() -> None:
+    rows = {names(row[0])[0]: row for row in table_rows(section(CHAT, "Types of chat"))}
+    for name, found in vars(chat).items():
+        if dataclasses.is_dataclass(found) and found.__module__ == chat.__name__:
+            assert names(rows[name][1]) == [f.name for f in dataclasses.fields(found)], name
 
 
 def test_errors_are_documented_with_base_code_and_retry() -> None:
@@ -147,7 +165,7 @@ def test_test_helpers_are_documented() -> None:
 
 def test_every_page_of_the_reference_is_linked_from_the_public_api() -> None:
     text = API.read_text()
-    for page in (TYPES, ERRORS, TESTING):
+    for page in (CHAT, TYPES, ERRORS, TESTING):
         assert f"({page.name})" in text
 
 
@@ -169,5 +187,5 @@ def test_models_are_documented_with_their_fields() -> None:
 
 
 def test_headings_are_unique() -> None:
-    for page in (API, TYPES, ERRORS, TESTING, MODELS):
+    for page in (API, CHAT, TYPES, ERRORS, TESTING, MODELS):
         assert len(headings(page)) == len(set(headings(page))), page.name

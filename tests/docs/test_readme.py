@@ -43,7 +43,6 @@ def test_what_comes_later_is_not_there_yet() -> None:
     package = Path(django_obc_ai.__file__).parent
     for word, module in (
         ("pgvector", "backends/vector_stores/pgvector.py"),
-        ("chat", "chat"),
         ("REST", "api"),
         ("Celery", "tasks.py"),
         ("dashboard", "admin/dashboard.py"),
@@ -52,7 +51,7 @@ def test_what_comes_later_is_not_there_yet() -> None:
     ):
         assert word in later
         assert not (package / module).exists(), f"{word} is there: move it in the README"
-    assert {"FALLBACKS", "RATE_LIMITS", "CHAT", "TASK_RUNNERS"}.isdisjoint(KEYS)
+    assert {"FALLBACKS", "RATE_LIMITS", "TASK_RUNNERS"}.isdisjoint(KEYS)
 
 
 def test_files_that_the_readme_names_between_backticks_exist() -> None:

@@ -30,6 +30,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "CACHE": {},
     "RETRY": {},
     "LOG": {},
+    "CHAT": {},
 }
 
 

@@ -1,0 +1,137 @@
+"""The conversation that a turn belongs to: found, or begun, and what is stored of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from django_obc_ai.chat.citations import to_json
+from django_obc_ai.chat.plan import as_mapping
+from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import UnknownConversationError
+from django_obc_ai.models import ChatMessage, Conversation
+from django_obc_ai.models.chat import TITLE_LENGTH
+from django_obc_ai.models.connections import persist
+from django_obc_ai.services.conversations import start_conversation
+from django_obc_ai.services.text import scope_of
+from django_obc_ai.types.chat import ChatAnswer
+
+logger = logging.getLogger("django_obc_ai.chat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatLog:
+    """Where one question, which is stored already, and its answer are kept."""
+
+    user: Any
+    scope: str
+    conversation: Conversation
+    question: ChatMessage
+
+    def store(self, answer: ChatAnswer) -> ChatAnswer:
+        """Store an answer and return it with its key.
+
+        An answer that the database does not take is delivered all the same, since it may
+        have been paid for; the log says so.
+        """
+        row = ChatMessage(
+            conversation=self.conversation,
+            role=ChatMessage.Role.ASSISTANT,
+            text=answer.text,
+            plan=None if answer.plan is None else as_mapping(answer.plan),
+            citations=to_json(answer.citations),
+            operation_ids=[str(each) for each in answer.operation_ids],
+            is_refused=answer.is_refused,
+            is_offline=answer.is_offline,
+            error=(answer.error or "")[:50],
+        )
+        alias = get_settings().database
+        try:
+            persist(alias, lambda: self._save(row))
+        except (DatabaseError, InterfaceError):
+            logger.exception("An answer of the conversation %s was not stored.", self.conversation)
+            return answer
+        return replace(answer, message_id=row.key)
+
+    def _save(self, row: ChatMessage) -> None:
+        row.save(using=get_settings().database)
+        if row.is_refused:
+            ChatMessage.objects.filter(pk=self.question.pk).update(is_refused=True)
+
+
+def open_log(message: str, *, user: Any, conversation: Any) -> ChatLog:
+    """Store a question in a conversation, or in a new one.
+
+    Args:
+        message: As it was asked; more of it than may be asked is not kept.
+        user: Who asks; a user, an AnonymousUser or None.
+        conversation: A `Conversation`, its key, or None for a new one.
+
+    Raises:
+        UnknownConversationError: There is none of that key, it is another user's, or it
+            belongs to another tenant; the error does not say which.
+    """
+    text = message[: get_settings().chat.max_message_characters].replace("\0", "")
+    text = text.encode(errors="replace").decode()  # half a character is stored nowhere
+    if conversation is None:
+        found = start_conversation(user=user)
+    else:
+        found = find_conversation(conversation, user=user)
+    found.title = found.title or " ".join(text.split())[:TITLE_LENGTH]
+    found.updated_at = timezone.now()
+    found.save(update_fields=["title", "updated_at"])
+    question = ChatMessage.objects.create(conversation=found, role=ChatMessage.Role.USER, text=text)
+    return ChatLog(user=user, scope=found.scope, conversation=found, question=question)
+
+
+def find_conversation(conversation: Any, *, user: Any) -> Conversation:
+    """Return a conversation of this user, in this user's tenant, by row or key.
+
+    Raises:
+        UnknownConversationError: There is none.
+    """
+    key = conversation.pk if isinstance(conversation, Conversation) else conversation
+    own = Conversation.objects.filter(scope=scope_of(user), **_owned_by(user))
+    found = own.filter(pk=_uuid_of(key)).first()
+    if found is None:
+        raise _unknown()
+    return found
+
+
+def find_answer(message_id: Any, *, user: Any) -> ChatMessage:
+    """Return an answer in one of this user's conversations.
+
+    Raises:
+        UnknownConversationError: There is none.
+    """
+    owned = {f"conversation__{name}": value for name, value in _owned_by(user).items()}
+    rows = ChatMessage.objects.filter(
+        role=ChatMessage.Role.ASSISTANT, conversation__scope=scope_of(user), **owned
+    )
+    found = rows.filter(key=_uuid_of(message_id)).first()
+    if found is None:
+        raise _unknown()
+    return found
+
+
+def _uuid_of(key: Any) -> UUID:
+    try:
+        return key if isinstance(key, UUID) else UUID(str(key))
+    except ValueError:
+        raise _unknown() from None
+
+
+def _owned_by(user: Any) -> dict[str, Any]:
+    key = getattr(user, "pk", None)  # AnonymousUser has none
+    return {"user_id__isnull": True} if key is None else {"user_id": key}
+
+
+def _unknown() -> UnknownConversationError:
+    return UnknownConversationError(
+        "There is no such conversation or message. Give the key of one of this user's own."
+    )
