@@ -142,6 +142,18 @@ def find_abandoned(alias: str) -> Iterator[tuple[Path, AIOperation]]:
             os.close(handle)
 
 
+def find_in_flight(alias: str) -> Iterator[AIOperation]:
+    """Yield what other processes have announced, living ones too; nothing is taken away."""
+    folder = _folder()
+    if folder is None or not folder.is_dir():
+        return
+    for path in sorted(folder.glob(f"{spool.mark_of(alias)}-*{spool.SUFFIX}")):
+        if f"-{_owner.token or None}-" not in path.name:
+            operation = spool.read(path)
+            if operation is not None:
+                yield operation
+
+
 def _folder() -> Path | None:
     folder = spool.get_folder()
     return None if folder is None else folder / "in_flight"

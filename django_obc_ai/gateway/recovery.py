@@ -17,7 +17,7 @@ from django_obc_ai.backends.cost_stores import BaseCostStore, cost_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.exceptions import AbandonedCallError, ConfigurationError, CostStoreError
-from django_obc_ai.gateway import ledger, policy, retry
+from django_obc_ai.gateway import intents, ledger, policy, retry
 from django_obc_ai.models import AIOperation, CostStoreMark
 from django_obc_ai.models.connections import apart, persist
 from django_obc_ai.types import Amount, ExpiredHold, nano_from_usd, usd_from_nano
@@ -136,6 +136,10 @@ def _rebuild(alias: str) -> bool:
     _take_up_waiting()
     try:
         _, is_new = persist(database, lambda: CostStoreMark.objects.get_or_create(alias=alias))
+        for operation in () if is_new else intents.find_in_flight(database):
+            # A process that is stopped has told the store nothing since the loss. Its call counts
+            # at its ceiling, and once more when it settles: too much rather than too little.
+            ledger.presume(operation, database)
         done = cost_stores[alias].rebuild(lambda: spent_by_key(alias), is_new=is_new)
     except (DatabaseError, InterfaceError) as error:
         raise CostStoreError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -164,6 +165,25 @@ def test_totals_are_not_rebuilt_while_rows_wait(scripted: Scripted, tmp_path: Pa
             recovery.rebuild()
     assert recovery.rebuild()
     assert (rows(), totals()) == ([OWN], (100_000, 0))
+
+
+def test_what_a_stopped_process_has_in_flight_counts_in_rebuilt_totals(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    scripted(BUDGETS=TOTAL, LOG={"spool": str(tmp_path)})
+    assert recovery.rebuild()  # used from now on
+    operation = uuid.uuid4()
+    left = row_of(operation, "0.0004")
+    left.cost_known, left.success, left.error_category = False, False, "abandoned"
+    folder = tmp_path / "in_flight"
+    folder.mkdir()
+    (folder / f"{spool.mark_of('default')}-stopped-{operation}.json").write_text(spool.dump(left))
+    with (folder / "stopped.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert recovery.rebuild()
+        assert (rows(), totals()) == ([CEILING], (400_000, 0))
+    record(operation, "0.0001")
+    assert rows() == [OWN]
 
 
 def _fails(*_: Any) -> bool:
