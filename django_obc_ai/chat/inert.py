@@ -7,8 +7,11 @@ from collections.abc import Collection
 
 from django_obc_ai.types.quoting import drop_unseen
 
-#: ``[1]`` or ``[1, 3]``.
-_CITATION = re.compile(r"[ \t]*\[(\d{1,3}(?:\s{0,2}[,;]\s{0,2}\d{1,3}){0,9})\]")
+#: ``[1]`` or ``[1, 3]``, and whether a word ends there, so that nothing grows together.
+_CITATION = re.compile(
+    r"[ \t]{0,3}\[(\d{1,3}(?:\s{0,2}[,;]\s{0,2}\d{1,3}){0,9})\]"
+    r"(?P<end>(?=[.,;)]{0,5}(?:\s|\Z)))?"
+)
 _LONGEST_CITATION = 80
 _SPACE = re.compile(r"\s+")
 #: What HTML and Markdown take for a tag, an image, a link or its definition.
@@ -20,13 +23,14 @@ _MARKUP = (
 #: Anything with a scheme, and those schemes that need no slashes.
 _SCHEME = re.compile(
     r"([a-z][a-z0-9+.-]{0,30}):(?=[/\\]{2})"
-    r"|\b(https?|ftp|wss?|file|javascript|vbscript|data|blob|mailto|tel|sms):(?=\S)",
+    r"|((?:java|vb)script):"
+    r"|\b(https?|ftp|wss?|file|data|blob|mailto|tel|sms):(?=\S)",
     re.IGNORECASE,
 )
 #: What programs that look for addresses in plain text take for one.
 _HOST = re.compile(
-    r"(?<=//)[^\s/]*\w"
-    r"|\bwww\.[^\s/]*"
+    r"\bwww\.[^\s/]*"
+    r"|(?<=//)[^\s/]*\w"
     r"|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"
     r"|\b(?:[\w-]{1,63}\.){1,8}(?:com|edu|gov|int|mil|net|org|info|io|ph|co|me|app|dev|xyz)\b"
     r"|\b(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?=[/?#])",
@@ -50,6 +54,7 @@ class InertText:
         """Say which sources there are."""
         self._numbers = frozenset(numbers)
         self._held = ""
+        self._looked_at = 0
         self.cited: list[int] = []
         self.dropped: list[int] = []
         self.is_changed = False
@@ -59,14 +64,18 @@ class InertText:
         self._held += drop_unseen(piece)
         cut = self._last_break()
         ready, self._held = self._held[:cut], self._held[cut:]
+        self._looked_at = len(self._held)
         return self._show(ready)
 
     def _last_break(self) -> int:
         """Return where the last white space begins that no citation may lie around."""
-        for space in reversed(list(_SPACE.finditer(self._held))):
+        # What was no place to break stays none, whatever follows.
+        for space in reversed(list(_SPACE.finditer(self._held, self._looked_at))):
             cut = space.start()
-            opened = self._held.rfind("[", 0, cut)
-            if opened <= self._held.rfind("]", 0, cut) or cut - opened > _LONGEST_CITATION:
+            if 0 < cut == self._looked_at and self._held[cut - 1].isspace():
+                continue  # it began before, and was looked at
+            begin = max(0, cut - _LONGEST_CITATION)
+            if self._held.rfind("[", begin, cut) <= self._held.rfind("]", begin, cut):
                 return cut
         return 0
 
@@ -76,11 +85,10 @@ class InertText:
         return self._show(ready).rstrip()
 
     def _show(self, text: str) -> str:
-        inert = text
-        for pattern, replacement in _MARKUP:
-            inert = pattern.sub(replacement, inert)
-        inert = _HOST.sub(lambda found: found[0].replace(".", "[.]"), inert)
+        inert = _HOST.sub(lambda found: found[0].replace(".", "[.]"), text)
         inert = _SCHEME.sub(_defang, inert)
+        for pattern, replacement in _MARKUP:  # after these, which put brackets in
+            inert = pattern.sub(replacement, inert)
         self.is_changed |= inert != text
         return _CITATION.sub(self._cite, inert)
 
@@ -90,13 +98,13 @@ class InertText:
         self.dropped += [n for n in numbers if n not in known and n not in self.dropped]
         self.cited += [n for n in dict.fromkeys(known) if n not in self.cited]
         if not known:
-            return ""
+            return " " if found["end"] is None else ""
         space = found[0][: found[0].index("[")]
         return f"{space}[{', '.join(str(each) for each in known)}]"
 
 
 def _defang(found: re.Match[str]) -> str:
-    scheme = found[1] or found[2]
+    scheme = next(filter(None, found.groups()))
     return f"{scheme.lower().replace('http', 'hxxp')}[:]"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ class _Said:
     step: Decimal
     is_percent: bool
 
-    def is_from(self, value: Decimal) -> bool:
-        """Return whether this can be that value, rounded to the digits that are shown."""
-        return abs(self.value - value) * 2 <= self.step or self.value == value
+    def is_among(self, values: Sequence[Decimal]) -> bool:
+        """Return whether this can be one of these, in order, rounded to the digits shown."""
+        at = bisect_left(values, self.value - self.step / 2)
+        return at < len(values) and values[at] <= self.value + self.step / 2
 
 
 def find_foreign_numbers(
@@ -58,15 +60,14 @@ def find_foreign_numbers(
     if not said:
         return []
     exact = {value for each in known for value in _within(each)}
-    shares: set[Decimal] = set()
     for result in results:
         exact |= {abs(value) for value in _values(result)}
-        shares |= set(_shares(result))
+    values = sorted(exact)
+    shares = sorted({share for result in results for share in _shares(result)})
     foreign = [
         each.text
         for each in said
-        if not any(map(each.is_from, exact))
-        and not (each.is_percent and any(map(each.is_from, shares)))
+        if not each.is_among(values) and not (each.is_percent and each.is_among(shares))
     ]
     return list(dict.fromkeys(foreign))
 

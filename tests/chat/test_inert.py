@@ -25,13 +25,15 @@ HOSTILE = (
     "java\rscript:alert(1) http:\r//evil.com",
     "HTTPS://EVIL.EXAMPLE/%41 ftp://10.0.0.1/ x-callback://y.z",
     "![a][b]\n\n[b]: <https://evil.example>",
+    "java[9]script:alert(1) http [9]://evil.example ht[9]tp:[9]//evil.example evil [9].com/x",
+    "javascript:(alert)(1) https://evil.example/(a)",
 )
 #: Patterns of HTML, Markdown and of programs that find addresses in plain text.
 LIVE = (
     re.compile(r"<[a-z/!?]", re.IGNORECASE),
     re.compile(r"!\["),
     re.compile(r"\]\(|\]\[|\]:"),
-    re.compile(r"[a-z]://|javascript:|data:\S|mailto:|www\.", re.IGNORECASE),
+    re.compile(r"[a-z]://|javascript:\S|\bdata:[.,;)]*\w|\bmailto:|\bwww\.\w", re.IGNORECASE),
 )
 
 
@@ -92,3 +94,26 @@ def test_a_stream_shows_no_word_before_it_has_ended() -> None:
 
 def test_make_inert_is_the_same_for_a_whole_text() -> None:
     assert make_inert("go to http://a.b") == "go to hxxp[:]//a[.]b"
+
+
+def test_random_texts_of_hostile_parts_are_inert_and_the_same_in_any_pieces() -> None:
+    chance = random.Random(20261126)
+    parts = [
+        "[", "]", "(", ")", " ", "  ", "\n", "\t", "1", "2", "9", ",", ";", "a", "!", "<", ">", ":",
+        "/", "//", "http", "https://", "javascript:", "data:", "www.", "b.com", "@x.org", "\u200b",
+        "\r", "\u2028", "\\", "&", "img", "#", "[9]", " [9]",
+        "[1]", "java", "script:", "s:", ".com",
+    ]  # fmt: skip
+    for _ in range(3_000):
+        text = "".join(chance.choice(parts) for _ in range(chance.randint(0, 40)))
+        expected = whole(text, {1, 2})
+        shown = expected.text  # type: ignore[attr-defined]
+        assert not any(pattern.search(shown) for pattern in LIVE), (text, shown)
+        inert, out, at = InertText({1, 2}), "", 0
+        while at < len(text):
+            end = at + chance.randint(1, 9)
+            out += inert.feed(text[at:end])
+            at = end
+        assert out + inert.finish() == shown, text
+        assert (inert.cited, inert.dropped) == (expected.cited, expected.dropped)
+        assert set(inert.cited) <= {1, 2}
