@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import sys
 from typing import Any
 
 #: Nano-dollars per token of gemini-2.5-flash, written down apart from the package's table.
@@ -47,13 +49,42 @@ def compare(trial: Any) -> str:
     refused = AIOperation.objects.filter(error_category="budget_exceeded").count()
     if not refused:
         raise SystemExit(f"{trial.name}: the budget was not too small.")
+    count = unknown.count()
+    left = reconcile(trial, bill)
     if trial.name == "redis":
         trial.redis.__exit__(None, None, None)
-    usd = lambda nano: f"${nano / 1e9:.6f}"  # noqa: E731
+    usd = lambda nano: f"${nano / 1e9:.9f}"  # noqa: E731
     c = trial.count
     return (
         f"| {trial.name} | {usd(trial.limit)} | {usd(trial.most)} | {usd(bill)} |"
-        f" {usd(totals.spent_nano)} | {usd(ledger)} | {usd(ceilings)} in {unknown.count()} |"
+        f" {usd(totals.spent_nano)} | {usd(ledger)} | {usd(ceilings)} in {count} |"
         f" {len(answered)} | {refused} | {c['killed']} | {c['stopped']} | {c['restarts']} |"
-        f" {c['samples']} |"
+        f" {c['samples']} | {usd(left)} |"
     )
+
+
+def reconcile(trial: Any, bill: int) -> int:
+    """Reconcile with the server's export; return what ledger and store differ from the bill by.
+
+    Raises:
+        SystemExit: They differ.
+    """
+    from django.core.management import call_command
+
+    from django_obc_ai.backends.cost_stores import cost_stores
+    from django_obc_ai.models import AIOperation
+    from django_obc_ai.querysets import current_day
+    from django_obc_ai.types import nano_from_usd, usd_from_nano
+
+    export, today = trial.folder / "bill.csv", current_day()
+    line = f"{today},gemini-2.5-flash,{usd_from_nano(bill):f}"
+    export.write_text(f"date,model,cost\n{line}\n", encoding="utf-8")
+    days = ["--from", str(today - datetime.timedelta(days=1)), "--to", str(today)]
+    call_command("reconcile_costs", *days, "--export", str(export), "--repair", stdout=sys.stderr)
+    ledger = nano_from_usd(AIOperation.objects.total_cost())
+    spent = cost_stores["default"].totals([trial.key])[trial.key].spent_nano
+    if ledger != bill or spent != bill:
+        raise SystemExit(
+            f"{trial.name}: reconciled, billed {bill}, ledger {ledger}, store {spent}."
+        )
+    return abs(ledger - bill) + abs(spent - bill)
