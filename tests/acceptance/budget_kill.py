@@ -276,14 +276,13 @@ class Trial:
         (self.folder / "go").touch()
         if self.name == "redis":
             self.lose_redis()
-        least = 2
         self.watch(
-            f"{least} kills, {least} stops, five refusals",
+            "two kills, two stops, five refusals",
             self.seconds,
             strikes=True,
             restarts=0 if self.name == "redis" else 2,
             until=lambda: (
-                min(self.count["killed"], self.count["stopped"]) >= least
+                min(self.count["killed"], self.count["stopped"]) >= 2
                 and self.has_rows(5, error_category="budget_exceeded")
             ),
         )
@@ -343,7 +342,7 @@ def main() -> None:
         " samples | difference after reconciling |"
     )
     head = ["# A budget under attack", "", (__doc__ or "").strip(), "", facts, "", columns]
-    head.append("|---" * 14 + "|")
+    head += ["|---" * 14 + "|"]
     Path(options.out).write_text("\n".join([*head, *rows, ""]), encoding="utf-8")
 
 
