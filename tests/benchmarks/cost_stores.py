@@ -74,7 +74,7 @@ def bare_database(details: str) -> Callable[[], object]:
     def work() -> None:
         now = datetime.datetime.now(datetime.UTC)
         until = now + datetime.timedelta(seconds=120)
-        reservation, keys = uuid.uuid4(), json.dumps({name: "usd" for name in names})
+        reservation, keys = uuid.uuid4(), json.dumps(dict.fromkeys(names, "usd"))
         is_sqlite = connection.vendor == "sqlite"
         with transaction.atomic(), connection.cursor() as cursor:
             for name in names:

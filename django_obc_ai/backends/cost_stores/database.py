@@ -64,8 +64,8 @@ class DatabaseCostStore(BaseCostStore):
         def work() -> None:
             with transaction.atomic(using=alias):
                 # Totals first: on SQLite the UPDATE takes the write lock before any read.
-                _hold_all(holds, amount)
-                row.save(force_insert=True, using=alias)
+                _hold_all(alias, holds, amount)
+                _insert(alias, row)
 
         def hold_or_make() -> None:
             try:
@@ -204,18 +204,39 @@ def _totals(keys: Mapping[str, str] | Sequence[str]) -> dict[str, BudgetTotals]:
     }
 
 
-def _hold_all(holds: Sequence[BudgetHold], amount: Amount) -> None:
+# Written by hand, since every paid call runs them: the ORM takes longer to make these statements
+# than the database takes to run them.
+_HOLD = "UPDATE {} SET held_nano = held_nano + %s WHERE key = %s"
+_IF_FITS = " AND spent_nano + held_nano <= %s"
+
+
+def _hold_all(alias: str, holds: Sequence[BudgetHold], amount: Amount) -> None:
     """Hold an amount under every key, locking in sorted order, or raise `_RefusedError`."""
-    ordered = sorted(holds, key=lambda hold: hold.key)
-    if full := [hold.key for hold in ordered if not _hold(hold, amount.of(hold.unit))]:
+    connection = connections[alias]
+    statement = _HOLD.format(connection.ops.quote_name(CostTotal._meta.db_table))
+    full = []
+    with connection.cursor() as cursor:
+        for hold in sorted(holds, key=lambda hold: hold.key):
+            part = amount.of(hold.unit)
+            if hold.limit_nano is None:
+                cursor.execute(statement, [part, hold.key])
+            else:
+                cursor.execute(statement + _IF_FITS, [part, hold.key, hold.limit_nano - part])
+            if not cursor.rowcount:
+                full.append(hold.key)
+    if full:
         raise _RefusedError(full)
 
 
-def _hold(hold: BudgetHold, amount: int) -> bool:
-    rows = CostTotal.objects.filter(pk=hold.key)
-    if hold.limit_nano is not None:
-        rows = rows.filter(spent_nano__lte=hold.limit_nano - amount - F("held_nano"))
-    return bool(rows.update(held_nano=F("held_nano") + amount))
+def _insert(alias: str, row: CostReservation) -> None:
+    """Insert a row; one with its id must not be there."""
+    connection, fields = connections[alias], row._meta.concrete_fields
+    names = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    marks = ", ".join(["%s"] * len(fields))
+    table = connection.ops.quote_name(row._meta.db_table)
+    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608 - of the model
 
 
 @contextmanager
