@@ -33,6 +33,8 @@ def compare(trial: Any) -> str:
     bills, bill = {}, 0
     for entry in trial.gemini.journal:
         cost = cost_of(entry.billed)
+        if entry.body is None and not cost:
+            continue  # its sender was killed before it had sent all
         prompt = entry.body["contents"][-1]["parts"][-1]["text"]
         bills[digest("prompt", ["", prompt])] = cost
         bill += cost

@@ -31,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE, KEY = 2.0, "global:total:always"
-#: Seconds that any phase may take beyond its length: other work may share the machine.
+#: Seconds beyond its length that a phase may take: other work may share the machine.
 DEADLINE = 240.0
 STORES = {
     "redis": "redis.RedisCostStore",

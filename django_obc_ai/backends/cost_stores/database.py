@@ -231,7 +231,7 @@ def _hold_all(alias: str, holds: Sequence[BudgetHold], amount: Amount) -> None:
 def _insert(alias: str, row: CostReservation) -> None:
     """Insert a row; one with its id must not be there."""
     connection, fields = connections[alias], row._meta.concrete_fields
-    names = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    names = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     table = connection.ops.quote_name(row._meta.db_table)
     values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
