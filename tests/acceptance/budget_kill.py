@@ -339,10 +339,9 @@ def main() -> None:
     columns = (
         "| store | limit | most settled + held | billed | settled | ledger | unknown ceilings |"
         " answered, each equal to its bill | refused | killed | stopped | servers restarted |"
-        " samples | difference after reconciling |"
+        " samples | difference after reconciling |\n" + "|---" * 14 + "|"
     )
     head = ["# A budget under attack", "", (__doc__ or "").strip(), "", facts, "", columns]
-    head += ["|---" * 14 + "|"]
     Path(options.out).write_text("\n".join([*head, *rows, ""]), encoding="utf-8")
 
 
