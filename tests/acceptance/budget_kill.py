@@ -5,8 +5,8 @@ processes are killed with SIGKILL at random moments and replaced, stopped with S
 than a lease, Redis is killed and restarted empty, and a backend of PostgreSQL is killed, which
 restarts the whole server. All the while settled + held is compared with the limit, and so is what
 the server says it has billed. At the end every answered call's cost is compared with the server's
-bill for that very request, and the bill with what is settled, ceilings of unknown calls included;
-then the books are reconciled with the server's export, after which no difference is left.
+bill for that very request, and the bill with what is settled, ceilings of unknown calls included.
+Then `reconcile_costs --repair` reads the server's bill as CSV, and ledger and store equal it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE, KEY = 2.0, "global:total:always"
-#: Seconds that any phase may take beyond its length.
-DEADLINE = 60.0
+#: Seconds beyond its length that a phase may take: other work may share the machine.
+DEADLINE = 240.0
 STORES = {
     "redis": "redis.RedisCostStore",
     "postgres": "database.DatabaseCostStore",
@@ -64,6 +64,8 @@ class Trial:
             self.postgres = self.stack.enter_context(run_postgres())
             with psycopg.connect(self.postgres.dsn, autocommit=True) as admin:
                 admin.execute("CREATE DATABASE test")
+                # The tests' server may forget its last commits in a crash; a real one does not.
+                admin.execute("ALTER DATABASE test SET synchronous_commit = on")
             os.environ["OBC_AI_TEST_DATABASE"] = "postgres"
             os.environ["OBC_AI_TEST_POSTGRES_HOST"] = self.postgres.host
         from tests.servers.gemini import replies, run_gemini_process
@@ -146,7 +148,7 @@ class Trial:
             raise SystemExit(f"{self.name}: the server billed {bill} nano of {self.limit}.")
 
     def is_ready(self, number: int) -> bool:
-        """Return whether a process has imported all and asks, so that a kill costs something."""
+        """Return whether a process has imported all and asks: a kill costs something then."""
         return (self.folder / f"ready-{self.workers[number].pid}").exists()
 
     def strike(self) -> None:
@@ -272,19 +274,18 @@ class Trial:
         (self.folder / "go").touch()
         if self.name == "redis":
             self.lose_redis()
-        least = 2
         self.watch(
-            f"{least} kills, {least} stops",
+            "two kills, two stops, five refusals",
             self.seconds,
             strikes=True,
             restarts=2,
-            until=lambda: min(self.count["killed"], self.count["stopped"]) >= least,
+            until=lambda: (
+                min(self.count["killed"], self.count["stopped"]) >= 2
+                and self.has_rows(5, error_category="budget_exceeded")
+            ),
         )
         self.wake(everyone=True)
         self.watch("a lease without strikes", LEASE + 0.5)
-        self.watch(
-            "five refusals", until=lambda: self.has_rows(5, error_category="budget_exceeded")
-        )
         (self.folder / "stop").touch()
         for number, each in enumerate(self.workers):
             if not self.is_ready(number):
@@ -308,7 +309,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261125)
     parser.add_argument("--only", choices=tuple(STORES))
     options = parser.parse_args()
-    workers, seconds, limit = (5, 4, 3_000_000) if options.small else (8, 60, 40_000_000)
+    workers, seconds, limit = (5, 4, 3_000_000) if options.small else (8, 60, 20_000_000)
     if options.only:
         with ExitStack() as stack:
             trial = Trial(options.only, stack, workers, seconds, limit, seed=options.seed)
@@ -336,10 +337,9 @@ def main() -> None:
     columns = (
         "| store | limit | most settled + held | billed | settled | ledger | unknown ceilings |"
         " answered, each equal to its bill | refused | killed | stopped | servers restarted |"
-        " samples | after reconciling |"
+        " samples | difference after reconciling |\n" + "|---" * 14 + "|"
     )
     head = ["# A budget under attack", "", (__doc__ or "").strip(), "", facts, "", columns]
-    head.append("|---" * 14 + "|")
     Path(options.out).write_text("\n".join([*head, *rows, ""]), encoding="utf-8")
 
 
