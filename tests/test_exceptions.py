@@ -43,6 +43,7 @@ CODES = {
     "content_blocked",
     "stream_interrupted",
     "abandoned",
+    "dangerous_query",
     "budget_exceeded",
     "configuration",
 }

@@ -12,9 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.utils.asyncio import async_unsafe
 
 from django_obc_ai.backends.providers import BaseProvider
+from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
     ObcAIError,
@@ -22,6 +24,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import retry
 from django_obc_ai.gateway.book import CallBook, StreamBook
+from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
@@ -79,10 +82,21 @@ async def _whole(work: Callable[..., ResultT], *arguments: Any, **named: Any) ->
     return step.result()
 
 
+def _open_and_let_go(book: CallBook, provider: BaseProvider) -> None:
+    """Open an attempt, and give back the connection that budgets were read through.
+
+    The provider may take minutes, and the thread's connection would wait for its end.
+    """
+    book.open(provider)
+    alias = get_settings().database
+    if transaction_of(alias) == "none":
+        connections[alias].close()
+
+
 async def _open(book: CallBook, provider: BaseProvider) -> None:
     """Open an attempt; if the caller is cancelled meanwhile, nothing was sent: give it back."""
     try:
-        await _whole(book.open, provider)
+        await _whole(_open_and_let_go, book, provider)
     except asyncio.CancelledError:
         await _whole(book.take_back)
         raise

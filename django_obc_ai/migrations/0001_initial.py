@@ -1,14 +1,18 @@
 """The tables of the package."""
 
+from __future__ import annotations
+
+import uuid
+
 import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.expressions
 import django.utils.timezone
-import django_obc_ai.models.budgets
-import django_obc_ai.models.fields
-import uuid
 from django.conf import settings
 from django.db import migrations, models
+
+import django_obc_ai.models.budgets
+import django_obc_ai.models.fields
 
 
 class Migration(migrations.Migration):
