@@ -82,9 +82,9 @@ def phrase(plan: QueryPlan, result: QueryResult, language: str, *, user: Any) ->
         return _figure(plan, result, texts, named)
     if not result.rows:
         return texts["none"].format(**named)
-    rows = "; ".join(_row(row) for row in result.rows[:_MOST_NAMED])
-    last, is_number = result.labels[-1].lower(), plan.fields[-1:] == (_ordered(plan, entry),)
-    if is_number:
+    last, is_ordered = result.labels[-1].lower(), plan.fields[-1:] == (_ordered(plan, entry),)
+    rows = "; ".join(_row(row, is_ordered=is_ordered) for row in result.rows[:_MOST_NAMED])
+    if is_ordered:
         key = "most" if plan.order_by[0][1] else "least"
         return texts[key].format(field=last, rows=f"{rows}.", **named)
     if len(result.rows) == 1 and _is_one_row(plan, entry) and plan.fields[-1] in _own(entry):
@@ -177,9 +177,11 @@ def shown(value: Any, texts: dict[str, str] | None = None) -> str:
     return str(value)
 
 
-def _row(row: tuple[Any, ...]) -> str:
-    first, *rest = (shown(value) for value in row)
-    return f"{first} ({', '.join(rest)})" if rest else first
+def _row(row: tuple[Any, ...], *, is_ordered: bool = False) -> str:
+    """Return a row in a sentence: its name, and what it is ordered by or lies in."""
+    if len(row) < 2:
+        return shown(row[0])
+    return f"{shown(row[0])} ({shown(row[-1] if is_ordered else row[1])})"
 
 
 def _group(row: tuple[Any, ...], groups: int) -> str:

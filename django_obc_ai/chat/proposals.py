@@ -86,6 +86,10 @@ class _Planner:
                 return None
         if not self._conditions(entry, comparisons, number and field):
             return None
+        if counts and comparisons:
+            field = (
+                None  # "how many have more than 5,000 residents": the condition's, not asked for
+            )
         if grouped is not None and not groups:
             groups = [grouped]
         if read.rest():
