@@ -1,0 +1,56 @@
+"""Random plans: what is valid gives the rows of the same query by hand, all else is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given, settings
+
+from django_obc_ai.chat.query import run
+from django_obc_ai.exceptions import DangerousQuery
+from tests.chat.plans import by_hand, make_places, spoilt_plans, valid_plans
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("declared")]
+_SETTINGS = settings(
+    max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+#: Columns that are declared nowhere, and that no scope of conftest.py reads.
+UNDECLARED = ("password", "email", "is_superuser", "is_staff", "last_login", "last_name")
+
+
+@pytest.fixture
+def fuzzed(asker: User) -> User:
+    make_places(asker)
+    return asker
+
+
+def test_a_valid_plan_gives_the_rows_of_the_same_query_by_hand(fuzzed: User) -> None:
+    @_SETTINGS
+    @given(plan=valid_plans())
+    def check(plan: dict[str, Any]) -> None:
+        with CaptureQueriesContext(connection) as captured:
+            result = run(plan, user=fuzzed)
+        assert list(result.rows) == by_hand(plan, fuzzed)
+        for each in captured.captured_queries:
+            sql = each["sql"]
+            assert sql.startswith(("SELECT", "SAVEPOINT", "ROLLBACK TO", "RELEASE"))
+            assert not any(f'"{name}"' in sql for name in UNDECLARED)
+
+    check()
+
+
+def test_a_spoilt_plan_is_refused_before_any_query(fuzzed: User) -> None:
+    fuzzed.has_perm("testapp.view_place")  # permissions are read once
+
+    @_SETTINGS
+    @given(plan=spoilt_plans())
+    def check(plan: dict[str, Any]) -> None:
+        with CaptureQueriesContext(connection) as captured, pytest.raises(DangerousQuery):
+            run(plan, user=fuzzed)
+        assert captured.captured_queries == []
+
+    check()
