@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -18,6 +19,9 @@ Kind = Literal["text", "number", "boolean", "date", "datetime", "uuid", "choice"
 MAX_TEXT = 200
 MAX_LIST = 100
 _LARGEST = 2**63
+_DAY = datetime.timedelta(days=1)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DECIMAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,20})?")
 _ORDER = ("exact", "in", "isnull", "lt", "lte", "gt", "gte", "range")
 #: Never among them: regular expressions, which may take for ever, and transforms of JSON.
 LOOKUPS: Mapping[Kind, tuple[str, ...]] = {
@@ -63,7 +67,7 @@ def typed(field: Any, lookup: str, value: Any, where: str) -> Any:
     if lookup == "isnull":
         return _boolean(value, where)
     if lookup in ("year", "month"):
-        return _whole(value, where, 1, 9999 if lookup == "year" else 12)
+        return _whole(value, where, 2 if lookup == "year" else 1, 9998 if lookup == "year" else 12)
     if lookup in ("in", "range"):
         if type(value) not in (list, tuple):
             raise DangerousQuery(f"{where} wants a list of values.")
@@ -121,34 +125,33 @@ def _whole(value: Any, where: str, least: int, most: int) -> int:
 def _number(field: Any, value: Any, where: str) -> int | float | Decimal:
     if isinstance(field, models.IntegerField):
         return _whole(value, where, -_LARGEST, _LARGEST - 1)
-    is_text = type(value) is str and isinstance(field, models.DecimalField) and len(value) <= 40
-    if type(value) not in (int, float) and not is_text:
+    is_decimal = isinstance(field, models.DecimalField)
+    if type(value) in (int, float) and -_LARGEST < value < _LARGEST:  # neither NaN is
+        if not is_decimal:
+            return float(value)
+        value = format(Decimal(str(value)), "f")
+    if not (is_decimal and type(value) is str and _DECIMAL.fullmatch(value)):
         raise DangerousQuery(f"{where} is no number.")
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or abs(number) >= _LARGEST:
-        raise DangerousQuery(f"{where} is no number.")
-    if isinstance(field, models.DecimalField):
-        return number
-    found = float(value)
-    if not math.isfinite(found):
-        raise DangerousQuery(f"{where} is no number.")
-    return found
+    return Decimal(value)
 
 
 def _date(value: Any, where: str) -> datetime.date:
+    text = text_of(value, where, 40).removesuffix("T00:00:00")
     try:
-        return datetime.date.fromisoformat(text_of(value, where, 40)[:10])
+        if _DATE.fullmatch(text):
+            return datetime.date.fromisoformat(text)
     except ValueError:
-        raise DangerousQuery(f'{where} is no date; dates are "2026-01-31".') from None
+        pass
+    raise DangerousQuery(f'{where} is no date; dates are "2026-01-31".')
 
 
 def _datetime(value: Any, where: str) -> datetime.datetime:
     try:
         found = datetime.datetime.fromisoformat(text_of(value, where, 40))
-        return timezone.make_aware(found) if timezone.is_naive(found) else found
+        aware = timezone.make_aware(found) if timezone.is_naive(found) else found
+        for each in (-_DAY, _DAY):  # it must stay a time in any zone that a database keeps
+            aware.astimezone(datetime.UTC) + each
+        return aware if settings.USE_TZ else timezone.make_naive(aware)
     except (ValueError, OverflowError):
         raise DangerousQuery(f'{where} is no time; times are "2026-01-31T08:00".') from None
 
@@ -161,7 +164,9 @@ def _uuid(value: Any, where: str) -> uuid.UUID:
 
 
 def _choice(field: Any, value: Any, where: str) -> Any:
-    if type(value) not in (str, int, bool):
+    if type(value) is str:
+        text_of(value, where)
+    elif type(value) is not bool and (type(value) is not int or abs(value) >= _LARGEST):
         raise DangerousQuery(f"{where} is none of the choices.")
     for stored, _ in field.flatchoices:
         if type(stored) in (str, int, bool) and type(stored) is type(value) and stored == value:

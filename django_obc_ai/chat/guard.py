@@ -7,13 +7,13 @@ dropped, since a filter that vanishes returns rows that nobody asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django_obc_ai.chat.declaration import ChatModel
 from django_obc_ai.chat.fields import text_of, typed
 from django_obc_ai.chat.messages import check_message
-from django_obc_ai.chat.paths import FieldPath, allowed_models, is_name, refusal, resolve
+from django_obc_ai.chat.paths import FieldPath, allowed_models, is_name, names_of, refusal, resolve
 from django_obc_ai.exceptions import DangerousQuery
 from django_obc_ai.types.chat import (
     AGGREGATES,
@@ -65,8 +65,9 @@ def check_plan(plan: Mapping[str, Any], *, user: Any) -> QueryPlan:
         DangerousQuery: It asks for something else than what is declared and allowed.
     """
     allowed = allowed_models(user)
-    if not isinstance(plan, Mapping):
-        raise DangerousQuery("The plan is no mapping.")
+    given: object = plan  # whatever its type says: it comes from a model
+    if not isinstance(given, Mapping) or (isinstance(given, dict) and type(given) is not dict):
+        raise DangerousQuery("The plan is no plain mapping.")
     entry = {key: value for key, value in plan.items() if type(key) is str}
     if len(entry) != len(plan):
         raise DangerousQuery("The plan has a key that is no text.")
@@ -115,10 +116,13 @@ def _query(entry: Mapping[str, Any], allowed: dict[str, ChatModel]) -> dict[str,
     filters, used = _filters(root, parts["filters"], allowed)
     aggregates = _aggregates(root, parts["aggregate"], allowed, used)
     fields, groups = (_unique(paths[name], name) for name in ("fields", "group_by"))
-    _check_shape(root, fields, groups, aggregates)
+    _check_shape(fields, groups, aggregates)
     order_by = _order(root, parts["order_by"], allowed, used, groups, aggregates)
     if not (fields or groups or aggregates):
         fields = _unique([resolve(root, each, allowed, "fields") for each in shown_of(root)], "")
+    shown = [resolve(root, each, allowed, "fields") for each in fields]
+    if not aggregates and least_group(root, [*shown, *used]) > 0:
+        raise DangerousQuery("Of these models, figures are given and no single rows.")
     hops = {
         (*(name for name, _ in each.hops[: depth + 1]),)
         for each in [*paths["fields"], *paths["group_by"], *used]
@@ -137,9 +141,15 @@ def _query(entry: Mapping[str, Any], allowed: dict[str, ChatModel]) -> dict[str,
     }
 
 
+def least_group(root: ChatModel, paths: Iterable[FieldPath]) -> int:
+    """Return how many rows a group must have, by the strictest model that has a part in it."""
+    following = [declared for path in paths for _, declared in path.hops]
+    return max(each.min_group_size for each in [root, *following])
+
+
 def shown_of(root: ChatModel) -> tuple[str, ...]:
     """Return the columns where a plan names none."""
-    return tuple(root.default_fields) or tuple(root.fields)[:4]
+    return tuple(names_of(root.default_fields)) or tuple(names_of(root.fields))[:4]
 
 
 def _list(entry: Mapping[str, Any], name: str) -> list[Any]:
@@ -192,17 +202,18 @@ def _aggregates(
         function = entry.get("function")
         if type(function) is not str or function not in AGGREGATES:
             raise DangerousQuery(f"{where}.function is unknown.")
-        if function not in root.aggregates:
-            raise DangerousQuery(f"{where}.function is not offered for this model.")
-        path = entry.get("path", "")
+        path, owner = entry.get("path", ""), root
         if path == "" and type(path) is str:
             if function != "count":
                 raise DangerousQuery(f"{where} has no path.")
         else:
             column = resolve(root, path, allowed, f"{where}.path")
+            owner = column.owner
             if column.kind not in _FITTING.get(function, (column.kind,)):
                 raise DangerousQuery(f"{where}: its field has no {function}.")
             used.append(column)
+        if not (function in names_of(root.aggregates) and function in names_of(owner.aggregates)):
+            raise DangerousQuery(f"{where}.function is not offered for this model.")
         alias = entry.get("alias", f"{function}_{at}")
         if type(alias) is not str or not is_name(alias) or alias in taken:
             raise DangerousQuery(f"{where}.alias is no free name.")
@@ -219,7 +230,6 @@ def _unique(paths: list[FieldPath], where: str) -> tuple[str, ...]:
 
 
 def _check_shape(
-    root: ChatModel,
     fields: tuple[str, ...],
     groups: tuple[str, ...],
     aggregates: tuple[QueryAggregate, ...],
@@ -228,8 +238,6 @@ def _check_shape(
         raise DangerousQuery("group_by wants a figure in aggregate.")
     if aggregates and any(each not in groups for each in fields):
         raise DangerousQuery("fields beside figures must stand in group_by.")
-    if root.min_group_size > 0 and not aggregates:
-        raise DangerousQuery("Of this model, figures are given and no single rows.")
 
 
 def _order(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ class FieldPath:
     def lookups(self) -> tuple[str, ...]:
         """Return the lookups that are offered."""
         of_kind, declared = LOOKUPS[self.kind], self.owner.lookups
-        wanted = declared.get(self.field.name, of_kind)
+        wanted = names_of(declared.get(self.field.name, of_kind))
         return tuple(each for each in of_kind if each in wanted)
 
     @property
@@ -115,9 +116,14 @@ def refusal(where: str) -> DangerousQuery:
     return DangerousQuery(f"{where} names nothing that can be asked about.")
 
 
+def names_of(declared: Iterable[str]) -> Iterable[str]:
+    """Return declared names; none if a text stands for a list, whose parts would all be in it."""
+    return () if isinstance(declared, str) else declared
+
+
 def declared_field(declared: ChatModel, name: str) -> Any:
     """Return a declared field of the model itself; None if there is none."""
-    if name not in declared.fields:
+    if name not in names_of(declared.fields):
         return None
     try:
         field = declared.model._meta.get_field(name)
@@ -128,7 +134,7 @@ def declared_field(declared: ChatModel, name: str) -> Any:
 
 def related(declared: ChatModel, name: str, allowed: dict[str, ChatModel]) -> ChatModel | None:
     """Return the declaration that a relation leads to, if it is declared, to one row, allowed."""
-    if name not in declared.relations:
+    if name not in names_of(declared.relations):
         return None
     try:
         field: Any = declared.model._meta.get_field(name)

@@ -53,7 +53,9 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
-    return str(value) if isinstance(value, (Decimal, UUID)) else value
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value) if isinstance(value, UUID) else value
 
 
 def plan_schema(user: Any) -> dict[str, Any]:

@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connections, models, transaction
-from django.db.models import Avg, Count, F, Max, Min, Q, Sum
+from django.db import DatabaseError, DataError, connections, models, transaction
+from django.db.models import Avg, Case, Count, F, Max, Min, Q, Sum, When
 from django.db.models.constants import LOOKUP_SEP
 
 from django_obc_ai.chat.declaration import ChatModel
-from django_obc_ai.chat.guard import check_plan
+from django_obc_ai.chat.guard import check_plan, least_group
 from django_obc_ai.chat.paths import FieldPath, allowed_models, resolve
 from django_obc_ai.chat.plan import as_mapping
-from django_obc_ai.exceptions import DangerousQuery
-from django_obc_ai.types.chat import QueryAggregate, QueryPlan, QueryResult
+from django_obc_ai.exceptions import ConfigurationError, DangerousQuery
+from django_obc_ai.types.chat import QueryAggregate, QueryFilter, QueryPlan, QueryResult
 
 _FUNCTIONS = {"count": Count, "sum": Sum, "avg": Avg, "min": Min, "max": Max}
 _PREFIX = "obc_ai_figure_"  # no alias of a plan reaches the ORM
 _SIZE = "obc_ai_size"
+_SEEN = "obc_ai_seen_"  # fields of related rows that may be hidden
+_NO_ANSWER = "The database cannot calculate that; its figures are too large."
 _STEPS = 1_000  # of SQLite's machine between two looks at the clock
 
 
@@ -38,10 +40,8 @@ def run(plan: QueryPlan | Mapping[str, Any], *, user: Any) -> QueryResult:
         DangerousQuery: The plan is refused, or takes the database longer than the
             declaration's ``max_seconds``.
     """
-    raw = as_mapping(plan) if type(plan) is QueryPlan else plan
-    if isinstance(plan, QueryPlan) and raw is plan:
-        raise DangerousQuery("The plan is of a class of its own.")
-    checked = check_plan(raw, user=user)  # type: ignore[arg-type]  # a mapping by now
+    raw = _as_data(plan) if isinstance(plan, QueryPlan) else plan
+    checked = check_plan(raw, user=user)
     if checked.kind not in ("query", "both"):
         raise DangerousQuery("The plan holds no query.")
     return _Query(checked, user).result()
@@ -50,6 +50,15 @@ def run(plan: QueryPlan | Mapping[str, Any], *, user: Any) -> QueryResult:
 async def arun(plan: QueryPlan | Mapping[str, Any], *, user: Any) -> QueryResult:
     """See run()."""
     return await sync_to_async(run)(plan, user=user)
+
+
+def _as_data(plan: QueryPlan) -> dict[str, Any]:
+    if type(plan) is not QueryPlan:
+        raise DangerousQuery("The plan is of a class of its own.")
+    try:
+        return as_mapping(plan)
+    except (AttributeError, RecursionError, TypeError, ValueError):
+        raise DangerousQuery("The plan holds parts of other types than a plan has.") from None
 
 
 class _Query:
@@ -64,6 +73,8 @@ class _Query:
         aliases = {each.alias for each in plan.aggregates}
         names += [name for name, _ in plan.order_by if name not in aliases]
         self.paths = {name: resolve(self.root, name, self.allowed, "path") for name in names}
+        self.columns = {name: path.orm for name, path in self.paths.items()}
+        self.least = least_group(self.root, self.paths.values())
 
     def result(self) -> QueryResult:
         """Return the rows, read within the limits."""
@@ -78,28 +89,36 @@ class _Query:
     def _rows(self) -> models.QuerySet[Any]:
         """Return the root's rows that may be seen and match, ready for `values`."""
         rows = scoped(self.root, self.user)
-        for hops in {path.hops[: at + 1] for path in self.paths.values() for at in range(9)} - {()}:
-            rows = self._within_sight(rows, hops)
+        for at, path in enumerate(self.paths.values()):
+            if in_sight := self._in_sight(path):
+                name = f"{_SEEN}{at}"
+                rows = rows.annotate(**{name: Case(When(in_sight, then=F(path.orm)))})
+                self.columns[path.path] = name
         return rows.filter(*(self._condition(each) for each in self.plan.filters))
 
-    def _within_sight(
-        self, rows: models.QuerySet[Any], hops: tuple[tuple[str, ChatModel], ...]
-    ) -> models.QuerySet[Any]:
-        """Leave out rows whose related row the user may not see."""
-        declared = hops[-1][1]
-        seen = scoped(declared, self.user)
-        if not _is_filtered(seen):
-            return rows
-        path = LOOKUP_SEP.join(name for name, _ in hops)
-        return rows.filter(
-            Q((f"{path}{LOOKUP_SEP}isnull", True)) | Q((f"{path}{LOOKUP_SEP}in", seen.values("pk")))
-        )
+    def _in_sight(self, path: FieldPath) -> Q | None:
+        """Return whether the user may see the related rows on a path; None if always.
 
-    def _condition(self, condition: Any) -> Q:
-        path = f"{self.paths[condition.path].orm}{LOOKUP_SEP}{condition.lookup}"
+        What is out of sight counts as absent, as if the relation were empty. To leave the root's
+        row out instead would tell rows whose relation is hidden from rows without one.
+        """
+        found = []
+        for at, (_, declared) in enumerate(path.hops):
+            seen = scoped(declared, self.user)
+            if _is_filtered(seen):
+                names = [*(name for name, _ in path.hops[: at + 1]), "pk", "in"]
+                found.append((LOOKUP_SEP.join(names), seen.values("pk")))
+        return Q(*found) if found else None
+
+    def _condition(self, condition: QueryFilter) -> Q:
+        column = self.columns[condition.path]
         value = list(condition.value) if type(condition.value) is tuple else condition.value
-        found = Q((path, value))
-        return ~found if condition.negate else found
+        found = Q((f"{column}{LOOKUP_SEP}{condition.lookup}", value))
+        if not condition.negate:
+            return found
+        if condition.lookup == "isnull":
+            return ~found
+        return Q((f"{column}{LOOKUP_SEP}isnull", True)) | ~found  # no value is not that value
 
     def _listing(self, rows: models.QuerySet[Any]) -> QueryResult:
         shown = [self.paths[name] for name in self.plan.fields]
@@ -107,7 +126,7 @@ class _Query:
         order += [(path.path, False) for path in shown if path.path not in dict(order)]
         ordered = rows.order_by(*(self._ordering(*each) for each in order))
         limit = self.plan.limit
-        read = list(ordered.values_list(*(path.orm for path in shown))[: limit + 1])
+        read = list(ordered.values_list(*(self.columns[path.path] for path in shown))[: limit + 1])
         is_cut = len(read) > limit
         return self._made(
             shown, (), read[:limit], total=rows.count() if is_cut else len(read), is_cut=is_cut
@@ -115,34 +134,35 @@ class _Query:
 
     def _ordering(self, name: str, descends: bool) -> Any:
         figure = {each.alias: at for at, each in enumerate(self.plan.aggregates)}.get(name)
-        column = F(self.paths[name].orm if figure is None else f"{_PREFIX}{figure}")
+        column = F(self.columns[name] if figure is None else f"{_PREFIX}{figure}")
         return column.desc(nulls_last=True) if descends else column.asc(nulls_last=True)
 
     def _expressions(self) -> dict[str, Any]:
         return {
             f"{_PREFIX}{at}": _FUNCTIONS[each.function](
-                self.paths[each.path].orm if each.path else "*"
+                self.columns[each.path] if each.path else "*"
             )
             for at, each in enumerate(self.plan.aggregates)
         }
 
     def _figures(self, rows: models.QuerySet[Any]) -> QueryResult:
         found = rows.aggregate(**self._expressions(), **{_SIZE: Count("*")})
-        is_small = 0 < found[_SIZE] < self.root.min_group_size
+        is_small = 0 < found[_SIZE] < self.least
         names = [f"{_PREFIX}{at}" for at in range(len(self.plan.aggregates))]
         row = tuple(None if is_small else found[name] for name in names)
         return self._made([], self.plan.aggregates, [row], total=1)
 
     def _breakdown(self, rows: models.QuerySet[Any]) -> QueryResult:
         shown = [self.paths[name] for name in self.plan.group_by]
-        groups = rows.values(*(path.orm for path in shown)).annotate(**self._expressions())
-        if self.root.min_group_size > 0:
+        columns = [self.columns[path.path] for path in shown]
+        groups = rows.values(*columns).annotate(**self._expressions())
+        if self.least > 0:
             groups = groups.annotate(**{_SIZE: Count("*")}).filter(
-                Q((f"{_SIZE}{LOOKUP_SEP}gte", self.root.min_group_size))
+                Q((f"{_SIZE}{LOOKUP_SEP}gte", self.least))
             )
         order = list(self.plan.order_by)
         order += [(path.path, False) for path in shown if path.path not in dict(order)]
-        names = [path.orm for path in shown] + list(self._expressions())
+        names = columns + list(self._expressions())
         ordered = groups.order_by(*(self._ordering(*each) for each in order))
         limit = self.plan.limit
         read = list(ordered.values_list(*names)[: limit + 1])
@@ -183,19 +203,28 @@ class _Query:
 
 def scoped(declared: ChatModel, user: Any) -> models.QuerySet[Any]:
     """Return the rows that a user may be told about, each once, in no order."""
-    every = declared.model._default_manager.all()
-    seen = declared.visible_to(every, user).order_by()
+    model = declared.model
+    seen: Any = declared.visible_to(model._default_manager.all(), user)  # the project's code
+    if not isinstance(seen, models.QuerySet) or seen.model._meta.concrete_model is not (
+        model._meta.concrete_model
+    ):
+        raise ConfigurationError(
+            f"visible_to() of the chat declaration of {declared.label} returned no queryset of it.",
+            hint="Return the queryset it was given, filtered.",
+        )
+    if not seen.query.is_sliced:  # else the order says which rows it holds
+        seen = seen.order_by()
     query = seen.query
     is_plain = not (
         query.distinct or query.is_sliced or query.combinator or query.annotations
-        or query.extra or len(query.alias_map) > 1
+        or query.extra or query.values_select or query.select_for_update
+        or len(query.alias_map) > 1
     )  # fmt: skip
+    # Django's own class from here on: neither managers nor querysets of the project's take part.
     if is_plain:
-        return seen
+        return models.QuerySet(model, query=query, using=seen.db)
     # A join may give a row twice, and an annotation of the project's would become a group.
-    return (
-        declared.model._default_manager.using(seen.db).filter(pk__in=seen.values("pk")).order_by()
-    )
+    return models.QuerySet(model, using=seen.db).filter(pk__in=seen.values("pk"))
 
 
 def _is_filtered(rows: models.QuerySet[Any]) -> bool:
@@ -226,7 +255,11 @@ def _limited(alias: str, seconds: float) -> Iterator[None]:
                 if connection.vendor == "sqlite":
                     connection.connection.set_progress_handler(None, 0)
                 transaction.set_rollback(True, using=alias)
+    except DataError:  # a sum out of range, for example
+        raise DangerousQuery(_NO_ANSWER) from None
     except DatabaseError as error:
+        if "integer overflow" in str(error):  # SQLite's word for it
+            raise DangerousQuery(_NO_ANSWER) from None
         if not _is_timeout(error, deadline):
             raise
         raise DangerousQuery(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import Avg, Count, F, Max, Min, Q, Sum
 from hypothesis import strategies as st
 
@@ -128,19 +129,19 @@ def spoilt_plans(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def by_hand(plan: dict[str, Any], user: User) -> list[tuple[Any, ...]]:
-    """Return the rows of a valid plan, by Django's ORM as one writes it by hand."""
-    rows = Place.objects.filter(Q(is_hidden=False) | Q(owner=user))
-    named = [
-        *plan.get("fields", ()),
-        *plan.get("group_by", ()),
-        *(f["path"] for f in plan["filters"]),
-    ]
-    named += [each["path"] for each in plan.get("aggregate", ())]
-    aliases = [each["alias"] for each in plan.get("aggregate", ())]
+    """Return the rows of a valid plan, by Django's ORM as one writes it by hand.
+
+    The owner who is hidden is taken away first: answers must be as if there were none.
+    """
+    with transaction.atomic():
+        Place.objects.filter(owner__username="ghost").update(owner=None)
+        rows = _by_hand(plan, Place.objects.filter(Q(is_hidden=False) | Q(owner=user)))
+        transaction.set_rollback(True)
+    return rows
+
+
+def _by_hand(plan: dict[str, Any], rows: Any) -> list[tuple[Any, ...]]:
     order = [(name.lstrip("-"), name[0] == "-") for name in plan.get("order_by", ())]
-    named += [name for name, _ in order if name not in aliases]
-    if any(name.startswith("owner.") for name in named):
-        rows = rows.exclude(owner__username="ghost")
     for each in plan["filters"]:
         value = each["value"]
         if each["lookup"] in ("lt", "gte"):

@@ -70,3 +70,33 @@ class CompositeThing(models.Model):
 
     def __str__(self) -> str:
         return f"{self.region}/{self.number}"
+
+
+class Survey(models.Model):
+    """Fields of every kind that can be asked about, some named like lookups, one a secret."""
+
+    STATUSES = [("o", "Open"), ("d", "Deleted"), ("s", "System")]
+    LEVELS = [(1, "Low"), (2, "High")]
+
+    title = models.CharField(max_length=100)
+    date = models.DateField(null=True)
+    year = models.SmallIntegerField(default=0)
+    count = models.IntegerField(default=0)
+    length = models.BigIntegerField(default=0)
+    budget = models.DecimalField(max_digits=8, decimal_places=2, null=True)
+    share = models.FloatField(null=True)
+    status = models.CharField(max_length=1, choices=STATUSES, default="o")
+    level = models.IntegerField(choices=LEVELS, null=True)
+    token = models.UUIDField(null=True)
+    started_at = models.DateTimeField(null=True)
+    data = models.JSONField(default=dict)
+    answers_secret = models.TextField(default="")
+    place = models.ForeignKey(
+        Place, null=True, on_delete=models.SET_NULL, db_constraint=False, related_name="surveys"
+    )
+    by_slug = models.ForeignKey(
+        Tag, null=True, to_field="name", on_delete=models.SET_NULL, db_constraint=False
+    )
+
+    def __str__(self) -> str:
+        return self.title
