@@ -99,13 +99,13 @@ def _raised(index: VectorIndex, stamp: str) -> IndexState:
         state = states.get(pk=index.name)
         versions.create(index=state, version=state.version, stamp=stamp)
         return state
-    quote = connections[alias].ops.quote_name
-    state_table, log = quote(IndexState._meta.db_table), quote(IndexVersion._meta.db_table)
     rows = states.raw(
-        "WITH raised AS ("  # noqa: S608 - names of our own tables
-        f" UPDATE {state_table} SET version = version + 1, stamp = %s WHERE name = %s RETURNING *"
-        f"), logged AS ("
-        f" INSERT INTO {log} (index_id, version, stamp) SELECT name, version, stamp FROM raised"
+        "WITH raised AS ("
+        " UPDATE django_obc_ai_indexstate SET version = version + 1, stamp = %s WHERE name = %s"
+        " RETURNING *"
+        "), logged AS ("
+        " INSERT INTO django_obc_ai_indexversion (index_id, version, stamp)"
+        " SELECT name, version, stamp FROM raised"
         ") SELECT * FROM raised",
         [stamp, index.name],
     )
@@ -291,11 +291,10 @@ def _bury(alias: str, generation: IndexGeneration, gone: Sequence[int], version:
             [Tombstone(generation=generation, chunk_id=pk, version=version) for pk in gone]
         )
         return
-    quote = connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH gone AS (DELETE FROM {quote(Chunk._meta.db_table)}"  # noqa: S608 - our tables
-            f" WHERE id = ANY(%s) RETURNING id) INSERT INTO {quote(Tombstone._meta.db_table)}"
+            "WITH gone AS (DELETE FROM django_obc_ai_chunk"
+            " WHERE id = ANY(%s) RETURNING id) INSERT INTO django_obc_ai_tombstone"
             " (generation_id, chunk_id, version) SELECT %s, id, %s FROM gone",
             [list(gone), generation.pk, version],
         )

@@ -68,6 +68,7 @@ def configure() -> Iterator[Configure]:
 def play(way: str) -> AIOperation:
     service = TextService()
     options: dict[str, Any] = {"include_context": False, "max_output_tokens": 1_000}
+    options["use_cache"] = False
 
     async def collect() -> None:
         async for _ in service.astream_text(PROMPT, **options):
