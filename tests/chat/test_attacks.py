@@ -270,3 +270,12 @@ def test_plans_made_by_hand_are_refused_and_do_not_crash(root: User) -> None:
     for raw in (lookalike, subclass, None, [], "query"):
         with pytest.raises(DangerousQuery):
             run(raw, user=root)  # type: ignore[arg-type]
+
+
+def test_a_model_without_fields_is_only_counted(root: User) -> None:
+    for fields in ((), "username_password"):
+        with changed("auth.User", fields=fields):
+            people = {"kind": "query", "model": "auth.User"}
+            with pytest.raises(DangerousQuery, match="no fields"):
+                run(people, user=root)
+            assert run({**people, "aggregate": [_COUNT]}, user=root).rows == ((1,),)
