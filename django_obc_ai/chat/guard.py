@@ -120,6 +120,8 @@ def _query(entry: Mapping[str, Any], allowed: dict[str, ChatModel]) -> dict[str,
     order_by = _order(root, parts["order_by"], allowed, used, groups, aggregates)
     if not (fields or groups or aggregates):
         fields = _unique([resolve(root, each, allowed, "fields") for each in shown_of(root)], "")
+    if not (fields or aggregates):  # a query for no column would give all
+        raise DangerousQuery("Of this model there are no fields to show; ask for figures.")
     shown = [resolve(root, each, allowed, "fields") for each in fields]
     if not aggregates and least_group(root, [*shown, *used]) > 0:
         raise DangerousQuery("Of these models, figures are given and no single rows.")

@@ -1,4 +1,4 @@
-"""System checks of ``OBC_AI`` and of the indexes; ids are stable and documented.
+"""System checks of ``OBC_AI``, of the indexes and of chat; ids are stable and documented.
 
 Each message carries a hint and a link to its paragraph in ``reference/checks.md``. The
 modules are imported when checks run, which a web worker never does.
@@ -32,6 +32,7 @@ def register_all() -> None:
         ("settings", "check_key_in_source"),
         ("backends", "check_backends"),
         ("indexes", "check_indexes"),
+        ("chat", "check_chat"),
     ):
         checks.register(_deferred(module, name), TAG)
     checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)

@@ -19,32 +19,10 @@ from django_obc_ai.chat.plan import as_mapping
 from django_obc_ai.chat.query import run
 from django_obc_ai.exceptions import ConfigurationError, DangerousQuery
 from django_obc_ai.types.chat import QueryAggregate, QueryFilter, QueryPlan
+from tests.chat.surveys import DECLARED
 from tests.testapp.models import CompositeThing, Place, Survey, Tag
 
 pytestmark = pytest.mark.django_db
-
-
-def public(**more: Any) -> dict[str, Any]:
-    return {"needs_permission": False, "visible_to": lambda rows, user: rows, **more}
-
-
-DECLARED: dict[str, Any] = {
-    "testapp.Survey": public(
-        fields=[
-            "title", "date", "year", "count", "length", "budget", "share", "status", "level",
-            "token", "started_at", "data",
-        ],
-        relations=["place", "by_slug"],
-    ),
-    "testapp.Place": public(
-        fields=["name"], relations=["owner"], visible_to=lambda r, u: r.filter(is_hidden=False)
-    ),
-    "testapp.Tag": public(fields=["name"], visible_to=lambda r, u: r.exclude(name="hidden")),
-    "testapp.CompositeThing": public(
-        fields=["region", "number"], visible_to=lambda r, u: r.filter(title="a").distinct()
-    ),
-    "auth.User": public(fields=["username"], visible_to=lambda r, u: r.exclude(username="ghost")),
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -292,3 +270,12 @@ def test_plans_made_by_hand_are_refused_and_do_not_crash(root: User) -> None:
     for raw in (lookalike, subclass, None, [], "query"):
         with pytest.raises(DangerousQuery):
             run(raw, user=root)  # type: ignore[arg-type]
+
+
+def test_a_model_without_fields_is_only_counted(root: User) -> None:
+    for fields in ((), "username_password"):
+        with changed("auth.User", fields=fields):
+            people = {"kind": "query", "model": "auth.User"}
+            with pytest.raises(DangerousQuery, match="no fields"):
+                run(people, user=root)
+            assert run({**people, "aggregate": [_COUNT]}, user=root).rows == ((1,),)
