@@ -63,6 +63,7 @@ class Lexicon:
         """Read the declarations that the user may ask about."""
         self.user = user
         self.allowed = allowed_models(user)
+        self._called: dict[str, dict[str, str | None]] = {}
         self.entries = {label: self._entry(each) for label, each in self.allowed.items()}
 
     def _entry(self, declared: ChatModel) -> Entry:
@@ -116,22 +117,26 @@ class Lexicon:
         """Return the stored names of visible rows by what they were called, at most 50.
 
         "BARMM" finds "… (BARMM)", "Region IX" finds "Region IX (…)", "Marawi" and "Marawi
-        City" find "City of Marawi". A row's own name goes before such a reading.
+        City" find "City of Marawi". A row's own name goes before such a reading. What was looked
+        for once is not looked for again.
         """
+        known = self._called.setdefault(label, {})
+        wanted = list(names)
+        if self.entries[label].name and (new := [each for each in wanted if each not in known]):
+            known |= dict.fromkeys(new, None) | self._look_up(label, new)
+        return {name: row for name in wanted if (row := known.get(name)) is not None}
+
+    def _look_up(self, label: str, names: list[str]) -> dict[str, str | None]:
         entry = self.entries[label]
-        if not entry.name:
-            return {}
         wanted = {name: self._readings(name) for name in names}
         condition = Q()
         for readings in wanted.values():
             for lookup, text in readings:
                 condition |= Q((f"{entry.name}{LOOKUP_SEP}{lookup}", text))
-        if not condition:
-            return {}
         rows = scoped(entry.declared, self.user).filter(condition)
         stored = rows.values_list(entry.name, flat=True).distinct()[:_MOST_ROWS]
-        known = {str(each): tokens_of(str(each)) for each in stored}
-        found: dict[str, str] = {}
+        known = [str(each) for each in stored]
+        found: dict[str, str | None] = {}
         for name, readings in wanted.items():
             for lookup, text in readings:
                 if match := next((each for each in known if _fits(each, lookup, text)), None):

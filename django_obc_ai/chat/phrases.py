@@ -83,7 +83,10 @@ def phrase(plan: QueryPlan, result: QueryResult, language: str, *, user: Any) ->
     if not result.rows:
         return texts["none"].format(**named)
     last, is_ordered = result.labels[-1].lower(), plan.fields[-1:] == (_ordered(plan, entry),)
-    rows = "; ".join(_row(row, is_ordered=is_ordered) for row in result.rows[:_MOST_NAMED])
+    named_rows = result.rows[:_MOST_NAMED]
+    if not is_ordered and len({row[1:2] for row in named_rows}) == 1:
+        named_rows = tuple(row[:1] for row in named_rows)  # the question said where they lie
+    rows = "; ".join(_row(row, is_ordered=is_ordered) for row in named_rows)
     if is_ordered:
         key = "most" if plan.order_by[0][1] else "least"
         return texts[key].format(field=last, rows=f"{rows}.", **named)
@@ -199,9 +202,13 @@ def suggest(
         return ()
     found: list[str] = []
     for text in _ideas(plan, entry, lexicon, language):
-        if len(found) < 3 and text not in found and propose(text, user=user) is not None:
+        if len(found) < 3 and text not in found and _is_understood(text, lexicon):
             found.append(text)
     return tuple(found)
+
+
+def _is_understood(text: str, lexicon: Lexicon) -> bool:
+    return propose(text, user=lexicon.user, lexicon=lexicon) is not None
 
 
 def _ideas(plan: QueryPlan, entry: Entry, lexicon: Lexicon, language: str) -> list[str]:

@@ -19,7 +19,13 @@ from django_obc_ai.types.chat import QueryPlan
 _ALIASES = {"count": "count", "sum": "total", "avg": "average", "min": "lowest", "max": "highest"}
 
 
-def propose(message: str, *, user: Any, earlier: Sequence[QueryPlan] = ()) -> dict[str, Any] | None:
+def propose(
+    message: str,
+    *,
+    user: Any,
+    earlier: Sequence[QueryPlan] = (),
+    lexicon: Lexicon | None = None,
+) -> dict[str, Any] | None:
     """Return a raw plan for `guard.check_plan`, or None for a question that is not understood.
 
     Args:
@@ -27,8 +33,9 @@ def propose(message: str, *, user: Any, earlier: Sequence[QueryPlan] = ()) -> di
         user: Who asks; only what they may ask about, and rows that they may see, are known.
         earlier: Checked plans of the conversation, oldest first; a message such as "What about
             Sulu?" changes the last one.
+        lexicon: That of the user, where several questions are tried at once.
     """
-    lexicon = Lexicon(user)
+    lexicon = lexicon or Lexicon(user)
     if not lexicon.entries:
         return None
     last = next((each for each in reversed(earlier) if each.model in lexicon.entries), None)

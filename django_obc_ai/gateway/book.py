@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from django_obc_ai.backends.providers import BaseProvider, providers
@@ -57,8 +58,9 @@ class CallBook:
         self.info = info
         self.outcome: CallOutcome | None = None
         self.may_wait = True
-        self._began = datetime.datetime.now(datetime.UTC)  # selects the budgets' periods
-        self._started_at = timezone.now()
+        # One time for the budgets' periods and for the row, which must never lie apart.
+        self._began = datetime.datetime.now(datetime.UTC)
+        self._started_at = self._began if settings.USE_TZ else timezone.make_naive(self._began)
         self._clock = time.perf_counter()
         self._attempts = 0
         self._hold = budget.NOTHING_HELD

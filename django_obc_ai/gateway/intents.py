@@ -148,7 +148,7 @@ def find_in_flight(alias: str) -> Iterator[AIOperation]:
     if folder is None or not folder.is_dir():
         return
     for path in sorted(folder.glob(f"{spool.mark_of(alias)}-*{spool.SUFFIX}")):
-        if f"-{_owner.token or None}-" not in path.name:
+        if not _owner.token or f"-{_owner.token}-" not in path.name:
             operation = spool.read(path)
             if operation is not None:
                 yield operation

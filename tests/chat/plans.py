@@ -23,6 +23,8 @@ TEXTS = ("exact", "iexact", "contains", "icontains", "startswith", "istartswith"
          "iendswith")  # fmt: skip
 TEXT_PATHS = ("name", "province", "owner.username", "owner.first_name")
 PATHS = (*TEXT_PATHS, "owner.is_active", "owner.date_joined")
+#: Columns that are declared nowhere, and that no scope of conftest.py reads.
+UNDECLARED = ("password", "email", "is_superuser", "is_staff", "last_login", "last_name")
 DATES = ["owner.date_joined"]
 FIGURES: dict[str, Any] = {"count": Count, "min": Min, "max": Max, "sum": Sum, "avg": Avg}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,9 @@ def test_pages_have_one_title_and_short_lines(page: Path) -> None:
     assert lines[0].startswith("# ")
     too_long = [n for n, line in enumerate(lines, 1) if len(line) > 110 and "|" not in line]
     assert [n for n in too_long if not lines[n - 1].startswith(("![", "ok "))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_tests_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`(?:\./)?(tests/[\w/.-]+\.(?:py|sh))\b", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []

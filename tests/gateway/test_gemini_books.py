@@ -43,7 +43,7 @@ MODELS = (
     "gemini-pro-latest", "models/gemini-3.1-flash-lite",
 )  # fmt: skip
 WAYS = ("call", "acall", "stream", "astream")
-ROUNDS = 24
+ROUNDS = 9
 SEED = 20261124
 
 
@@ -156,16 +156,16 @@ def server(
 
 
 def make_calls() -> list[tuple[Step, str, str]]:
-    """The mix in random order: step, way and model."""
+    """The mix in random order: step, way and model; each step goes every one of its ways twice."""
     chance = random.Random(SEED)
     calls = []
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         for step in chance.sample(KINDS, len(KINDS)):
             if step.is_again:
                 continue
-            calls.append((step, chance.choice(step.ways), chance.choice(MODELS)))
+            calls.append((step, step.ways[turn % len(step.ways)], chance.choice(MODELS)))
             if step.kind == "plain":
-                calls.append((KINDS[-1], chance.choice(WAYS), calls[-1][2]))
+                calls.append((KINDS[-1], WAYS[turn % len(WAYS)], calls[-1][2]))
     return calls
 
 
@@ -240,4 +240,4 @@ def test_the_books_equal_the_bill(server: GeminiServer) -> None:
     breakdown = tracker.get_cost_breakdown(min(days), max(days), by="model")
     assert sum(each["cost"] for each in breakdown) == billed
     assert {step.kind for step, _, _ in calls} == {step.kind for step in KINDS}
-    assert min(Counter(way for _, way, _ in calls).values()) >= 50
+    assert min(Counter(way for _, way, _ in calls).values()) >= 40
