@@ -5,7 +5,12 @@
 #   PYTHON  a name or path of the interpreter (see find_python.sh)
 #   DJANGO  the Django to install: 5.2 or 5.2.8; default: the newest that the Python takes
 #   EXTRAS  extras to install, "" for none; default: every one, also what "all" leaves out
+#   PREPARED  a python that this script printed before: it is printed again and nothing is done
 set -euo pipefail
+if [[ -n "${PREPARED:-}" ]]; then
+    echo "$PREPARED"
+    exit 0
+fi
 cd "$(dirname "$0")/.."
 
 python="$(tests/find_python.sh)"

@@ -19,9 +19,10 @@ from django_obc_ai.types import chat
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
 REFERENCE = DOCS / "reference"
-API, TYPES, ERRORS = (REFERENCE / f"{name}.md" for name in ("public-api", "types", "errors"))
-TESTING, MODELS = REFERENCE / "testing.md", REFERENCE / "models.md"
-CHAT = REFERENCE / "chat.md"
+API, COSTS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
+    REFERENCE / f"{name}.md"
+    for name in ("public-api", "costs-api", "chat", "types", "errors", "testing", "models")
+)
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
     "find_nearest",
@@ -69,12 +70,12 @@ def test_services_are_documented(name: str) -> None:
     wanted = {name}
     if inspect.isclass(PUBLIC_SERVICES[name]):
         wanted |= {each for each in vars(PUBLIC_SERVICES[name]) if not each.startswith("_")}
-    assert wanted <= _named(API.read_text() + CHAT.read_text())
+    assert wanted <= _named(API.read_text() + COSTS.read_text() + CHAT.read_text())
 
 
 def _declared() -> Iterator[tuple[str, Any, Any]]:
     """Every function that a code block declares: its name, the declared and the real one."""
-    for page in (API, CHAT, TESTING):
+    for page in (API, COSTS, CHAT, TESTING):
         for block in blocks(page):
             if block.language != "python":
                 continue
@@ -187,5 +188,5 @@ def test_models_are_documented_with_their_fields() -> None:
 
 
 def test_headings_are_unique() -> None:
-    for page in (API, CHAT, TYPES, ERRORS, TESTING, MODELS):
+    for page in (API, COSTS, CHAT, TYPES, ERRORS, TESTING, MODELS):
         assert len(headings(page)) == len(set(headings(page))), page.name
