@@ -70,9 +70,9 @@ def test_a_settlement_that_the_store_did_not_take_is_tried_again(
     hold = held_by_the_dead()
     store: Any = cost_stores["default"]
     url, store._url = store._url, "redis://127.0.0.1:1/0"
-    store._process.client = None
+    store._process.link = None
     hold.settle(Decimal("0.0001"))
-    store._url, store._process.client = url, None
+    store._url, store._process.link = url, None
     assert totals() == (0, 400_000)
     leases.settle_again()
     assert totals() == (100_000, 0)
@@ -128,7 +128,7 @@ def test_stand_in_and_store_together_never_pass_the_limit(
     outcomes = []
     for number in range(30):
         store._url = "redis://127.0.0.1:1/0" if number % 2 else url
-        store._process.client = None
+        store._process.link = None
         outcomes.append(ask().success)
     assert kit.provider.call_count == sum(outcomes) == 10
     assert sum(outcomes[0::2]) == 6

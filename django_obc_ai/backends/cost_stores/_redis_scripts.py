@@ -4,21 +4,22 @@ One hash holds everything that must vanish together:
 
     e, st, since, q   epoch; "ok" or "lost"; when it was lost (ms); a counter of changes
     r, b              run id of the server that the epoch belongs to; who rebuilds since when
-    s:KEY, h:KEY      spent and held
-    o:ID              an open hold: due (ms), epoch, owner, nano, tokens, requests, keys, details
-    x:ID              the same, expired: behind "N" (no row in the ledger yet) or "C" (confirmed)
-    c:ID              settled; forgotten after an hour
+    c:KEY, s:KEY      committed, which is spent and held together; spent
+    i:ID              a hold: its state, then for O, N and C due (ms), epoch, owner, nano, tokens,
+                      requests, keys and details in lines. O is open; N expired, with no row in
+                      the ledger yet; C expired with its row; S settled, forgotten after an hour
 
 A sorted set beside it says what is due when. It is derived: if it is lost, `EXPIRE` makes it anew.
-Amounts stay texts where they pass 10^15, which Lua's numbers do not hold exactly.
+Amounts are texts that only HINCRBY adds, because Lua's numbers are exact up to 2^53 only.
 """
 
 from __future__ import annotations
 
-#: Shared by all: KEYS[1] is the hash, KEYS[2] the set; ARGV[1] the time in ms or "", ARGV[2] a
-#: fresh epoch, ARGV[3] the caller's epoch, ARGV[4] the highest counter it has seen.
+#: Shared by all: KEYS[1] is the hash, KEYS[2] the set; ARGV[1] the time in ms or "", [2] a fresh
+#: epoch, [3] the caller's epoch, [4] the highest counter it has seen.
 _HEAD = """
 local H, D = KEYS[1], KEYS[2]
+local fresh = ARGV[2]
 local now = tonumber(ARGV[1])
 if not now then
     local t = redis.call('TIME')
@@ -33,13 +34,13 @@ local function run_id()
     return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 end
 local function lose()
-    redis.call('HSET', H, 'e', ARGV[2], 'st', 'lost', 'since', text(now), 'r', run_id())
+    redis.call('HSET', H, 'e', fresh, 'st', 'lost', 'since', text(now), 'r', run_id())
     redis.call('HINCRBY', H, 'q', 1)
     redis.call('HDEL', H, 'b')
 end
--- due, epoch, owner, nano, tokens, requests, keys, details of a record
+-- Takes a hold apart behind its state.
 local function parse(value)
-    local f, at = {}, 1
+    local f, at = {}, 2
     for i = 1, 7 do
         local stop = string.find(value, '\\n', at, true)
         f[i] = string.sub(value, at, stop - 1)
@@ -47,6 +48,9 @@ local function parse(value)
     end
     return {due = f[1], epoch = f[2], usd = f[4], tokens = f[5], requests = f[6],
             keys = cjson.decode(f[7])}
+end
+local function add(kind, held, key, amount)
+    redis.call('HINCRBY', H, kind .. key[1], amount or held[key[2]])
 end
 """
 
@@ -60,114 +64,88 @@ return redis.call('HGET', H, 'e')
 """
 )
 
-_CHECK = """
-local function checked(m)
-    if not m[1] or tonumber(m[3]) < tonumber(ARGV[4]) then
-        lose()
-        return {'lost', ARGV[2], text(now), text(now)}
+#: Most calls run the upper part only, which therefore makes no function and no table of its own.
+#: ARGV[5] lease in ms, [6] "i:" and the id, [7] the record, [8] when each period ends in ms or "-";
+#: then the fields c:KEY of all, then what each may have committed before this call, then the
+#: amounts. Returns the counter if the amount is held under every key.
+RESERVE = (
+    """
+local hash, id, n = KEYS[1], ARGV[6], (#ARGV - 8) / 3
+local m = redis.call('HMGET', hash, 'e', 'st', 'q', id, unpack(ARGV, 9, 8 + n))
+if m[1] == ARGV[3] and m[2] == 'ok' and tonumber(m[3]) >= tonumber(ARGV[4]) then
+    if m[4] then return tonumber(m[3]) end
+    local is_new
+    for i = 1, n do
+        local had, room = m[4 + i], ARGV[8 + n + i]
+        if not had then had, is_new = '0', true end
+        if #had > #room or #had == #room and had > room then return {'full', m[1], i - 1} end
     end
-    if m[1] ~= ARGV[3] then return {'epoch', m[1]} end
+    for i = 1, n do redis.call('HINCRBY', hash, ARGV[8 + i], ARGV[8 + 2 * n + i]) end
+    local due = tonumber(ARGV[1])
+    if not due then
+        local t = redis.call('TIME')
+        due = t[1] * 1000 + math.floor(t[2] / 1000)
+    end
+    due = due + ARGV[5]
+    local q = m[3] + 1
+    redis.call('HSET', hash, 'q', q, id, 'O' .. due .. '\\n' .. ARGV[7])
+    redis.call('ZADD', KEYS[2], due, id)
+    if is_new then
+        local i = 0
+        for ends in string.gmatch(ARGV[8], '%S+') do
+            i = i + 1
+            if ends ~= '-' and not m[4 + i] then
+                redis.call('ZADD', KEYS[2], ends, 'k:' .. string.sub(ARGV[8 + i], 3))
+            end
+        end
+    end
+    return q
 end
 """
-
-#: ARGV[5] id, [6] lease in ms, [7] record without its due, then key, limit, amount, end in ms.
-RESERVE = (
-    _HEAD
-    + _CHECK
+    + _HEAD
     + """
-local id, count = ARGV[5], (#ARGV - 7) / 4
-local wanted = {'e', 'st', 'q', 'since', 'o:' .. id, 'x:' .. id, 'c:' .. id}
-for i = 0, count - 1 do
-    wanted[8 + i * 2] = 's:' .. ARGV[8 + i * 4]
-    wanted[9 + i * 2] = 'h:' .. ARGV[8 + i * 4]
+if not m[1] or tonumber(m[3]) < tonumber(ARGV[4]) then
+    lose()
+    return {'lost', fresh, text(now), text(now)}
 end
-local m = redis.call('HMGET', H, unpack(wanted))
-local wrong = checked(m)
-if wrong then return wrong end
-if m[2] ~= 'ok' then return {'lost', m[1], m[4], text(now)} end
-if m[5] or m[6] or m[7] then return {'in', m[3]} end
-local due = text(now + tonumber(ARGV[6]))
-local changed = {'o:' .. id, due .. '\\n' .. ARGV[7]}
-local large = {}
-for i = 0, count - 1 do
-    local limit, amount = ARGV[9 + i * 4], ARGV[10 + i * 4]
-    local spent, held = m[8 + i * 2] or '0', m[9 + i * 2] or '0'
-    local field = 'h:' .. ARGV[8 + i * 4]
-    if #spent < 16 and #held < 16 and #amount < 16 and #limit < 16 then
-        local sum = held + amount
-        if limit ~= '' and spent + sum > tonumber(limit) then return {'full', m[3], i} end
-        changed[#changed + 1] = field
-        changed[#changed + 1] = text(sum)
-    else
-        if limit ~= '' then
-            redis.call('HSET', H, 'z', limit)
-            for _, part in ipairs({spent, held, amount}) do
-                if type(redis.pcall('HINCRBY', H, 'z', minus(part))) == 'table' then
-                    return {'full', m[3], i}
-                end
-            end
-            local room = redis.call('HGET', H, 'z')
-            if string.sub(room, 1, 1) == '-' then return {'full', m[3], i} end
-        end
-        large[#large + 1] = {field, amount}
-    end
-end
-for _, each in ipairs(large) do redis.call('HINCRBY', H, each[1], each[2]) end
-local q = text(m[3] + 1)
-changed[#changed + 1] = 'q'
-changed[#changed + 1] = q
-redis.call('HSET', H, unpack(changed))
-redis.call('ZADD', D, due, 'o:' .. id)
-for i = 0, count - 1 do
-    if not m[8 + i * 2] and not m[9 + i * 2] and ARGV[11 + i * 4] ~= '' then
-        redis.call('ZADD', D, ARGV[11 + i * 4], 'k:' .. ARGV[8 + i * 4])
-    end
-end
-return {'in', q}
+if m[1] ~= ARGV[3] then return {'epoch', m[1]} end
+return {'lost', m[1], redis.call('HGET', H, 'since'), text(now)}
 """
 )
 
-#: ARGV[5] id, [6] to [8] nano, tokens, requests, [9] the caller's record, [10] its epoch.
+#: ARGV[5] the id, [6] to [8] nano, tokens, requests, [9] the caller's record, [10] its epoch.
 SETTLE = (
     _HEAD
     + """
-local id = ARGV[5]
+local field = 'i:' .. ARGV[5]
 local cost = {usd = ARGV[6], tokens = ARGV[7], requests = ARGV[8]}
-local m = redis.call('HMGET', H, 'e', 'q', 'o:' .. id, 'x:' .. id, 'c:' .. id)
-if not m[1] then lose() m[1] = ARGV[2] end
-if m[5] then return {'no', m[1], m[2]} end
-local kind, value = 'open', m[3]
-if not value and m[4] then kind, value = 'expired', string.sub(m[4], 3) end
+local m = redis.call('HMGET', H, 'e', 'q', field)
+if not m[1] then lose() m[1] = fresh end
+local value = m[3] or ''
+local state = string.sub(value, 1, 1)
 -- The store was lost under a call that never stood in the new one: it was spent nevertheless.
-if not value and ARGV[9] ~= '' and ARGV[10] ~= m[1] then
-    kind, value = 'unknown', '0\\n' .. ARGV[9]
+if state == '' and ARGV[9] ~= '' and ARGV[10] ~= m[1] then
+    state, value = 'unknown', ' 0\\n' .. ARGV[9]
 end
-if not value then return {'no', m[1], m[2]} end
+if state == '' or state == 'S' then return {'no', m[1], m[2]} end
 local held = parse(value)
 local names, fields = {}, {}
-for _, each in ipairs(held.keys) do
-    local key, unit = each[1], each[2]
-    local s = 's:' .. key
-    if kind ~= 'unknown' and redis.call('HEXISTS', H, 'h:' .. key) == 0 then
-        s = nil  -- a period long over, whose totals are forgotten
-    elseif kind == 'open' then
-        redis.call('HINCRBY', H, 'h:' .. key, minus(held[unit]))
-    elseif kind == 'expired' then
-        redis.call('HINCRBY', H, s, minus(held[unit]))
-    else
-        redis.call('HINCRBY', H, 'h:' .. key, 0)
+for _, key in ipairs(held.keys) do
+    -- A period long over, whose totals are forgotten, stays so.
+    if state == 'unknown' or redis.call('HEXISTS', H, 'c:' .. key[1]) == 1 then
+        if state ~= 'unknown' then add('c:', held, key, minus(held[key[2]])) end
+        if state == 'N' or state == 'C' then add('s:', held, key, minus(held[key[2]])) end
+        add('c:', cost, key)
+        add('s:', cost, key)
     end
-    if s then redis.call('HINCRBY', H, s, cost[unit]) end
-    names[#names + 1] = key
-    fields[#fields + 1] = 's:' .. key
-    fields[#fields + 1] = 'h:' .. key
+    names[#names + 1] = key[1]
+    fields[#fields + 1] = 's:' .. key[1]
+    fields[#fields + 1] = 'c:' .. key[1]
 end
-redis.call('HDEL', H, 'o:' .. id, 'x:' .. id)
-redis.call('HSET', H, 'c:' .. id, 1)
-redis.call('ZREM', D, 'o:' .. id, 'x:' .. id, 'u:' .. id)
-redis.call('ZADD', D, text(now + 3600000), 'c:' .. id)
+redis.call('HSET', H, field, 'S')
+redis.call('ZADD', D, text(now + 3600000), field)
 local q = redis.call('HINCRBY', H, 'q', 1)
-return {kind, m[1], text(q), names, redis.call('HMGET', H, unpack(fields))}
+return {state, m[1], text(q), names, redis.call('HMGET', H, unpack(fields))}
 """
 )
 
@@ -176,23 +154,21 @@ RENEW = (
     _HEAD
     + """
 local e = redis.call('HGET', H, 'e')
-if not e then lose() e = ARGV[2] end
+if not e then lose() e = fresh end
 local due = text(now + tonumber(ARGV[5]))
 for i = 6, #ARGV, 3 do
-    local id, record = ARGV[i], ARGV[i + 1]
-    local m = redis.call('HMGET', H, 'o:' .. id, 'x:' .. id, 'c:' .. id)
-    local is_new = not m[1] and not m[2] and not m[3] and ARGV[i + 2] ~= e
+    local field, record = 'i:' .. ARGV[i], ARGV[i + 1]
+    local value = redis.call('HGET', H, field)
+    local is_new = not value and ARGV[i + 2] ~= e
     if is_new then
-        local held = parse(due .. '\\n' .. record)
-        for _, each in ipairs(held.keys) do
-            redis.call('HINCRBY', H, 'h:' .. each[1], held[each[2]])
-        end
+        local held = parse('O' .. due .. '\\n' .. record)
+        for _, key in ipairs(held.keys) do add('c:', held, key) end
     end
-    if m[1] or is_new then
+    if is_new or value and string.sub(value, 1, 1) == 'O' then
         -- An announced hold belongs to the present epoch.
         local stop = string.find(record, '\\n', 1, true)
-        redis.call('HSET', H, 'o:' .. id, due .. '\\n' .. e .. string.sub(record, stop))
-        redis.call('ZADD', D, due, 'o:' .. id)
+        redis.call('HSET', H, field, 'O' .. due .. '\\n' .. e .. string.sub(record, stop))
+        redis.call('ZADD', D, due, field)
     end
 end
 redis.call('HINCRBY', H, 'q', 1)
@@ -200,59 +176,55 @@ return e
 """
 )
 
-#: Returns how many were due, and (id, record, epoch) of the unconfirmed.
+#: Returns how many were due, (id, hold) of the unconfirmed, and the epoch.
 EXPIRE = (
     _HEAD
     + """
 local known = redis.call('HMGET', H, 'e', 'st')
-if known[2] ~= 'ok' then return {0, {}} end
+if known[2] ~= 'ok' then return {0, {}, known[1]} end
+local WAITING, NEVER = '8000000000000000', '9000000000000000'
+local HOUR, MONTH = 3600000, 2592000000
 if not redis.call('ZSCORE', D, 'e:' .. known[1]) then
     local all = redis.call('HGETALL', H)
     for i = 1, #all, 2 do
-        local kind, id, value = string.sub(all[i], 1, 2), string.sub(all[i], 3), all[i + 1]
-        if kind == 'o:' then redis.call('ZADD', D, parse(value).due, all[i])
-        elseif kind == 'c:' then redis.call('ZADD', D, text(now + 3600000), all[i])
-        elseif kind == 'x:' and string.sub(value, 1, 1) == 'N' then
-            redis.call('ZADD', D, '8000000000000000', 'u:' .. id)
+        if string.sub(all[i], 1, 2) == 'i:' then
+            local state, score = string.sub(all[i + 1], 1, 1), nil
+            if state == 'O' then score = parse(all[i + 1]).due
+            elseif state == 'N' then score = WAITING
+            else score = text(now + (state == 'C' and MONTH or HOUR)) end
+            redis.call('ZADD', D, score, all[i])
         end
     end
-    redis.call('ZADD', D, '9000000000000000', 'e:' .. known[1])
+    redis.call('ZADD', D, NEVER, 'e:' .. known[1])
 end
 local due = redis.call('ZRANGEBYSCORE', D, '-inf', text(now), 'LIMIT', 0, 100)
 for _, member in ipairs(due) do
-    local kind, id = string.sub(member, 1, 2), string.sub(member, 3)
     redis.call('ZREM', D, member)
-    if kind == 'o:' then
-        local value = redis.call('HGET', H, member)
-        if value then
-            local held = parse(value)
-            for _, each in ipairs(held.keys) do
-                redis.call('HINCRBY', H, 'h:' .. each[1], minus(held[each[2]]))
-                redis.call('HINCRBY', H, 's:' .. each[1], held[each[2]])
-            end
-            redis.call('HDEL', H, member)
-            redis.call('HSET', H, 'x:' .. id, 'N\\n' .. value)
-            redis.call('ZADD', D, '8000000000000000', 'u:' .. id)
-        end
-    elseif kind == 'k:' then
-        if tonumber(redis.call('HGET', H, 'h:' .. id) or '0') == 0 then
-            redis.call('HDEL', H, 's:' .. id, 'h:' .. id)
+    local name = string.sub(member, 3)
+    if string.sub(member, 1, 2) == 'k:' then
+        local m = redis.call('HMGET', H, 's:' .. name, 'c:' .. name)
+        if (m[1] or '0') == (m[2] or '0') then
+            redis.call('HDEL', H, 's:' .. name, 'c:' .. name)
         else
-            redis.call('ZADD', D, text(now + 3600000), member)
+            redis.call('ZADD', D, text(now + HOUR), member)
         end
     else
-        redis.call('HDEL', H, member)
+        local value = redis.call('HGET', H, member)
+        if value and string.sub(value, 1, 1) == 'O' then
+            local held = parse(value)
+            for _, key in ipairs(held.keys) do add('s:', held, key) end
+            redis.call('HSET', H, member, 'N' .. string.sub(value, 2))
+            redis.call('ZADD', D, WAITING, member)
+        else
+            redis.call('HDEL', H, member)
+        end
     end
 end
 if #due > 0 then redis.call('HINCRBY', H, 'q', 1) end
 local found = {}
-local waiting = redis.call('ZRANGEBYSCORE', D, '8000000000000000', '8000000000000000',
-                           'LIMIT', 0, 1000)
-for _, member in ipairs(waiting) do
-    local value = redis.call('HGET', H, 'x:' .. string.sub(member, 3))
-    if value then
-        found[#found + 1] = {string.sub(member, 3), string.sub(value, 3)}
-    end
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', D, WAITING, WAITING, 'LIMIT', 0, 1000)) do
+    local value = redis.call('HGET', H, member)
+    if value then found[#found + 1] = {string.sub(member, 3), value} end
 end
 return {#due, found, known[1]}
 """
@@ -263,12 +235,12 @@ CONFIRM = (
     _HEAD
     + """
 for i = 5, #ARGV do
-    local value = redis.call('HGET', H, 'x:' .. ARGV[i])
-    if value then
-        redis.call('HSET', H, 'x:' .. ARGV[i], 'C' .. string.sub(value, 2))
-        redis.call('ZADD', D, text(now + 2592000000), 'x:' .. ARGV[i])
+    local field = 'i:' .. ARGV[i]
+    local value = redis.call('HGET', H, field)
+    if value and string.sub(value, 1, 1) == 'N' then
+        redis.call('HSET', H, field, 'C' .. string.sub(value, 2))
+        redis.call('ZADD', D, text(now + 2592000000), field)
     end
-    redis.call('ZREM', D, 'u:' .. ARGV[i])
 end
 """
 )
@@ -301,23 +273,23 @@ if is_lost then
 elseif m[1] ~= 'ok' then return 0 end
 for i = 6, #ARGV, 2 do
     redis.call('HINCRBY', H, 's:' .. ARGV[i], ARGV[i + 1])
-    redis.call('HINCRBY', H, 'h:' .. ARGV[i], 0)
+    redis.call('HINCRBY', H, 'c:' .. ARGV[i], ARGV[i + 1])
 end
 if is_lost then
     local all = redis.call('HGETALL', H)
     for i = 1, #all, 2 do
-        if string.sub(all[i], 1, 2) == 'h:' then redis.call('HSET', H, all[i], 0) end
+        if string.sub(all[i], 1, 2) == 'c:' then
+            local spent = redis.call('HGET', H, 's:' .. string.sub(all[i], 3))
+            redis.call('HSET', H, all[i], spent or 0)
+        end
     end
     for i = 1, #all, 2 do
-        local kind, value, total = string.sub(all[i], 1, 2), all[i + 1], nil
-        if kind == 'o:' then total = 'h:'
-        elseif kind == 'x:' and string.sub(value, 1, 1) == 'N' then
-            total, value = 's:', string.sub(value, 3)
-        end
-        if total then
-            local held = parse(value)
-            for _, each in ipairs(held.keys) do
-                redis.call('HINCRBY', H, total .. each[1], held[each[2]])
+        local state = string.sub(all[i + 1], 1, 1)
+        if string.sub(all[i], 1, 2) == 'i:' and (state == 'O' or state == 'N') then
+            local held = parse(all[i + 1])
+            for _, key in ipairs(held.keys) do
+                add('c:', held, key)
+                if state == 'N' then add('s:', held, key) end
             end
         end
     end

@@ -11,7 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    models,
+    transaction,
+)
 from django.db.models import F, Value, sql
 
 from django_obc_ai.backends.cost_stores.base import BaseCostStore, owner_of_process
@@ -52,22 +59,36 @@ class DatabaseCostStore(BaseCostStore):
         """See `BaseCostStore.reserve`."""
         alias = get_settings().database
         _refuse_inside_transaction(alias)
-        row = CostReservation(
-            id=reservation,
-            keys={hold.key: hold.unit for hold in holds},
-            amount_nano=amount.nano,
-            amount_tokens=amount.tokens,
-            amount_requests=amount.requests,
-            owner=owner_of_process(),
-            lease_until=self._moment(self.lease_seconds),
-            details=details,
+        in_order = sorted(holds, key=lambda hold: hold.key)
+        row = (
+            reservation,
+            {hold.key: hold.unit for hold in holds},
+            amount.nano,
+            amount.tokens,
+            amount.requests,
+            owner_of_process(),
+            self._moment(self.lease_seconds),
+            details,
+            self._moment(),
         )
+        connection = connections[alias]
 
         def work() -> None:
-            with transaction.atomic(using=alias):
+            with transaction.atomic(using=alias), connection.cursor() as cursor:
                 # Totals first: on SQLite the UPDATE takes the write lock before any read.
-                _hold_all(alias, holds, amount)
-                _insert(alias, row)
+                full = []
+                for hold in in_order:
+                    part, limit = amount.of(hold.unit), hold.limit_nano
+                    values: list[Any] = [part, hold.key]
+                    values += [] if limit is None else [limit - part]
+                    statement = _hold_statement(alias, connection.vendor, limit is not None)
+                    cursor.execute(statement, values)
+                    if not cursor.rowcount:
+                        full.append(hold.key)
+                if full:
+                    raise _RefusedError(full)
+                statement, convert = _insert_statement(alias, connection.vendor)
+                cursor.execute(statement, convert(row))
 
         def hold_or_make() -> None:
             try:
@@ -206,22 +227,6 @@ def _totals(keys: Mapping[str, str] | Sequence[str]) -> dict[str, BudgetTotals]:
     }
 
 
-def _hold_all(alias: str, holds: Sequence[BudgetHold], amount: Amount) -> None:
-    """Hold an amount under every key, locking in sorted order, or raise `_RefusedError`."""
-    vendor, full = connections[alias].vendor, []
-    with connections[alias].cursor() as cursor:
-        for hold in sorted(holds, key=lambda hold: hold.key):
-            part, limit = amount.of(hold.unit), hold.limit_nano
-            values: list[Any] = (
-                [part, hold.key] if limit is None else [part, hold.key, limit - part]
-            )
-            cursor.execute(_hold_statement(alias, vendor, limit is not None), values)
-            if not cursor.rowcount:
-                full.append(hold.key)
-    if full:
-        raise _RefusedError(full)
-
-
 # Every paid call runs these statements, and the ORM takes longer to make them than the database
 # takes to run them. So they are made once; their parameters come in the order of the statement.
 @cache
@@ -235,22 +240,37 @@ def _hold_statement(alias: str, vendor: str, is_limited: bool) -> str:
     return statement
 
 
+#: What is said of a new reservation, in the order of its values; all else is the default.
+_GIVEN = ("id", "keys", "amount_nano", "amount_tokens", "amount_requests", "owner", "lease_until",
+          "details", "created_at")  # fmt: skip
+
+
 @cache
-def _insert_statement(alias: str, vendor: str) -> str:
+def _insert_statement(alias: str, vendor: str) -> tuple[str, Callable[[Sequence[Any]], list[Any]]]:
+    """Return the INSERT, and what makes its parameters of the values of `_GIVEN`."""
+    connection, blank = connections[alias], CostReservation()
+    named = {field.name: field for field in CostReservation._meta.concrete_fields}
+    fields = [named.pop(name) for name in _GIVEN]
+    rest = list(named.values())
     query = sql.InsertQuery(CostReservation)
-    query.insert_values(CostReservation._meta.concrete_fields, [CostReservation()], raw=True)
-    compiler: Any = query.get_compiler(connection=connections[alias])
+    query.insert_values([*fields, *rest], [blank], raw=True)
+    compiler: Any = query.get_compiler(connection=connection)
     statement: str = compiler.as_sql()[0][0]
-    return statement
+    tail = [each.get_db_prep_save(getattr(blank, each.attname), connection) for each in rest]
+    # Numbers and texts go as they are.
+    prepared = [
+        (at, field)
+        for at, field in enumerate(fields)
+        if not isinstance(field, (models.BigIntegerField, models.CharField, models.TextField))
+    ]
 
+    def convert(row: Sequence[Any]) -> list[Any]:
+        values = [*row, *tail]
+        for at, field in prepared:
+            values[at] = field.get_db_prep_save(values[at], connections[alias])
+        return values
 
-def _insert(alias: str, row: CostReservation) -> None:
-    """Insert a row; one with its id must not be there."""
-    connection = connections[alias]
-    fields = row._meta.concrete_fields
-    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
-        cursor.execute(_insert_statement(alias, connection.vendor), values)
+    return statement, convert
 
 
 @contextmanager

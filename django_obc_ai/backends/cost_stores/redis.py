@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django_obc_ai.backends.cost_stores import _redis_scripts as scripts
+from django_obc_ai.backends.cost_stores._redis_link import RedisLink
 from django_obc_ai.backends.cost_stores.base import BaseCostStore, owner_of_process
 from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
@@ -28,15 +29,21 @@ class _Mine:
 
 
 class _Process:
-    """What one process has: a client, the epoch it knows, and its open holds."""
+    """What one process has: connections, the epoch it knows, and its open holds."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.client: Any = None  # redis.Redis, imported at first use
+        self.link: RedisLink | None = None  # made at first use, which imports redis-py
         self.epoch = b""
         self.seen = 0
         self.open: dict[UUID, _Mine] = {}
         self.lock = threading.Lock()
+        self._name = uuid.uuid4().hex[:16].encode()
+        self._numbers = itertools.count()
+
+    def fresh(self) -> bytes:
+        """Return an epoch that nobody has had, for a script that finds the store lost."""
+        return b"%bx%d" % (self._name, next(self._numbers))
 
 
 class RedisCostStore(BaseCostStore):
@@ -78,68 +85,45 @@ class RedisCostStore(BaseCostStore):
         self.lease_seconds = lease_seconds
         self._timeout = timeout_seconds
         self._process = _Process()
-        self._lock = threading.Lock()
 
     def _mine(self) -> _Process:
         """Return this process's part; a forked child begins with none."""
         if self._process.pid != os.getpid():
             self._process = _Process()
-            self._lock = threading.Lock()
-        process = self._process
-        if process.client is None:
-            with self._lock:
-                if process.client is None:
-                    process.client = self._connect()
-        return process
+        return self._process
 
-    def _connect(self) -> Any:
-        sdk = self.import_sdk()
-        return sdk.Redis.from_url(
-            self._url,
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            retry=sdk.retry.Retry(sdk.backoff.NoBackoff(), 1),
-            redis_connect_func=self._attach,
-        )
+    def _link(self, process: _Process) -> RedisLink:
+        if process.link is None:
+            with process.lock:
+                if process.link is None:
+                    process.link = RedisLink(
+                        self.import_sdk(),
+                        url=self._url,
+                        timeout_seconds=self._timeout,
+                        attach=self._attach,
+                    )
+        return process.link
 
     def _attach(self, connection: Any) -> None:
         """Compare run ids on a new connection: whatever restarts a server ends the old ones."""
         connection.on_connect()
-        head = [self._now(), _fresh(), b"", b"0"]
+        head = (self._now(), self._process.fresh(), b"", b"0")
         connection.send_command("EVAL", scripts.ATTACH, 2, *self._keys, *head)
         connection.read_response()
 
     def _now(self) -> bytes:
-        return b"" if self.clock is None else b"%d" % int(self.clock() * 1000)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except self.import_sdk().RedisError as error:
-            # The message of the package names host and port, never the password; still it is
-            # chained only.
-            raise CostStoreError(
-                f"The Redis cost store could not be asked ({type(error).__name__}), so nothing"
-                " may be sent. Start Redis, or name a stand-in in OBC_AI['MONEY']."
-            ) from error
+        return b"" if self.clock is None else b"%d" % (self.clock() * 1000)
 
     def _run(self, script: str, *arguments: Any) -> Any:
         """Run a script on the newest knowledge of epoch and counter."""
         process = self._mine()
-        seen = b"%d" % process.seen
-        given = (*self._keys, self._now(), _fresh(), process.epoch, seen, *arguments)
-        with self._translated():
-            try:
-                return process.client.evalsha(_sha(script), 2, *given)
-            except self.import_sdk().exceptions.NoScriptError:
-                process.client.script_load(script)
-                return process.client.evalsha(_sha(script), 2, *given)
+        head = (self._now(), process.fresh(), process.epoch, b"%d" % process.seen)
+        return self._link(process).run(script, b"2", *self._keys, *head, *arguments)
 
-    def _note(self, counter: bytes) -> None:
-        process = self._mine()
+    def _note(self, counter: int) -> None:
+        process = self._process
         with process.lock:
-            process.seen = max(process.seen, int(counter))
+            process.seen = max(process.seen, counter)
 
     def _learn(self, epoch: bytes) -> None:
         """Take over the store's epoch and announce what this process holds."""
@@ -156,20 +140,21 @@ class RedisCostStore(BaseCostStore):
         """See `BaseCostStore.reserve`."""
         process = self._mine()
         record = _record(holds, amount, details)
-        flat: list[Any] = []
-        for hold in holds:
-            end = "" if hold.ends_at is None else int((hold.ends_at + 2 * self.lease_seconds) * 1e3)
-            limit = "" if hold.limit_nano is None else hold.limit_nano
-            flat += [hold.key, limit, amount.of(hold.unit), end]
+        # As bytes, because redis-py is slow to turn anything else into them.
+        amounts = [amount.of(hold.unit) for hold in holds]
+        wanted = (
+            b" ".join([self._end(hold) for hold in holds]),
+            *[_field(hold.key) for hold in holds],
+            *[_room(hold, each) for hold, each in zip(holds, amounts, strict=True)],
+            *[b"%d" % each for each in amounts],
+        )
+        lease, field = b"%d" % (self.lease_seconds * 1000), b"i:%b" % str(reservation).encode()
         for _ in range(3):
             epoch = process.epoch
-            lease = int(self.lease_seconds * 1000)
-            reply = self._run(
-                scripts.RESERVE, str(reservation), lease, epoch + b"\n" + record, *flat
-            )
-            if reply[0] == b"in":
+            reply = self._run(scripts.RESERVE, lease, field, epoch + b"\n" + record, *wanted)
+            if isinstance(reply, int):
                 process.open[reservation] = _Mine(record, epoch)
-                self._note(reply[1])
+                self._note(reply)
                 return None
             if reply[0] == b"full":
                 return holds[int(reply[2])]
@@ -177,6 +162,12 @@ class RedisCostStore(BaseCostStore):
             if reply[0] == b"lost":
                 self._raise_lost(since=int(reply[2]), now=int(reply[3]))
         raise CostStoreError("The Redis cost store is lost again and again. Nothing was sent.")
+
+    def _end(self, hold: BudgetHold) -> bytes:
+        """Return when the totals of a hold may be forgotten, in ms."""
+        if hold.ends_at is None:
+            return b"-"
+        return b"%d" % ((hold.ends_at + 2 * self.lease_seconds) * 1000)
 
     def _raise_lost(self, *, since: int, now: int) -> None:
         wait = max(0.0, since / 1000 + self.lease_seconds - now / 1000)
@@ -202,9 +193,9 @@ class RedisCostStore(BaseCostStore):
         self._learn(reply[1])
         if reply[0] == b"no":
             return None
-        self._note(reply[2])
+        self._note(int(reply[2]))
         totals = _pairs([name.decode() for name in reply[3]], reply[4])
-        return Settlement(totals=totals, was_expired=reply[0] == b"expired")
+        return Settlement(totals=totals, was_expired=reply[0] in (b"N", b"C"))
 
     def renew(self) -> None:
         """See `BaseCostStore.renew`."""
@@ -230,10 +221,8 @@ class RedisCostStore(BaseCostStore):
         """
         if not keys:
             return {}
-        fields = [f"{kind}:{key}" for key in keys for kind in ("s", "h")]
-        process = self._mine()
-        with self._translated():
-            return _pairs(keys, process.client.hmget(self._keys[0], fields))
+        fields = [f"{kind}:{key}" for key in keys for kind in ("s", "c")]
+        return _pairs(keys, self._link(self._mine()).ask("HMGET", self._keys[0], *fields))
 
     def expire(self) -> list[ExpiredHold]:
         """See `BaseCostStore.expire`."""
@@ -270,7 +259,7 @@ class RedisCostStore(BaseCostStore):
         before: Mapping[str, BudgetTotals] = {}
         if answer == b"ok":
             token = ""
-            fields = self._mine().client.hkeys(self._keys[0])
+            fields = self._link(self._mine()).ask("HKEYS", self._keys[0])
             known = [name[2:].decode() for name in fields if name.startswith(b"s:")]
             before = self.totals(known)
         elif answer != b"go":
@@ -283,37 +272,41 @@ class RedisCostStore(BaseCostStore):
 
     def close(self) -> None:
         """Close this process's connections."""
-        if self._process.pid == os.getpid() and self._process.client is not None:
-            self._process.client.close()
-
-
-def _fresh() -> bytes:
-    return uuid.uuid4().hex[:16].encode()
-
-
-def _sha(script: str) -> str:
-    found = _SHAS.get(script)
-    if found is None:
-        # Redis names scripts so; nothing rests on its strength.
-        digest = hashlib.sha1(script.encode(), usedforsecurity=False)
-        found = _SHAS[script] = digest.hexdigest()
-    return found
-
-
-_SHAS: dict[str, str] = {}
+        if self._process.pid == os.getpid() and self._process.link is not None:
+            self._process.link.close()
 
 
 def _record(holds: Sequence[BudgetHold], amount: Amount, details: str) -> bytes:
     """Return owner, amounts, keys and details in lines; JSON escapes line breaks itself."""
-    keys = json.dumps([[hold.key, hold.unit] for hold in holds])
-    parts = [owner_of_process(), amount.nano, amount.tokens, amount.requests, keys, details]
-    return "\n".join(str(part) for part in parts).encode()
+    keys = _keys_as_json(tuple((hold.key, hold.unit) for hold in holds))
+    costs = f"{amount.nano}\n{amount.tokens}\n{amount.requests}"
+    return f"{owner_of_process()}\n{costs}\n{keys}\n{details}".encode()
+
+
+@lru_cache(maxsize=256)
+def _keys_as_json(keys: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(keys)
+
+
+@lru_cache(maxsize=1024)
+def _field(key: str) -> bytes:
+    return f"c:{key}".encode()
+
+
+def _room(hold: BudgetHold, amount: int) -> bytes:
+    """Return what may be committed already, or "", which is less than any amount."""
+    limit = _MOST if hold.limit_nano is None else min(hold.limit_nano, _MOST)
+    return b"%d" % (limit - amount) if amount <= limit else b""
+
+
+#: The largest integer of Redis.
+_MOST = 2**63 - 1
 
 
 def _pairs(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, BudgetTotals]:
-    return {
-        key: BudgetTotals(
-            spent_nano=int(values[2 * at] or 0), held_nano=int(values[2 * at + 1] or 0)
-        )
-        for at, key in enumerate(keys)
-    }
+    """Return the totals of keys from what each has spent and committed."""
+    found = {}
+    for at, key in enumerate(keys):
+        spent, committed = int(values[2 * at] or 0), int(values[2 * at + 1] or 0)
+        found[key] = BudgetTotals(spent_nano=spent, held_nano=committed - spent)
+    return found
