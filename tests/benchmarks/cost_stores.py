@@ -4,9 +4,11 @@ Each figure is the median of five runs that alternate with those of the alternat
 one connection, one call after the other, the same keys, limits and amounts. After every hundred,
 holds are settled off the clock, so that as many calls are open as a busy process may have.
 
-The alternative to the Redis store is a bare Lua script on the same server and through the same
+The alternative to the Redis store is a bare Lua script on the same server, called by redis-py's
 client, which compares a counter of each scope with its limit and increments all or none. It keeps
-no holds, so a crash would leave its counters wrong for ever. The alternative to the database store
+no holds, so a crash would leave its counters wrong for ever. Its script takes 17 microseconds of
+the server where ours takes 29; ours comes near because the store uses redis-py's connections
+without its client. The alternative to the database store
 is a bare transaction on the same connection: a conditional UPDATE for each scope in the order of
 keys, then an INSERT of the same row of the hold.
 """
