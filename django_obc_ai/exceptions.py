@@ -210,9 +210,20 @@ class InvalidFilterError(SearchError):
 
 
 class DangerousQuery(ObcAIError):
-    """A message or plan asks for what chat may not do; nothing was executed."""
+    """A message or plan asks for what chat may not do; nothing was executed.
+
+    Attributes:
+        phrase: What chat says of it in the language of the question, "" for the message itself.
+        amount: The number in that phrase, as text.
+    """
 
     code = "dangerous_query"
+
+    def __init__(self, message: str = "", *, phrase: str = "", amount: str = "") -> None:
+        """Keep the message, and what chat says of it."""
+        super().__init__(message)
+        self.phrase = phrase
+        self.amount = amount
 
 
 class UnknownConversationError(ObcAIError):

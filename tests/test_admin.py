@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from django_obc_ai.models import AIOperation
+from django_obc_ai.models import AIOperation, CostCorrection
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import override_ai
 
@@ -223,3 +224,45 @@ def test_the_ledger_is_read_from_its_own_database(superuser: Client, postgres_al
         searched = superuser.get(reverse(LIST), {"q": str(operation.pk)})
         assert listed(searched) == ["elsewhere"]
     assert listed(superuser.get(reverse(LIST))) == []
+
+
+def test_corrections_are_listed_and_stand_with_their_operation(superuser: Client) -> None:
+    operation = make(cost_usd=Decimal("0.5"))
+    correction = CostCorrection.objects.create(
+        operation=operation,
+        kind=CostCorrection.Kind.BILLED,
+        old_cost_usd=Decimal("0.75"),
+        new_cost_usd=Decimal("0.5"),
+        was_cost_known=False,
+        reason="the bill of November",
+        made_by="amina",
+        run=uuid.uuid4(),
+    )
+    url = reverse("admin:django_obc_ai_costcorrection_changelist")
+    detail = reverse(DETAIL, args=[operation.pk])
+    for term in ("", str(correction.run), str(operation.pk)):
+        page = text_of(superuser.get(url, {"q": term}))
+        assert "$0.750000 → $0.500000" in page
+        assert f'href="{detail}"' in page
+    assert "the bill of November" not in text_of(superuser.get(url, {"q": "November"}))
+    assert "the bill of November" in text_of(superuser.get(detail))
+    shown = reverse("admin:django_obc_ai_costcorrection_change", args=[correction.pk])
+    assert "the bill of November" in text_of(superuser.get(shown))
+    assert superuser.post(shown, {"reason": "another"}).status_code == 403
+
+
+def test_corrections_need_their_own_permission(viewer: Client) -> None:
+    operation = make()
+    CostCorrection.objects.create(
+        operation=operation,
+        kind=CostCorrection.Kind.REPRICED,
+        old_cost_usd=Decimal(1),
+        new_cost_usd=Decimal(2),
+        was_cost_known=True,
+        reason="a wrong price",
+        made_by="omar",
+        run=uuid.uuid4(),
+    )
+    assert "a wrong price" not in text_of(viewer.get(reverse(DETAIL, args=[operation.pk])))
+    url = reverse("admin:django_obc_ai_costcorrection_changelist")
+    assert viewer.get(url).status_code == 403

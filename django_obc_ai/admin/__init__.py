@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django_obc_ai.admin.budgets import BudgetAdmin, BudgetAlertAdmin, BudgetChangeAdmin
 from django_obc_ai.admin.conversations import ConversationAdmin
+from django_obc_ai.admin.corrections import CostCorrectionAdmin
 from django_obc_ai.admin.operations import AIOperationAdmin
 from django_obc_ai.admin.prompts import PromptTemplateAdmin
 
@@ -13,5 +14,6 @@ __all__ = [
     "BudgetAlertAdmin",
     "BudgetChangeAdmin",
     "ConversationAdmin",
+    "CostCorrectionAdmin",
     "PromptTemplateAdmin",
 ]

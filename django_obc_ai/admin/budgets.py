@@ -9,13 +9,14 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
+from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import Budget, BudgetAlert, BudgetChange
 
 if TYPE_CHECKING:
     BudgetBase = admin.ModelAdmin[Budget]  # generic in the stubs only
-    ReadOnlyBase = admin.ModelAdmin[Any]
+    ModelAdmin = admin.ModelAdmin[Any]
 else:
-    BudgetBase = ReadOnlyBase = admin.ModelAdmin
+    BudgetBase = ModelAdmin = admin.ModelAdmin
 
 
 @admin.register(Budget)
@@ -55,26 +56,15 @@ class BudgetAdmin(BudgetBase):
         return super().changelist_view(request, extra_context)
 
 
-class _ReadOnlyAdmin(ReadOnlyBase):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(BudgetChange)
-class BudgetChangeAdmin(_ReadOnlyAdmin):
+class BudgetChangeAdmin(ReadOnly, ModelAdmin):
     """Look at who changed which budget."""
 
     list_display = ("changed_at", "budget_id", "changed_by", "before", "after")
 
 
 @admin.register(BudgetAlert)
-class BudgetAlertAdmin(_ReadOnlyAdmin):
+class BudgetAlertAdmin(ReadOnly, ModelAdmin):
     """Look at the thresholds that were reached."""
 
     list_display = ("created_at", "key", "percent", "level", "unit", "spent", "limit", "resets_at")

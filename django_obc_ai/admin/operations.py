@@ -10,7 +10,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from django_obc_ai.admin.corrections import CostCorrectionInline
 from django_obc_ai.admin.people import name_of, users_are_near
+from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import AIOperation
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ else:
 
 
 @admin.register(AIOperation)
-class AIOperationAdmin(ModelAdmin):
+class AIOperationAdmin(ReadOnly, ModelAdmin):
     """Look at operations; nobody adds, edits or deletes them here."""
 
     list_display = (
@@ -49,6 +51,7 @@ class AIOperationAdmin(ModelAdmin):
     search_help_text = "Exact operation id, scope or prompt hash"
     date_hierarchy = "created_at"
     show_full_result_count = False
+    inlines = (CostCorrectionInline,)
 
     @admin.display(description="Tokens")
     def tokens(self, operation: AIOperation) -> str:
@@ -87,15 +90,3 @@ class AIOperationAdmin(ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields."""
         return self.get_fields(request, obj)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False

@@ -9,6 +9,7 @@ from typing import Any
 
 from django_obc_ai.chat.inert import InertText
 from django_obc_ai.chat.numbers import find_foreign_numbers
+from django_obc_ai.chat.wording import say
 from django_obc_ai.types import SearchResult, Source
 from django_obc_ai.types.chat import Citation, QueryResult
 
@@ -51,6 +52,7 @@ def resolve(
     *,
     result: QueryResult | None = None,
     known: Iterable[str] = (),
+    language: str = "en",
 ) -> ResolvedText:
     """Check a model's answer against its sources.
 
@@ -59,23 +61,23 @@ def resolve(
         sources: What it was shown.
         result: The rows among these.
         known: Other texts that the answer may take numbers from, such as the question.
+        language: Of the warnings, "en" or "tl".
     """
     inert = InertText([each.number for each in sources])
     shown = inert.feed(text) + inert.finish()
     warnings = []
     if inert.dropped:
         named = ", ".join(f"[{each}]" for each in inert.dropped)
-        warnings.append(f"The answer named sources that do not exist: {named}. They were removed.")
+        warnings.append(say("no_source", language, named))
     if inert.is_changed:
-        warnings.append("The answer held links or markup, which are shown as plain text.")
+        warnings.append(say("markup", language))
     if _CLAIM.search(shown):
-        warnings.append("The answer says that something was done. Nothing was: chat only reads.")
+        warnings.append(say("claim", language))
     passages = [each.text for each in sources if each.object is not None]
     results = [] if result is None else [result]
     foreign = find_foreign_numbers(shown, results, known=[*known, *passages])
     if foreign:
-        numbers = ", ".join(foreign)
-        warnings.append(f"The data do not hold these numbers of the answer: {numbers}.")
+        warnings.append(say("foreign_numbers", language, ", ".join(foreign)))
     return ResolvedText(
         text=shown,
         citations=tuple(each for each in sources if each.number in inert.cited),

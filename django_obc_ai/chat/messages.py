@@ -72,7 +72,9 @@ def check_message(message: str) -> str:
     most = get_settings().chat.max_message_characters
     if len(message) > most:
         raise DangerousQuery(
-            f"The message has more than {most} characters. Ask a shorter question."
+            f"The message has more than {most} characters. Ask a shorter question.",
+            phrase="too_long",
+            amount=str(most),
         )
     if any("\ud800" <= each <= "\udfff" for each in message):
         raise DangerousQuery("The message holds a character that is none.")
@@ -82,9 +84,9 @@ def check_message(message: str) -> str:
         if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf", "Co", "Cn")
     ).strip()
     if not plain:
-        raise DangerousQuery("The message is empty.")
+        raise DangerousQuery("The message is empty.", phrase="empty")
     if asks_to_write(plain):
-        raise DangerousQuery(READ_ONLY)
+        raise DangerousQuery(READ_ONLY, phrase="read_only")
     return plain
 
 

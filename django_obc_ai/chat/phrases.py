@@ -192,9 +192,7 @@ def _group(row: tuple[Any, ...], groups: int) -> str:
     return f"{name} {', '.join(shown(value) for value in row[groups:])}"
 
 
-def suggest(
-    plan: QueryPlan, result: QueryResult | None, *, user: Any, language: str
-) -> tuple[str, ...]:
+def suggest(plan: QueryPlan, *, user: Any, language: str) -> tuple[str, ...]:
     """Return up to three questions to go on with, each of which the planner understands."""
     lexicon = Lexicon(user)
     entry = lexicon.entries.get(plan.model)
@@ -239,6 +237,10 @@ def _ideas(plan: QueryPlan, entry: Entry, lexicon: Lexicon, language: str) -> li
             ideas.append(f"Bilang ng {many} bawat {one}" if is_filipino else f"{many} per {one}")
     if plan.filters or plan.group_by:
         ideas.append(f"Ilan ang mga {many}?" if is_filipino else f"How many {many} are there?")
+    for other in lexicon.entries.values():
+        if other is not entry:
+            many = _noun(other, language, is_many=True)
+            ideas.append(f"Ilan ang mga {many}?" if is_filipino else f"How many {many} are there?")
     return [idea[:1].upper() + idea[1:] for idea in ideas]
 
 

@@ -256,14 +256,16 @@ def _limited(alias: str, seconds: float) -> Iterator[None]:
                     connection.connection.set_progress_handler(None, 0)
                 transaction.set_rollback(True, using=alias)
     except DataError:  # a sum out of range, for example
-        raise DangerousQuery(_NO_ANSWER) from None
+        raise DangerousQuery(_NO_ANSWER, phrase="no_answer") from None
     except DatabaseError as error:
         if "integer overflow" in str(error):  # SQLite's word for it
-            raise DangerousQuery(_NO_ANSWER) from None
+            raise DangerousQuery(_NO_ANSWER, phrase="no_answer") from None
         if not _is_timeout(error, deadline):
             raise
         raise DangerousQuery(
-            f"The question takes the database longer than {seconds:g} seconds. Ask for less."
+            f"The question takes the database longer than {seconds:g} seconds. Ask for less.",
+            phrase="too_slow",
+            amount=f"{seconds:g}",
         ) from None
 
 

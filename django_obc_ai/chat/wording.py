@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from django_obc_ai.chat.messages import READ_ONLY
+from django_obc_ai.exceptions import DangerousQuery
 from django_obc_ai.types.chat import QueryResult
 
 Phrase = Literal[
     "read_only", "refused", "not_understood", "found", "not_found", "budget", "busy", "blocked",
-    "failed", "from_rows",
+    "failed", "from_rows", "empty", "too_long", "too_slow", "no_answer", "no_source", "markup",
+    "claim", "foreign_numbers", "cut", "no_search",
 ]  # fmt: skip
 _PHRASES: Final[dict[str, dict[Phrase, str]]] = {
     "en": {
@@ -26,6 +28,16 @@ _PHRASES: Final[dict[str, dict[Phrase, str]]] = {
         "blocked": "The language model declined this question. Please put it in other words.",
         "failed": "The question could not be answered because of a technical fault. It is kept.",
         "from_rows": "This is what the data say:",
+        "empty": "The message is empty.",
+        "too_long": "The message has more than {amount} characters. Ask a shorter question.",
+        "too_slow": "The question takes the database longer than {amount} seconds. Ask for less.",
+        "no_answer": "The database cannot calculate that; its figures are too large.",
+        "no_source": "The answer named sources that do not exist: {amount}. They were removed.",
+        "markup": "The answer held links or markup, which are shown as plain text.",
+        "claim": "The answer says that something was done. Nothing was: chat only reads.",
+        "foreign_numbers": "The data do not hold these numbers of the answer: {amount}.",
+        "cut": "The answer was cut at its token limit.",
+        "no_search": "Texts could not be searched; the answer rests on rows alone.",
     },
     "tl": {
         "read_only": f"{READ_ONLY} Makapagbabasa lang ako ng datos; hindi ko ito mababago.",
@@ -41,6 +53,17 @@ _PHRASES: Final[dict[str, dict[Phrase, str]]] = {
         "blocked": "Tinanggihan ng language model ang tanong. Itanong po ito sa ibang salita.",
         "failed": "Hindi nasagot ang tanong dahil sa problemang teknikal. Nakatago ito.",
         "from_rows": "Ito ang sinasabi ng datos:",
+        "empty": "Walang laman ang mensahe.",
+        "too_long": "Mahigit {amount} karakter ang mensahe. Magtanong nang mas maikli.",
+        "too_slow": "Lampas {amount} segundo ang kailangan ng database para rito. Bawasan po ang"
+        " hinihingi.",
+        "no_answer": "Hindi ito makalkula ng database; masyadong malaki ang mga bilang.",
+        "no_source": "May binanggit na pinagkunan na wala naman: {amount}. Inalis ang mga ito.",
+        "markup": "May link o markup ang sagot; ipinapakita ito bilang payak na teksto.",
+        "claim": "Sinasabi ng sagot na may ginawa ito. Wala: nagbabasa lang ng datos ang chat.",
+        "foreign_numbers": "Wala sa datos ang mga bilang na ito ng sagot: {amount}.",
+        "cut": "Naputol ang sagot dahil sa limitasyon ng haba.",
+        "no_search": "Hindi nahanap ang mga teksto; sa mga hanay lang nakabatay ang sagot.",
     },
 }
 _FAILURES: Final[dict[str, Phrase]] = {
@@ -54,9 +77,16 @@ _FAILURES: Final[dict[str, Phrase]] = {
 }
 
 
-def say(phrase: Phrase, language: str) -> str:
-    """Return a phrase in a language, in English if there is no other."""
-    return _PHRASES.get(language, _PHRASES["en"])[phrase]
+def say(phrase: Phrase, language: str, amount: str = "") -> str:
+    """Return a phrase in a language, in English if there is no other; some hold an amount."""
+    return _PHRASES.get(language, _PHRASES["en"])[phrase].replace("{amount}", amount)
+
+
+def say_refusal(error: DangerousQuery, language: str) -> str:
+    """Return what a person is told of a message or plan that was refused."""
+    if not error.phrase:
+        return str(error)
+    return say(cast("Phrase", error.phrase), language, error.amount)
 
 
 def say_count(result: QueryResult, language: str) -> str:

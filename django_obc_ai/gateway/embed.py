@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import numpy as np
 from django.utils.asyncio import async_unsafe
@@ -39,6 +43,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SYNC = "Embedding would block this event loop, and nothing was sent. Use sync_to_async()."
+_noted: ContextVar[list[UUID] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting_operations(operations: list[UUID]) -> Iterator[None]:
+    """Add the keys of the operations that are caused inside to a list.
+
+    Embedders return vectors alone, and a caller may want to name all that its answer cost.
+    """
+    token = _noted.set(operations)
+    try:
+        yield
+    finally:
+        _noted.reset(token)
 
 
 class EmbeddingBook(CallBook):
@@ -122,6 +140,8 @@ def embed(request: EmbeddingRequest, info: CallInfo) -> EmbeddingResponse:
         ConfigurationError: The provider is misconfigured or does not embed.
     """
     book = EmbeddingBook(request, info)
+    if (noted := _noted.get()) is not None:
+        noted.append(info.operation_id)
     provider = book.prepare()
     if provider is None:
         return _ended(book)

@@ -18,10 +18,9 @@ from django_obc_ai.chat.citations import number_sources, resolve
 from django_obc_ai.chat.guard import check_message, check_plan
 from django_obc_ai.chat.history import History, read_history
 from django_obc_ai.chat.inert import make_inert
-from django_obc_ai.chat.messages import READ_ONLY
 from django_obc_ai.chat.paths import allowed_models
 from django_obc_ai.chat.plan import describe
-from django_obc_ai.chat.wording import Phrase, say, say_count, say_failure
+from django_obc_ai.chat.wording import Phrase, say, say_count, say_failure, say_refusal
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
@@ -30,6 +29,7 @@ from django_obc_ai.exceptions import (
     SearchError,
     UnknownIndexError,
 )
+from django_obc_ai.gateway.embed import noting_operations
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services._chat_calls import Ask, write_ask
 from django_obc_ai.services._chat_log import ChatLog
@@ -104,8 +104,7 @@ class Turn:
         try:
             question = check_message(self._message)
         except DangerousQuery as error:
-            is_write = str(error) == READ_ONLY
-            raise _Refused(self._say("read_only") if is_write else str(error)) from error
+            raise _Refused(say_refusal(error, self._language)) from error
         history = read_history(self._log.conversation, tokens=get_settings().chat.history_tokens)
         earlier = self._still_allowed(history.plans)
         if self._is_offline:
@@ -126,9 +125,7 @@ class Turn:
     def _plan_offline(self, question: str, earlier: Sequence[QueryPlan]) -> QueryPlan:
         raw = planner.propose(question, user=self._user, earlier=earlier)
         if raw is None:
-            models = [QueryPlan(model=label) for label in allowed_models(self._user)]
-            ideas = [idea for plan in models[:1] for idea in self._suggest(plan, None)]
-            raise _Refused(self._say("not_understood"), tuple(ideas))
+            raise _Refused(self._say("not_understood"), self._suggest())
         try:
             return check_plan(raw, user=self._user)
         except DangerousQuery as error:
@@ -158,7 +155,7 @@ class Turn:
         try:
             result = query.run(plan, user=self._user) if plan.kind in ("query", "both") else None
         except DangerousQuery as error:  # it takes too long
-            raise _Refused(str(error)) from error
+            raise _Refused(say_refusal(error, self._language)) from error
         found_by = "" if result is None else self._describe(result)
         hits, warnings = self._search(plan)
         return _Found(
@@ -180,16 +177,17 @@ class Turn:
             return [], ()
         service = SimilaritySearchService()
         try:
-            if plan.index:
-                return service.search(plan.index, plan.search, user=self._user, k=_HITS), ()
-            return service.search_all(plan.search, user=self._user, k=_HITS), ()
+            with noting_operations(self._operations):
+                if plan.index:
+                    return service.search(plan.index, plan.search, user=self._user, k=_HITS), ()
+                return service.search_all(plan.search, user=self._user, k=_HITS), ()
         except UnknownIndexError as error:
             raise _Refused(self._say("refused")) from error
         except SearchError as error:
             if plan.kind == "search":
                 raise
             logger.warning("A question was answered without a search: %s", error)
-            return [], ("Texts could not be searched; the answer rests on rows alone.",)
+            return [], (self._say("no_search"),)
 
     def _ask(self, name: str, question: str, history: History, **more: Any) -> Ask:
         return write_ask(
@@ -221,13 +219,14 @@ class Turn:
             found.sources,
             result=found.result,
             known=[*known, found.found_by, current_day().isoformat()],
+            language=self._language,
         )
         text, error = resolved.text, answered.error
         warnings = [*found.warnings, *resolved.warnings]
         if error is None and not text:
             error = "bad_response"
         if answered.finish_reason == "length":
-            warnings.append("The answer was cut at its token limit.")
+            warnings.append(self._say("cut"))
         if error is not None:
             text = "\n\n".join(filter(None, [text, self._without_model(error, found)]))
         return self._told(
@@ -268,14 +267,21 @@ class Turn:
         return self._made(
             rows=found.result,
             found_by=found.found_by,
-            suggestions=self._suggest(found.plan, found.result),
+            suggestions=self._suggest(found),
             **values,
         )
 
-    def _suggest(self, plan: QueryPlan, result: QueryResult | None) -> tuple[str, ...]:
+    def _suggest(self, found: _Found | None = None) -> tuple[str, ...]:
+        """Return what could be asked next about the model of an answer, or about the first one."""
         if not get_settings().chat.suggestions:
             return ()
-        ideas = planner.suggest(plan, result, user=self._user, language=self._language)
+        plan = QueryPlan() if found is None else found.plan
+        if not plan.model:
+            hits = [] if found is None else [each.object for each in found.sources if each.object]
+            labels = [each._meta.label for each in hits] + list(allowed_models(self._user))
+            allowed = [label for label in labels if label in allowed_models(self._user)]
+            plan = QueryPlan(model=allowed[0] if allowed else "")
+        ideas = planner.suggest(plan, user=self._user, language=self._language)
         return tuple(make_inert(each) for each in ideas[:_SUGGESTIONS])
 
     def _made(self, **values: Any) -> ChatAnswer:

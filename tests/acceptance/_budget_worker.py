@@ -13,6 +13,23 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django_obc_ai.services.text import TextService
+
+
+def ask(service: TextService, number: int) -> None:
+    """Make one call, small and new."""
+    result = service.generate_text(
+        f"Question {number} {uuid.uuid4()}",
+        max_output_tokens=100,
+        use_cache=False,
+        include_context=False,
+        module=f"m{number % 2}",
+    )
+    if not result.success:
+        time.sleep(0.05)  # refused or lost: ask again, not at once
 
 
 def main() -> None:
@@ -33,15 +50,7 @@ def main() -> None:
     while not ((folder / "go").exists() or (folder / "stop").exists()):
         time.sleep(0.02)
     while not (folder / "stop").exists() and os.getppid() == parent:
-        result = service.generate_text(
-            f"Question {number} {uuid.uuid4()}",
-            max_output_tokens=100,
-            use_cache=False,
-            include_context=False,
-            module=f"m{number % 2}",
-        )
-        if not result.success:
-            time.sleep(0.05)  # refused or lost: ask again, not at once
+        ask(service, number)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_a_count_is_planned_run_and_told(places: Users, gemini: Asked) -> None:
     assert answer.found_by and answer.citations[0].title == answer.found_by
     assert (answer.error, answer.warnings, answer.is_refused) == (None, (), False)
     assert not answer.is_offline
-    assert 1 <= len(answer.suggestions) <= 3
+    assert 2 <= len(answer.suggestions) <= 3
     assert len(server.journal) == 2
     rows = AIOperation.objects.order_by("created_at")
     assert [each.pk for each in rows] == list(answer.operation_ids)

@@ -13,6 +13,7 @@ from django_obc_ai.exceptions import DangerousQuery, UnknownConversationError
 from django_obc_ai.models import AIOperation, ChatMessage
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.services.prompts import activate_prompt, draft_prompt
+from django_obc_ai.testing import index_now
 from tests.extras import requires
 from tests.servers.gemini import replies
 from tests.services.conftest import Asked, plan, rows_of, sent
@@ -137,3 +138,41 @@ def test_a_broken_setting_is_a_failure_with_a_kind_text(places: Users) -> None:
     assert answer.error == "configuration" and "technical fault" in answer.text
     with pytest.raises(TypeError, match="message is of type int"):
         ChatService().send(5, user=None)  # type: ignore[arg-type]
+
+
+def test_all_that_an_answer_cost_is_named(places: Users, gemini: Asked) -> None:
+    embedder = "django_obc_ai.backends.embedders.gemini.GeminiEmbedder"
+    gemini(
+        plan(kind="search", search="lake house", index="places"),
+        "A house [1].",
+        EMBEDDERS={"default": {"BACKEND": embedder, "OPTIONS": {"dimension": 256}}},
+    )
+    index_now("places")
+    AIOperation.objects.all().delete()
+    answer = send("Where is a house by the lake?")
+    assert answer.error is None
+    rows = AIOperation.objects.order_by("created_at")
+    assert [each.pk for each in rows] == list(answer.operation_ids)
+    assert [each.operation_type for each in rows] == ["chat", "embedding", "chat"]
+
+
+def test_what_chat_says_by_itself_is_in_the_language_of_the_question(
+    places: Users, gemini: Asked
+) -> None:
+    gemini(plan(), "May 30 na lugar [1] [7]. Tingnan: https://evil.example")
+    warnings = send("Ilan ang mga lugar?").warnings
+    assert [each.split()[0] for each in warnings] == ["May", "May", "Wala"]
+    assert "[7]" in warnings[0] and "30" in warnings[2]
+    assert send(f"Ilan ang mga {'lugar ' * 1_000}?").text.startswith("Mahigit 4000 karakter")
+
+
+def test_there_is_always_something_to_go_on_with(places: Users, gemini: Asked) -> None:
+    index_now("places")
+    for given in (
+        plan(),
+        rows_of("name"),
+        plan(kind="search", search="house", index="places"),
+        plan(kind="answer"),
+    ):
+        gemini(given, "So [1].")
+        assert 2 <= len(send("How is it?").suggestions) <= 3, given
