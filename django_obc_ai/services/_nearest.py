@@ -68,7 +68,7 @@ def find_nearest(
 
 
 class _MovedOnError(Exception):
-    """Chunks that were found are gone: the store moved on beside this search."""
+    """What was searched is gone: the store moved on beside this search."""
 
 
 def _find(
@@ -85,7 +85,10 @@ def _find(
     wanted = max(_OVERFETCH * k, _MINIMUM_FETCH)
     allowed: NDArray[np.int64] | None = None
     while True:
-        found = replica.store.search(index.name, vectors, wanted, allowed)
+        try:
+            found = replica.store.search(index.name, vectors, wanted, allowed)
+        except IndexNotReadyError as error:
+            raise _MovedOnError from error  # its files were damaged just now; they are read anew
         hits = _best_of(found, wanted)
         if is_rounded:
             # What an embedder has learned from all rows, hidden ones included, shows in the

@@ -47,13 +47,14 @@ def take_up_left_overs(index: VectorIndex) -> None:
             return
         _next_look[index.name] = now + _LOOK_EVERY_SECONDS
         try:
-            if not _has_left_overs(index):
+            oldest = _oldest_left_over(index)
+            if oldest is None:
                 return
         except DatabaseError:  # a search that works is worth more than this look
             logger.exception("The outbox of the index %r could not be read.", index.name)
             return
         thread = threading.Thread(
-            target=_sweep, args=(index,), name=f"obc-ai-sweep-{index.name}", daemon=True
+            target=_sweep, args=(index, oldest), name=f"obc-ai-sweep-{index.name}", daemon=True
         )
         _running[index.name] = thread
         thread.start()
@@ -65,23 +66,24 @@ def wait_for_sweeps() -> None:
         thread.join()
 
 
-def _has_left_overs(index: VectorIndex) -> bool:
+def _oldest_left_over(index: VectorIndex) -> int | None:
+    """Return the first outbox row that its writer should have cleared by now."""
     from django_obc_ai.services.indexing import left_over_of
 
     is_paid = isinstance(embedders[index.embedder], PaidEmbedder)
     age = LEFT_OVER_AFTER_PAID if is_paid else LEFT_OVER_AFTER
     tried = list(left_over_of(index.name))[:500]
     rows: Any = DirtyRow.objects.using(index.database).filter(index_name=index.name)
-    oldest = rows.exclude(pk__in=tried).order_by("pk").values_list("created_at", flat=True).first()
-    return oldest is not None and oldest <= timezone.now() - age
+    first = rows.exclude(pk__in=tried).order_by("pk").values_list("pk", "created_at").first()
+    return first[0] if first is not None and first[1] <= timezone.now() - age else None
 
 
-def _sweep(index: VectorIndex) -> None:
+def _sweep(index: VectorIndex, oldest: int) -> None:
     from django_obc_ai.services.indexing import IndexingService
 
     try:
         IndexingService().process_changes(index.name)
-        if _has_left_overs(index):
+        if _oldest_left_over(index) == oldest:
             _next_look[index.name] = _clock() + _BACK_OFF_SECONDS
     except Exception:
         _next_look[index.name] = _clock() + _BACK_OFF_SECONDS

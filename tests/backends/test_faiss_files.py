@@ -149,14 +149,44 @@ def test_damage_that_was_not_seen_at_opening_is_found_before_it_is_folded_on(
     store: FaissVectorStore, tmp_path: Path
 ) -> None:
     (snapshot,) = snapshots(tmp_path)
-    with (snapshot / _snapshots.VECTORS).open("r+b") as file:  # the mapped file itself
+    path = snapshot / _snapshots.VECTORS
+    before = path.stat()
+    with path.open("r+b") as file:  # the mapped file itself
         file.seek(1_000)
         file.write(b"\xff\xff")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a failing disk does
     ids, vectors = rows_of(2)
     store.apply("places", ids=ids, vectors=vectors, removed=[], state=moment(2))
     assert store.fold("places") is False
     assert store.state("places") is None
     assert (len(snapshots(tmp_path)), len(aside(tmp_path))) == (0, 1)
+
+
+@pytest.mark.parametrize("name", [_snapshots.IDS, _snapshots.VECTORS, _snapshots.HALVES])
+def test_files_that_are_written_into_while_they_are_mapped_are_not_searched(
+    name: str, store: FaissVectorStore, tmp_path: Path
+) -> None:
+    (snapshot,) = snapshots(tmp_path)
+    assert store.state("places") is not None
+    with (snapshot / name).open("r+b") as file:
+        file.seek(100)
+        byte = file.read(1)[0]
+        file.seek(100)
+        file.write(bytes([byte ^ 4]))
+    assert store.state("places") is None
+    assert len(aside(tmp_path)) == 1
+    fill(store, 2)
+    assert find_problem(store) == ""
+
+
+def test_files_that_were_only_touched_are_searched_on(
+    store: FaissVectorStore, tmp_path: Path
+) -> None:
+    (snapshot,) = snapshots(tmp_path)
+    held = store.state("places")
+    os.utime(snapshot / _snapshots.VECTORS)
+    assert store.state("places") == held
+    assert find_problem(store) == ""
 
 
 def test_only_the_last_few_are_kept_aside(store: FaissVectorStore, tmp_path: Path) -> None:

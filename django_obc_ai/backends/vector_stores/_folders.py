@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import numpy as np
+
 from django_obc_ai.backends.vector_stores._snapshots import (
     BadSnapshotError,
     Snapshot,
@@ -32,6 +34,7 @@ from django_obc_ai.backends.vector_stores._snapshots import (
     state_of,
     sync_folder,
 )
+from django_obc_ai.backends.vector_stores.base import check_dimension
 from django_obc_ai.types import ReplicaState
 
 if TYPE_CHECKING:
@@ -193,7 +196,8 @@ class IndexFolder:
         writer = SnapshotWriter(scratch, dimension)
         try:
             for ids, vectors in batches:
-                writer.add(ids, vectors)
+                check_dimension(self.index, vectors, dimension)
+                writer.add(np.asarray(ids, np.int64), np.asarray(vectors, np.float32))
             writer.finish(self.index, state)
             if not is_published:
                 return open_snapshot(scratch, read_manifest(scratch))

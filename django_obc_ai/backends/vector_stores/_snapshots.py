@@ -58,6 +58,7 @@ class Snapshot:
         residual: Length of the longest difference between a vector and its half.
         largest: Length of the longest vector.
         sums: SHA-256 sums by file name, as the manifest has them.
+        files: What is mapped.
     """
 
     folder: Path
@@ -68,6 +69,42 @@ class Snapshot:
     residual: float
     largest: float
     sums: dict[str, str]
+    files: MappedFiles
+
+
+class MappedFiles:
+    """Files that are mapped, kept open to notice whoever writes into them."""
+
+    def __init__(self, *paths: Path) -> None:
+        """Open the files.
+
+        Raises:
+            FileNotFoundError: One is not there.
+        """
+        self._descriptors: list[int] = []
+        for path in paths:
+            self._descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        self._stamps = self._look()
+
+    def is_touched(self) -> bool:
+        """Return whether anybody has written into them since they were opened."""
+        return self._look() != self._stamps
+
+    def array(self, number: int, dtype: str) -> NDArray[Any]:
+        """Return a file as a read-only array: nothing can map it writable."""
+        descriptor = self._descriptors[number]
+        if not os.fstat(descriptor).st_size:
+            return np.empty(0, dtype=dtype)
+        return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), dtype=dtype)
+
+    def _look(self) -> list[tuple[int, int]]:
+        found = [os.fstat(each) for each in self._descriptors]
+        return [(each.st_size, each.st_mtime_ns) for each in found]
+
+    def __del__(self) -> None:
+        """Let go of the files; arrays that are still in use keep what they map."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
 class _HashedFile:
@@ -157,7 +194,8 @@ class SnapshotWriter:
     def _sort(self) -> dict[str, Any]:
         """Write the rows again by rising id; of equal ids the last one counts."""
         ids = np.fromfile(self.folder / IDS, dtype="<i8")
-        vectors = _mapped(self.folder / VECTORS, "<f4").reshape(len(ids), self.dimension)
+        vectors = MappedFiles(self.folder / VECTORS).array(0, "<f4")
+        vectors = vectors.reshape(len(ids), self.dimension)
         order = np.argsort(ids, kind="stable")
         order = order[np.append(ids[order][1:] != ids[order][:-1], True)]
         writer = SnapshotWriter(self.folder / "sorted", self.dimension)
@@ -242,15 +280,17 @@ def open_snapshot(folder: Path, manifest: dict[str, Any]) -> Snapshot:
             raise
         if held != size:
             raise BadSnapshotError(f"{name} has {held} bytes, not {size}")
+    files = MappedFiles(*(folder / name for name in wanted))
     snapshot = Snapshot(
         folder=folder,
         state=state_of(manifest),
-        ids=_mapped(folder / IDS, "<i8"),
-        vectors=_mapped(folder / VECTORS, "<f4").reshape(count, dimension),
-        halves=_mapped(folder / HALVES, "u1").reshape(count, 2 * dimension),
+        ids=files.array(0, "<i8"),
+        vectors=files.array(1, "<f4").reshape(count, dimension),
+        halves=files.array(2, "u1").reshape(count, 2 * dimension),
         residual=manifest["residual"],
         largest=manifest["largest"],
         sums={name: entry["sha256"] for name, entry in manifest["files"].items()},
+        files=files,
     )
     if sum(wanted.values()) <= ALWAYS_VERIFIED_BYTES or not _was_verified(folder):
         verify(snapshot)
@@ -302,11 +342,3 @@ def _was_verified(folder: Path) -> bool:
 def _stamps(folder: Path) -> dict[str, list[int]]:
     found = {name: (folder / name).stat() for name in (IDS, VECTORS, HALVES)}
     return {name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in found.items()}
-
-
-def _mapped(path: Path, dtype: str) -> NDArray[Any]:
-    """Return a file as a read-only array: writing to it raises, and nothing can map it writable."""
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return np.empty(0, dtype=dtype)
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=dtype)

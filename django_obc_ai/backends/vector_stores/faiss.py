@@ -142,7 +142,7 @@ class FaissVectorStore(BaseVectorStore):
         try:
             with folder.lock(wait_seconds=_FILL_SECONDS) as is_writer:
                 snapshot = folder.write(
-                    _checked(index, batches, dimension),
+                    batches,
                     dimension=dimension,
                     state=state,
                     is_published=is_writer,
@@ -285,17 +285,24 @@ class FaissVectorStore(BaseVectorStore):
                 self._contents[index] = content_of(snapshot)
 
     def _find(self, index: str) -> Content | None:
-        """Return what is held, or else what an earlier process left on the disk."""
+        """Return what is held, or else what is found on the disk."""
         content = self._contents.get(index)
-        if content is not None:
+        if content is not None and not content.base.files.is_touched():
             return content
         folders = [self._folder(index, uuid) for uuid in uuids_of(self._root, index)]
         for folder in sorted(folders, key=lambda each: -each.changed_ns()):
-            snapshot = folder.usable(lambda _: True)
-            if snapshot is not None:
-                with self._lock:
-                    return self._contents.setdefault(index, content_of(snapshot))
-        return None
+            if (snapshot := folder.usable(lambda _: True)) is not None:
+                return self._exchange(index, content, content_of(snapshot))
+        return self._exchange(index, content, None)
+
+    def _exchange(self, index: str, old: Content | None, new: Content | None) -> Content | None:
+        """Hold something else, unless another thread was faster; return what is held."""
+        with self._lock:
+            if self._contents.get(index) is old:
+                self._contents.pop(index, None)
+                if new is not None:
+                    self._contents[index] = new
+            return self._contents.get(index)
 
     def _held(self, index: str) -> Content:
         content = self._find(index)
@@ -333,12 +340,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _checked(index: str, batches: Iterable[Batch], dimension: int) -> Iterator[Batch]:
-    for ids, vectors in batches:
-        check_dimension(index, vectors, dimension)
-        yield np.asarray(ids, dtype=np.int64), np.asarray(vectors, dtype=np.float32)
 
 
 def _not_writable(index: str, error: OSError) -> IndexNotReadyError:
