@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from django.db import connections, transaction
@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from django_obc_ai.indexes.base import VectorIndex
 from django_obc_ai.indexes.chunking import CHUNKER
-from django_obc_ai.indexes.documents import Documents, Piece, hash_of
+from django_obc_ai.indexes.documents import hash_of
 from django_obc_ai.models import (
     Chunk,
     IndexGeneration,
@@ -99,19 +99,22 @@ def _raised(index: VectorIndex, stamp: str) -> IndexState:
         state = states.get(pk=index.name)
         versions.create(index=state, version=state.version, stamp=stamp)
         return state
-    rows = states.raw(
-        "WITH raised AS ("
-        " UPDATE django_obc_ai_indexstate SET version = version + 1, stamp = %s WHERE name = %s"
-        " RETURNING *"
-        "), logged AS ("
-        " INSERT INTO django_obc_ai_indexversion (index_id, version, stamp)"
-        " SELECT name, version, stamp FROM raised"
-        ") SELECT * FROM raised",
-        [stamp, index.name],
-    )
-    for state in rows:
-        return state
-    raise IndexState.DoesNotExist(f"The index {index.name!r} has no row.")
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "WITH raised AS ("
+            " UPDATE django_obc_ai_indexstate SET version = version + 1, stamp = %s"
+            " WHERE name = %s RETURNING *"
+            "), logged AS ("
+            " INSERT INTO django_obc_ai_indexversion (index_id, version, stamp)"
+            " SELECT name, version, stamp FROM raised"
+            ") SELECT name, uuid, version, stamp, horizon, serving_id FROM raised",
+            [stamp, index.name],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise IndexState.DoesNotExist(f"The index {index.name!r} has no row.")
+    names = ("name", "uuid", "version", "stamp", "horizon", "serving_id")
+    return IndexState.from_db(alias, names, row)
 
 
 def _forget_before(state: IndexState, horizon: int, alias: str) -> None:
@@ -200,128 +203,6 @@ def remove_retired(index: VectorIndex) -> None:
         while ids := list(chunks.values_list("pk", flat=True)[:1_000]):
             Chunk.objects.using(alias).filter(pk__in=ids).delete()
         rows.filter(pk=generation.pk).delete()
-
-
-def missing_hashes(
-    index: VectorIndex, generation: IndexGeneration, documents: Documents, *, force: bool
-) -> dict[str, str]:
-    """Return the texts by hash that a generation has no vector for, under these keys."""
-    wanted = {
-        piece.content_hash: piece.text for pieces in documents.pieces.values() for piece in pieces
-    }
-    if force:
-        return wanted
-    held = Chunk.objects.using(index.database).filter(
-        generation=generation, object_key__in=list(documents.pieces)
-    )
-    for content_hash in held.values_list("content_hash", flat=True):
-        wanted.pop(content_hash, None)
-    return wanted
-
-
-def replace_chunks(
-    index: VectorIndex,
-    generation: IndexGeneration,
-    version: int,
-    pieces: Mapping[str, Sequence[Piece]],
-    vectors: Mapping[str, bytes],
-    *,
-    force: bool = False,
-) -> set[str]:
-    """Bring the chunks of some keys up to date, inside a `write`.
-
-    Args:
-        index: The index.
-        generation: The generation to change.
-        version: The version of this write.
-        pieces: By key, the chunks as they should be.
-        vectors: By content hash, the vectors that were embedded for this write.
-        force: Replace chunks whose text has not changed, too.
-
-    Returns:
-        Keys that were left alone because a vector is missing; embed and try again.
-    """
-    alias = index.database
-    held: dict[str, list[tuple[int, int, str]]] = {key: [] for key in pieces}
-    chunks = Chunk.objects.using(alias).filter(generation=generation, object_key__in=list(pieces))
-    for pk, key, number, content_hash in chunks.order_by("number").values_list(
-        "pk", "object_key", "number", "content_hash"
-    ):
-        held[key].append((pk, number, content_hash))
-    # Of all these objects: texts that two of them exchange are not embedded again.
-    reusable = {} if force else {row[2]: row[0] for rows in held.values() for row in rows}
-    again: set[str] = set()
-    gone: list[int] = []
-    fresh: list[Chunk] = []
-    for key, wanted in pieces.items():
-        old = held[key]
-        if not force and [row[2] for row in old] == [piece.content_hash for piece in wanted]:
-            continue
-        if any(p.content_hash not in vectors and p.content_hash not in reusable for p in wanted):
-            again.add(key)
-            continue
-        moved = _vectors_of(
-            alias, [reusable[p.content_hash] for p in wanted if p.content_hash not in vectors]
-        )
-        gone += [row[0] for row in old]
-        fresh += [
-            Chunk(
-                generation=generation,
-                object_key=key,
-                number=number,
-                text=piece.text,
-                content_hash=piece.content_hash,
-                vector=vectors.get(piece.content_hash) or moved[piece.content_hash],
-                version=version,
-            )
-            for number, piece in enumerate(wanted)
-        ]
-    if gone:
-        _bury(alias, generation, gone, version)
-    Chunk.objects.using(alias).bulk_create(fresh, batch_size=200)
-    return again
-
-
-def _bury(alias: str, generation: IndexGeneration, gone: Sequence[int], version: int) -> None:
-    """Delete chunks and leave tombstones; on PostgreSQL in one round trip, see `_raised`."""
-    connection = connections[alias]
-    if connection.vendor != "postgresql":
-        Chunk.objects.using(alias).filter(pk__in=gone).delete()
-        Tombstone.objects.using(alias).bulk_create(
-            [Tombstone(generation=generation, chunk_id=pk, version=version) for pk in gone]
-        )
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH gone AS (DELETE FROM django_obc_ai_chunk"
-            " WHERE id = ANY(%s) RETURNING id) INSERT INTO django_obc_ai_tombstone"
-            " (generation_id, chunk_id, version) SELECT %s, id, %s FROM gone",
-            [list(gone), generation.pk, version],
-        )
-
-
-def _vectors_of(alias: str, ids: Sequence[int]) -> dict[str, bytes]:
-    if not ids:
-        return {}
-    rows = Chunk.objects.using(alias).filter(pk__in=ids)
-    return {h: bytes(v) for h, v in rows.values_list("content_hash", "vector")}
-
-
-def stored_keys(
-    index: VectorIndex, generation: IndexGeneration, after: str, size: int
-) -> list[str]:
-    """Return the next object keys that a generation holds, in order of the key."""
-    rows = Chunk.objects.using(index.database).filter(generation=generation, object_key__gt=after)
-    keys = rows.order_by("object_key").values_list("object_key", flat=True).distinct()
-    return list(keys[:size])
-
-
-def held_keys(index: VectorIndex, generation: IndexGeneration, keys: Sequence[str]) -> list[str]:
-    """Return which of these object keys a generation holds."""
-    rows = Chunk.objects.using(index.database).filter(
-        generation=generation, object_key__in=list(keys)
-    )
-    return list(rows.order_by().values_list("object_key", flat=True).distinct())
 
 
 def keep_alive(index: VectorIndex, generation: IndexGeneration) -> None:

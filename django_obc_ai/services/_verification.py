@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.gateway.prices import bounding_price
-from django_obc_ai.indexes import VectorIndex, generations, get_index
+from django_obc_ai.indexes import VectorIndex, contents, generations, get_index
 from django_obc_ai.indexes.documents import Piece, hash_of, iterate_keys, read_documents
 from django_obc_ai.indexes.reuse import held_elsewhere
 from django_obc_ai.models import Chunk, DirtyRow, IndexGeneration
@@ -113,7 +113,7 @@ def _missing(
     if target is None:
         pieces = [each for found in documents.pieces.values() for each in found]
         return list({each.content_hash: each.text for each in pieces}.values())
-    wanted = generations.missing_hashes(index, target, documents, force=False)
+    wanted = contents.missing_hashes(index, target, documents, force=False)
     held = held_elsewhere(index, target, keys=keys, hashes=wanted.keys())
     return [text for content_hash, text in wanted.items() if content_hash not in held]
 
@@ -156,10 +156,10 @@ def _compare(index: VectorIndex) -> IndexVerification:
         broken += again[1]
         unreadable += found[2]
     after = ""
-    while held := generations.stored_keys(index, serving, after, _BATCH):
+    while held := contents.stored_keys(index, serving, after, _BATCH):
         after = held[-1]
         gone = _gone(index, held)
-        still = set(generations.held_keys(index, serving, gone))
+        still = set(contents.held_keys(index, serving, gone))
         dangling += [key for key in _gone(index, gone) if key in still]
     chunks = Chunk.objects.using(index.database).filter(generation=serving).count()
     outbox = DirtyRow.objects.using(index.database).filter(index_name=index.name)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from django_obc_ai.exceptions import ObcAIError
-from django_obc_ai.indexes import VectorIndex, generations, get_index, outbox
+from django_obc_ai.indexes import VectorIndex, contents, generations, get_index, outbox
 from django_obc_ai.indexes.documents import (
     Documents,
     iterate_keys,
@@ -228,7 +228,7 @@ class IndexingService(Verifying):
             live = read_documents(index, list(documents.pieces))
             again: set[str] = set()
             for target in self._writable(index):
-                again |= generations.replace_chunks(
+                again |= contents.replace_chunks(
                     index,
                     target,
                     state.version,
@@ -258,7 +258,7 @@ class IndexingService(Verifying):
         *,
         force: bool,
     ) -> dict[str, bytes]:
-        missing = generations.missing_hashes(index, target, documents, force=force)
+        missing = contents.missing_hashes(index, target, documents, force=force)
         reused: dict[str, bytes] = {}
         if missing and not force:
             keys = list(documents.pieces)
@@ -289,7 +289,7 @@ class IndexingService(Verifying):
     ) -> int:
         """Remove objects that are held but no longer rows of the index."""
         removed, after = 0, ""
-        while keys := generations.stored_keys(index, generation, after, batch_size):
+        while keys := contents.stored_keys(index, generation, after, batch_size):
             after = keys[-1]
             by_pk = {index.pk_of(key): key for key in keys}
             rows = index.get_queryset().using(index.database).order_by()

@@ -71,7 +71,7 @@ def digest(key: int, version: int) -> str:
 
 def update(generation: Any, key: int, number: int, vector: np.ndarray) -> int:
     """Give one object another text and vector, as the indexer does; return the version."""
-    from django_obc_ai.indexes import generations, get_index
+    from django_obc_ai.indexes import contents, generations, get_index
     from django_obc_ai.indexes.documents import Piece
 
     index = get_index(INDEX)
@@ -79,7 +79,7 @@ def update(generation: Any, key: int, number: int, vector: np.ndarray) -> int:
     piece = Piece(text=f"place {key}, update {number}", content_hash=content_hash)
 
     def work(state: Any) -> int:
-        generations.replace_chunks(
+        contents.replace_chunks(
             index,
             generation,
             state.version,

@@ -19,7 +19,7 @@ from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.backends.vector_stores import _content, vector_stores
 from django_obc_ai.backends.vector_stores.faiss import FaissVectorStore
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
-from django_obc_ai.indexes import generations, get_index
+from django_obc_ai.indexes import contents, generations, get_index
 from django_obc_ai.indexes.documents import Piece
 from django_obc_ai.indexes.replica import sync
 from django_obc_ai.models import Chunk, IndexState, IndexVersion, Tombstone
@@ -259,7 +259,7 @@ def test_a_replica_filled_beside_writers_is_one_exact_moment(places: list[Place]
         content_hash = uuid.uuid4().hex * 2
         generations.write(
             index,
-            lambda state: generations.replace_chunks(
+            lambda state: contents.replace_chunks(
                 index,
                 generation,
                 state.version,

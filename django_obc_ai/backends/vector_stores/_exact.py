@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: Half a unit in the last place of float32, relative: what one rounding may cost.
 UNIT = 2.0**-24
 _SCORES_PER_BLOCK = 2_000_000
+_ONE_THREADS_VALUES = 2_500_000
 _ROWS_PER_BLOCK = 4_096
 
 
@@ -117,7 +118,7 @@ def _candidates(
     size = max(_ROWS_PER_BLOCK, _SCORES_PER_BLOCK // max(1, len(queries)))
     parts = []
     for start in range(0, max(1, len(vectors)), size):
-        scores = queries @ vectors[start : start + size].T
+        scores = _products(queries, vectors[start : start + size])
         if eligible is not None:
             scores[:, ~eligible[start : start + size]] = -np.inf
         width = scores.shape[1]
@@ -130,6 +131,18 @@ def _candidates(
         parts.append((numbers[counts], rows[counts] + start, found[counts]))
     numbers, rows, found = (np.concatenate(each) for each in zip(*parts, strict=True))
     return numbers, rows, found
+
+
+def _products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return inner products, (m, n) float32.
+
+    One query and few rows are left to one thread: a BLAS with several lets them wait for each
+    other in a busy loop, which on a busy machine takes many times as long as the work.
+    """
+    if len(queries) == 1 and vectors.size <= _ONE_THREADS_VALUES:
+        found: NDArray[np.float32] = np.einsum("d,nd->n", queries[0], vectors)[None]
+        return found
+    return queries @ vectors.T
 
 
 def best(scored: Scored, k: int) -> list[SearchHit]:
