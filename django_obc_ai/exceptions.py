@@ -219,9 +219,11 @@ class DangerousQuery(ObcAIError):
 
     code = "dangerous_query"
 
-    def __init__(self, message: str = "", *, phrase: str = "", amount: str = "") -> None:
-        """Keep the message, and what chat says of it."""
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, phrase: str = "", amount: str = "", **facts: Any
+    ) -> None:
+        """Keep the message, what chat says of it, and the facts of `ObcAIError`."""
+        super().__init__(message, **facts)
         self.phrase = phrase
         self.amount = amount
 

@@ -157,6 +157,15 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
             saved += row["spent"] * count / row["count"]
         return saved
 
+    def repeated_prompts(self, most: int) -> list[dict[str, Any]]:
+        """Return prompts that were paid for more than once, those that cost most first.
+
+        Each row has ``prompt_hash``, ``module``, ``times`` and ``spent`` (Decimal US dollars).
+        """
+        rows = self.paid().exclude(prompt_hash="").order_by().values("prompt_hash", "module")
+        counted = rows.annotate(times=models.Count("*"), spent=models.Sum("cost_usd"))
+        return [dict(row) for row in counted.filter(times__gt=1).order_by("-spent")[:most]]
+
     def failures_by_category(self) -> list[dict[str, Any]]:
         """Return ``error_category`` and ``count`` of failed calls, most frequent first."""
         rows = self.filter(success=False).order_by().values("error_category")

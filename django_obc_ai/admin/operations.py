@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import path
+from django.utils.html import format_html_join
 
+from django_obc_ai.admin import dashboard
 from django_obc_ai.admin.corrections import CostCorrectionInline
 from django_obc_ai.admin.people import name_of, users_are_near
 from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services.explanation import explain_cost
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AIOperation]  # generic in the stubs only
@@ -53,6 +58,18 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     show_full_result_count = False
     inlines = (CostCorrectionInline,)
 
+    def get_urls(self) -> list[Any]:
+        """Add the dashboard and its parts."""
+        site, mine = self.admin_site, []
+        for route, view, name in (
+            ("dashboard/", dashboard.view, ""),
+            ("dashboard/repeated/", dashboard.repeated, "_repeated"),
+            ("dashboard/<slug:table>.csv", dashboard.csv, "_csv"),
+        ):
+            answer = site.admin_view(partial(view, site=site))
+            mine.append(path(route, answer, name=f"django_obc_ai_dashboard{name}"))
+        return [*mine, *super().get_urls()]
+
     @admin.display(description="Tokens")
     def tokens(self, operation: AIOperation) -> str:
         """Return all billed tokens, marked where they are not the provider's own count."""
@@ -67,6 +84,11 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     def cost(self, operation: AIOperation) -> str:
         """Return US dollars, marked where the price is not known."""
         return f"${operation.cost_usd:.6f}" + ("" if operation.cost_known else " ?")
+
+    @admin.display(description="How it was priced")
+    def explanation(self, operation: AIOperation) -> str:
+        """Return the cost line by line."""
+        return format_html_join("", "<div>{}</div>", ((each,) for each in explain_cost(operation)))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIOperation]:
         """Return the ledger from the database it lives in."""
@@ -85,6 +107,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields, the user as in the list."""
         names = [field.name for field in AIOperation._meta.fields]
+        names.insert(names.index("cost_usd") + 1, "explanation")
         return ["caller" if name == "user" else name for name in names]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:

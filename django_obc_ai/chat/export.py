@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,10 +20,15 @@ def write_csv(result: QueryResult) -> str:
     Texts that a spreadsheet would take for a formula begin with an apostrophe; numbers stay
     numbers.
     """
+    return write_rows(result.labels, result.rows)
+
+
+def write_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return any rows so; see write_csv()."""
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow([_safe(each) for each in result.labels])
-    writer.writerows([_safe(each) for each in row] for row in result.rows)
+    writer.writerow([_safe(each) for each in header])
+    writer.writerows([_safe(each) for each in row] for row in rows)
     return file.getvalue()
 
 

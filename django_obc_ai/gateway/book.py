@@ -22,7 +22,6 @@ from django_obc_ai.exceptions import (
     ConfigurationError,
     ContentBlockedError,
     ObcAIError,
-    StreamInterruptedError,
     TransientError,
 )
 from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
@@ -34,7 +33,6 @@ from django_obc_ai.types import (
     GenerationRequest,
     PriceRow,
     ProviderResponse,
-    StreamChunk,
     Usage,
     nano_from_usd,
 )
@@ -69,6 +67,8 @@ class CallBook:
         self._cost = Decimal(0)
         self._is_cost_known = True
         self._model_used = ""
+        self._saved = Decimal(0)
+        self._first_chunk: float | None = None
         self._announced: Path | None = None
 
     def prepare(self) -> BaseProvider | None:
@@ -86,8 +86,9 @@ class CallBook:
             self.finish(error=error)
             return None
         if stored is not None:
-            self._model_used = stored.model
-            self.finish(stored, cached=True)
+            answer, self._saved = stored
+            self._model_used = answer.model
+            self.finish(answer, cached=True)
             return None
         return provider
 
@@ -264,7 +265,7 @@ class CallBook:
             error=error,
         )
         if response is not None and error is None and not cached:
-            cache.put(self.request, self.info, response)
+            cache.put(self.request, self.info, response, cost_usd=self._cost)
         try:
             ledger.record(self.request, self.info, self.outcome, announced=self._announced)
         finally:
@@ -282,6 +283,8 @@ class CallBook:
             attempts=self._attempts,
             started_at=self._started_at,
             response_time_seconds=time.perf_counter() - self._clock,
+            first_chunk_seconds=self._first_chunk,
+            saved_usd=self._saved,
             **values,  # further fields of CallOutcome
         )
 
@@ -300,50 +303,3 @@ def _empty(response: ProviderResponse) -> BadResponseError:
     error = BadResponseError(message)
     error.retryable = response.finish_reason == "stop"
     return error
-
-
-class StreamBook(CallBook):
-    """The books of a streamed call: collects the chunks of the attempt that answers."""
-
-    def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
-        """See `CallBook`."""
-        super().__init__(request, info)
-        self._texts: list[str] = []
-        self._seen: Usage | None = None
-        self._last: StreamChunk = StreamChunk()
-
-    def see(self, chunk: StreamChunk) -> str:
-        """Note a chunk and return its text; usage is cumulative and does not fall."""
-        self._texts.append(chunk.text)
-        self._seen = chunk.usage.after(self._seen) if chunk.usage else self._seen
-        self._model_used = chunk.model or self._model_used
-        self._last = chunk
-        return chunk.text
-
-    def complete(self) -> ProviderResponse:
-        """Settle a stream that came to its end.
-
-        Raises:
-            StreamInterruptedError: It ended without a finish_reason.
-        """
-        if self._last.finish_reason is None:
-            raise StreamInterruptedError("The stream ended before the answer was finished.")
-        return self.accept(
-            ProviderResponse(
-                text="".join(self._texts),
-                finish_reason=self._last.finish_reason,
-                usage=self._seen if self._last.usage is not None else self._floor(),
-                model=self._model_used,
-            )
-        )
-
-    def cut(self, error: BaseException) -> BaseException:
-        """Settle a stream that broke or was abandoned by the floor that was seen."""
-        return self.abort(error, seen=self._floor())
-
-    def _text_so_far(self) -> str:
-        return "".join(self._texts)
-
-    def _floor(self) -> Usage | None:
-        """Return what was counted before the end: at least this much was used."""
-        return None if self._seen is None else replace(self._seen, is_exact=False)

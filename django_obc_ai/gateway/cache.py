@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from typing import Any
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
@@ -76,8 +77,8 @@ def key_of(request: GenerationRequest, info: CallInfo) -> str:
     return f"django_obc_ai:answer:{digest('cache', parts)}"
 
 
-def get(request: GenerationRequest, info: CallInfo) -> ProviderResponse | None:
-    """Return a stored answer whose tags are unchanged, or None."""
+def get(request: GenerationRequest, info: CallInfo) -> tuple[ProviderResponse, Decimal] | None:
+    """Return a stored answer whose tags are unchanged and what it cost, or None."""
     cache = _cache()
     if cache is None or not info.use_cache:
         return None
@@ -89,20 +90,23 @@ def get(request: GenerationRequest, info: CallInfo) -> ProviderResponse | None:
         ttl = _ttl_of(info)
         if ttl and time.time() - entry["at"] > ttl:
             return None
-        return ProviderResponse(text=entry["text"], model=entry["model"])
+        return ProviderResponse(text=entry["text"], model=entry["model"]), entry["cost"]
     except Exception:  # any backend, any client library: the cache is a convenience
         logger.warning("The response cache failed to answer; calling the provider.", exc_info=True)
         return None
 
 
-def put(request: GenerationRequest, info: CallInfo, response: ProviderResponse) -> None:
-    """Store a finished answer; do nothing for any other."""
+def put(
+    request: GenerationRequest, info: CallInfo, response: ProviderResponse, *, cost_usd: Decimal
+) -> None:
+    """Store a finished answer and what it cost; do nothing for any other."""
     ttl = _ttl_of(info)
     if not ttl or not info.use_cache or response.finish_reason != "stop":
         return
     entry = {
         "text": response.text,
         "model": response.model,
+        "cost": cost_usd,
         "tags": dict(info.cache_tags),
         "at": time.time(),
     }

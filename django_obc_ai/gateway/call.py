@@ -23,7 +23,8 @@ from django_obc_ai.exceptions import (
     StreamInterruptedError,
 )
 from django_obc_ai.gateway import retry
-from django_obc_ai.gateway.book import CallBook, StreamBook
+from django_obc_ai.gateway.book import CallBook
+from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.types import (
     CallInfo,

@@ -24,11 +24,12 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.db import transaction as transactions
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import sql
+from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import AbandonedCallError
 from django_obc_ai.gateway import intents, spool
-from django_obc_ai.gateway.cache import digest
+from django_obc_ai.gateway.rows import row_of
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of, with_writer
@@ -69,7 +70,7 @@ def announce(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -
     alias = get_settings().database
     if transaction_of(alias) == "test":  # its rows are rolled back: there is nothing to keep
         return None
-    return intents.announce(_row_of(request, info, outcome), alias)
+    return intents.announce(row_of(request, info, outcome), alias)
 
 
 def record(
@@ -90,7 +91,7 @@ def record(
         outcome: How the call ended.
         announced: What `announce` returned; withdrawn when the row is safe.
     """
-    operation = _row_of(request, info, outcome)
+    operation = row_of(request, info, outcome)
     _write(operation, get_settings().database)
     intents.withdraw(announced)
 
@@ -177,41 +178,6 @@ def _is_first_of_process() -> bool:
     return is_first
 
 
-def _row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> AIOperation:
-    error = outcome.error
-    usage = outcome.usage
-    return AIOperation(
-        id=info.operation_id,
-        operation_type=info.operation_type,
-        module=info.module,
-        user_id=info.user_id,
-        scope=info.scope,
-        content_type=_fit("content_type", info.content_type),
-        provider=_fit("provider", info.provider),
-        model_requested=_fit("model_requested", outcome.model_requested),
-        model_used=_fit("model_used", outcome.model_used),
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        output_tokens=usage.output_tokens,
-        thinking_tokens=usage.thinking_tokens,
-        tool_tokens=usage.tool_tokens,
-        audio_tokens=usage.audio_tokens,
-        tokens_exact=usage.is_exact,
-        cost_usd=outcome.cost_usd,
-        cost_known=outcome.is_cost_known,
-        response_time_ms=round(outcome.response_time_seconds * 1000),
-        attempts=outcome.attempts,
-        success=error is None,
-        error_category="" if error is None else _fit("error_category", error.code),
-        error_message="" if error is None else str(error),
-        finish_reason=_fit("finish_reason", outcome.finish_reason),
-        cached=outcome.cached,
-        prompt_hash=digest("prompt", [request.system, request.render_prompt()]),
-        prompt_version=_fit("prompt_version", request.prompt_version),
-        created_at=outcome.started_at,
-    )
-
-
 def _must_wait(alias: str) -> bool:
     """Return whether a row can only be stored once the caller's transaction has ended."""
     connection = connections[alias]
@@ -260,6 +226,7 @@ def _store(operation: AIOperation, alias: str) -> bool:
 
 def _insert(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
     """Insert on any connection, also one that no alias of ``connections`` leads to."""
+    operation.recorded_at = timezone.now()
     query = sql.InsertQuery(AIOperation)
     query.insert_values(AIOperation._meta.concrete_fields, [operation], raw=True)
     try:
@@ -282,7 +249,7 @@ def _replace(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
     changed = {field.attname for field in AIOperation._meta.concrete_fields} - {"id"}
     is_presumed = operation.error_category == code
     if is_presumed:
-        rows, changed = rows.filter(cost_usd__lt=operation.cost_usd), {"cost_usd"}
+        rows, changed = rows.filter(cost_usd__lt=operation.cost_usd), {"cost_usd", "recorded_at"}
     query: Any = rows.query.chain(sql.UpdateQuery)  # Any: the stubs say Query
     query.add_update_values({name: getattr(operation, name) for name in changed})
     statement, parameters = query.get_compiler(connection=connection).as_sql()
@@ -341,9 +308,3 @@ def _tell(operation: AIOperation) -> None:
     for receiver, result in operation_finished.send_robust(AIOperation, operation=operation):
         if isinstance(result, Exception):
             logger.error("A receiver of operation_finished failed: %r", receiver, exc_info=result)
-
-
-def _fit(field: str, text: str) -> str:
-    """Shorten a name that a provider chose to what its column holds."""
-    column: Any = AIOperation._meta.get_field(field)  # a text column, which the stubs cannot know
-    return text[: column.max_length]

@@ -136,17 +136,25 @@ def cost_of(price: PriceRow, usage: Usage, *, is_batch: bool = False) -> Decimal
         usage: What the provider counted.
         is_batch: Whether the request was part of a batch.
     """
+    with localcontext(EXACT):
+        parts = parts_of(price, usage, is_batch=is_batch)
+        total = sum((tokens * rate for _, tokens, rate in parts), start=Decimal(0))
+        return usd_from_nano(nano_from_usd(total / _PER_MILLION))
+
+
+def parts_of(
+    price: PriceRow, usage: Usage, *, is_batch: bool = False
+) -> list[tuple[str, int, Decimal]]:
+    """Return what a cost is made of: kind, tokens, and US dollars per million of them."""
     rates = _rates(price, is_long=_is_long(price, usage.input_tokens), is_batch=is_batch)
     fresh = usage.input_tokens - usage.cached_tokens - usage.audio_tokens + usage.tool_tokens
-    with localcontext(EXACT):
-        total = (
-            fresh * rates.input
-            + usage.cached_tokens * rates.cached
-            + usage.audio_tokens * rates.audio
-            + usage.output_tokens * rates.output
-            + usage.thinking_tokens * rates.thinking
-        )
-        return usd_from_nano(nano_from_usd(total / _PER_MILLION))
+    return [
+        ("input", fresh, rates.input),
+        ("cached input", usage.cached_tokens, rates.cached),
+        ("audio input", usage.audio_tokens, rates.audio),
+        ("output", usage.output_tokens, rates.output),
+        ("thinking", usage.thinking_tokens, rates.thinking),
+    ]
 
 
 def ceiling_of(provider: BaseProvider, request: GenerationRequest, price: PriceRow) -> Decimal:

@@ -53,6 +53,13 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="RollupMark",
+            fields=[
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("through", models.DateTimeField(null=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name="AIOperation",
             fields=[
                 (
@@ -78,15 +85,21 @@ class Migration(migrations.Migration):
                 ("cost_usd", django_obc_ai.models.fields.NanoDollarField(default=0)),
                 ("cost_known", models.BooleanField(default=True)),
                 ("response_time_ms", models.PositiveBigIntegerField(default=0)),
+                ("first_chunk_ms", models.PositiveBigIntegerField(blank=True, null=True)),
                 ("attempts", models.PositiveIntegerField(default=1)),
                 ("success", models.BooleanField()),
                 ("error_category", models.CharField(blank=True, default="", max_length=50)),
                 ("error_message", models.TextField(blank=True, default="")),
                 ("finish_reason", models.CharField(blank=True, default="", max_length=20)),
                 ("cached", models.BooleanField(default=False)),
+                ("saved_usd", django_obc_ai.models.fields.NanoDollarField(default=0)),
                 ("prompt_hash", models.CharField(max_length=64)),
                 ("prompt_version", models.CharField(blank=True, default="", max_length=100)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "recorded_at",
+                    models.DateTimeField(db_index=True, default=django.utils.timezone.now),
+                ),
                 (
                     "user",
                     models.ForeignKey(
@@ -103,6 +116,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "AI operation",
                 "verbose_name_plural": "AI operations",
                 "ordering": ["-created_at"],
+                "permissions": (("view_dashboard", "Can view the AI dashboard"),),
             },
         ),
         migrations.CreateModel(
@@ -522,6 +536,32 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+        ),
+        migrations.CreateModel(
+            name="OperationRollup",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("start", models.DateTimeField()),
+                ("end", models.DateTimeField()),
+                ("is_day", models.BooleanField(default=False)),
+                ("rolled_at", models.DateTimeField()),
+                ("sums", models.JSONField()),
+                ("by_module", models.JSONField()),
+                ("by_operation_type", models.JSONField()),
+                ("by_model", models.JSONField()),
+                ("by_user", models.JSONField()),
+                ("by_scope", models.JSONField()),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("is_day", "start"), name="obc_ai_rollup_unique")
+                ],
+            },
         ),
         migrations.CreateModel(
             name="PromptTemplate",

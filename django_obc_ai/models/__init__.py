@@ -16,6 +16,7 @@ from django_obc_ai.models.indexes import (
 )
 from django_obc_ai.models.operations import AIOperation, CostCorrection
 from django_obc_ai.models.prompts import PromptTemplate
+from django_obc_ai.models.rollups import OperationRollup, RollupMark
 
 __all__ = [
     "AIOperation",
@@ -34,6 +35,8 @@ __all__ = [
     "IndexState",
     "IndexVersion",
     "NanoDollarField",
+    "OperationRollup",
     "PromptTemplate",
+    "RollupMark",
     "Tombstone",
 ]

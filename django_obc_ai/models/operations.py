@@ -18,7 +18,8 @@ class AIOperation(models.Model):
 
     Rows hold no prompt and no answer; `prompt_hash` is a keyed hash that only tells
     equal prompts. Rows are written once by the gateway; a cost that is corrected later
-    leaves a `CostCorrection`.
+    leaves a `CostCorrection`. ``created_at`` is when the call began, ``recorded_at`` when its
+    row was last written.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -47,15 +48,18 @@ class AIOperation(models.Model):
     cost_usd = NanoDollarField(default=0)
     cost_known = models.BooleanField(default=True)
     response_time_ms = models.PositiveBigIntegerField(default=0)
+    first_chunk_ms = models.PositiveBigIntegerField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=1)
     success = models.BooleanField()
     error_category = models.CharField(max_length=50, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     finish_reason = models.CharField(max_length=20, blank=True, default="")
     cached = models.BooleanField(default=False)
+    saved_usd = NanoDollarField(default=0)
     prompt_hash = models.CharField(max_length=64)
     prompt_version = models.CharField(max_length=100, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now)
+    recorded_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     objects = AIOperationManager()
 
@@ -63,6 +67,7 @@ class AIOperation(models.Model):
         verbose_name = "AI operation"
         verbose_name_plural = "AI operations"
         ordering: ClassVar[list[str]] = ["-created_at"]
+        permissions = (("view_dashboard", "Can view the AI dashboard"),)
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["created_at", "cost_usd"], name="obc_ai_op_created"),
             models.Index(fields=["module", "created_at"], name="obc_ai_op_module"),

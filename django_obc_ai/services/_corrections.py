@@ -8,6 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models import AIOperation, CostCorrection
@@ -62,4 +63,5 @@ def _change(correction: Correction) -> bool:
         cost_usd=correction.old_cost_usd,
         cost_known=correction.was_cost_known,
     )
-    return bool(row.update(cost_usd=correction.new_cost_usd, cost_known=True))
+    now = timezone.now()
+    return bool(row.update(cost_usd=correction.new_cost_usd, cost_known=True, recorded_at=now))

@@ -13,8 +13,8 @@ from asgiref.sync import sync_to_async
 
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.gateway.book import StreamBook
 from django_obc_ai.gateway.call import astream, stream
+from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest, GenerationResult, Usage
 
 Call: TypeAlias = tuple[GenerationRequest, CallInfo]

@@ -263,6 +263,8 @@ class CallOutcome:
     attempts: int = 0
     started_at: datetime
     response_time_seconds: float = 0.0
+    first_chunk_seconds: float | None = None
+    saved_usd: Decimal = Decimal(0)
     error: ObcAIError | ConfigurationError | None = None
 
 

@@ -9,8 +9,8 @@ import pytest
 from tests.docs.execute import Page, run_script
 from tests.docs.markdown import DOCS
 
-#: Those that need a server in a provider's place, or an optional package, have tests of their own.
-SERVED = {"gemini", "openai-compatible", "choose-an-embedder"}
+#: Those that need a server for a provider, an optional package or a browser have their own tests.
+SERVED = {"gemini", "openai-compatible", "choose-an-embedder", "watch-the-dashboard"}
 HOWTOS = sorted({path.stem for path in (DOCS / "howto").glob("*.md")} - SERVED)
 _PAID = """
 from django.db import transaction

@@ -44,9 +44,14 @@ INTERNAL = {
 }
 
 
+#: The same of whole modules: what the admin is made of.
+INTERNAL_MODULES = {"explanation", "figures", "rollups", "tally"}
+
+
 def _public_of_services() -> Iterator[tuple[str, Any]]:
     for module in pkgutil.iter_modules(services.__path__, f"{services.__name__}."):
-        if module.name.startswith(f"{services.__name__}._"):
+        name = module.name.rpartition(".")[2]
+        if name.startswith("_") or name in INTERNAL_MODULES:
             continue
         loaded = importlib.import_module(module.name)
         for name, found in vars(loaded).items():

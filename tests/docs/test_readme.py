@@ -45,7 +45,6 @@ def test_what_comes_later_is_not_there_yet() -> None:
         ("pgvector", "backends/vector_stores/pgvector.py"),
         ("REST", "api"),
         ("Celery", "tasks.py"),
-        ("dashboard", "admin/dashboard.py"),
         ("rate limits", "gateway/ratelimit.py"),
         ("shared answer", "gateway/singleflight.py"),
     ):

@@ -1,0 +1,53 @@
+"""The row that a call leaves in the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_obc_ai.gateway.cache import digest
+from django_obc_ai.models import AIOperation
+from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
+
+
+def row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> AIOperation:
+    """Return the row of a call, not saved yet."""
+    error, first = outcome.error, outcome.first_chunk_seconds
+    usage = outcome.usage
+    return AIOperation(
+        id=info.operation_id,
+        operation_type=info.operation_type,
+        module=info.module,
+        user_id=info.user_id,
+        scope=info.scope,
+        content_type=_fit("content_type", info.content_type),
+        provider=_fit("provider", info.provider),
+        model_requested=_fit("model_requested", outcome.model_requested),
+        model_used=_fit("model_used", outcome.model_used),
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+        thinking_tokens=usage.thinking_tokens,
+        tool_tokens=usage.tool_tokens,
+        audio_tokens=usage.audio_tokens,
+        tokens_exact=usage.is_exact,
+        cost_usd=outcome.cost_usd,
+        cost_known=outcome.is_cost_known,
+        response_time_ms=round(outcome.response_time_seconds * 1000),
+        attempts=outcome.attempts,
+        success=error is None,
+        error_category="" if error is None else _fit("error_category", error.code),
+        error_message="" if error is None else str(error),
+        finish_reason=_fit("finish_reason", outcome.finish_reason),
+        cached=outcome.cached,
+        saved_usd=outcome.saved_usd,
+        first_chunk_ms=None if first is None else round(first * 1000),
+        prompt_hash=digest("prompt", [request.system, request.render_prompt()]),
+        prompt_version=_fit("prompt_version", request.prompt_version),
+        created_at=outcome.started_at,
+    )
+
+
+def _fit(field: str, text: str) -> str:
+    """Shorten a name that a provider chose to what its column holds."""
+    column: Any = AIOperation._meta.get_field(field)  # a text column, which the stubs cannot know
+    return text[: column.max_length]

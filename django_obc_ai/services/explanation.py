@@ -1,0 +1,64 @@
+"""Why a call cost what it did, line by line."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+from django.conf import settings
+from django.utils import timezone
+
+from django_obc_ai.gateway import prices
+from django_obc_ai.models import AIOperation, CostCorrection
+from django_obc_ai.types import Usage
+
+
+def explain_cost(operation: AIOperation) -> list[str]:
+    """Return lines that lead from the counted tokens to the cost of a row of the ledger.
+
+    The last line says where the row's cost is another one, and why.
+    """
+    if operation.cached:
+        return [f"The answer came from the cache. Paid for, it had cost ${operation.saved_usd:f}."]
+    model = operation.model_used or operation.model_requested
+    price = prices.find_price(model, _instant(operation.created_at)) if model else None
+    if price is None:
+        return [f"The model {model!r} has no price, so the cost is ${operation.cost_usd:f}."]
+    usage, million = _usage_of(operation), Decimal(1_000_000)
+    lines = [
+        f"{tokens:,} {kind} tokens at ${rate.normalize():f} a million: ${tokens * rate / million:f}"
+        for kind, tokens, rate in prices.parts_of(price, usage)
+        if tokens
+    ]
+    since = f" since {price.effective_from}" if price.effective_from else ""
+    lines.append(f"Prices of {price.model}{since}, from {price.source or 'your settings'}.")
+    cost = prices.cost_of(price, usage)
+    if cost == operation.cost_usd:
+        return [*lines, f"Together ${cost:f}."]
+    return [*lines, f"Together ${cost:f}; the row says ${operation.cost_usd:f}: {_why(operation)}"]
+
+
+def _why(operation: AIOperation) -> str:
+    correction = CostCorrection.objects.filter(operation=operation).order_by("-created_at").first()
+    if correction is not None:
+        return f"it was {correction.get_kind_display()} by {correction.made_by}."
+    if not operation.cost_known:
+        return "not all of it was counted, and the call's ceiling is presumed."
+    if operation.attempts > 1:
+        return f"it is the sum of {operation.attempts} attempts, each at its own price."
+    return "prices were changed since; reprice_operations brings them together."
+
+
+def _usage_of(operation: AIOperation) -> Usage:
+    return Usage(
+        input_tokens=operation.input_tokens,
+        cached_tokens=operation.cached_tokens,
+        output_tokens=operation.output_tokens,
+        thinking_tokens=operation.thinking_tokens,
+        tool_tokens=operation.tool_tokens,
+        audio_tokens=operation.audio_tokens,
+    )
+
+
+def _instant(moment: datetime.datetime) -> datetime.datetime:
+    return moment if settings.USE_TZ else timezone.make_aware(moment)

@@ -1,0 +1,246 @@
+"""What the dashboard shows: figures of some days, budgets at this moment, and indexes."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from django_obc_ai.backends.cost_stores import cost_stores
+from django_obc_ai.conf import BudgetSettings
+from django_obc_ai.gateway import policy
+from django_obc_ai.indexes import get_indexes
+from django_obc_ai.models import DirtyRow, IndexState
+from django_obc_ai.querysets import current_day
+from django_obc_ai.services import rollups
+from django_obc_ai.services.tally import DIMENSIONS, Tally, percentile
+from django_obc_ai.types import usd_from_nano
+
+#: Dimensions of a breakdown that budgets of a scope count by.
+_BUDGETED = {
+    "module": "module",
+    "operation_type": "operation_type",
+    "model": "model",
+    "user": "user",
+    "tenant": "scope",
+}
+_MOST_GAUGES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What happened on some days of the project's time zone.
+
+    Attributes:
+        first: The first day.
+        last: The last day.
+        total: Of all days together; ``total.by`` holds the chosen dimension and users.
+        before: Of as many days before; without breakdowns.
+        days: By day, in order, days without operations included.
+        by: The chosen dimension.
+        left: Quarters of an hour that are not added up yet; the figures lack them.
+    """
+
+    first: datetime.date
+    last: datetime.date
+    total: Tally
+    before: Tally
+    days: dict[datetime.date, Tally]
+    by: str
+    left: int = 0
+
+    @property
+    def answered_share(self) -> float | None:
+        """Return successes in operations, 0 to 1."""
+        return _share(self.total, "failures", is_rest=True)
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Return cached answers in answers, 0 to 1."""
+        return hit_rate_of(self.total)
+
+
+def read_figures(first: datetime.date, last: datetime.date, *, by: str = "module") -> Figures:
+    """Add up the days first to last, and as many before them.
+
+    Rollups that are missing are made first, up to a thousand; see `Figures.left`.
+
+    Raises:
+        ValueError: ``by`` is no dimension, or last lies before first.
+    """
+    if by not in DIMENSIONS:
+        raise ValueError(f"Figures have no breakdown by {by!r}; choose from {list(DIMENSIONS)}.")
+    if last < first:
+        raise ValueError(f"The last day {last} lies before the first, {first}.")
+    left = rollups.roll_up(most=1_000)
+    length = (last - first).days + 1
+    step = datetime.timedelta(days=1)
+    days = rollups.read_days(first, last, by={by, "user"})
+    total, before = Tally(), Tally()
+    for each in days.values():
+        total.merge(each)
+    for each in rollups.read_days(first - step * length, first - step, by=()).values():
+        before.merge(each)
+    return Figures(first=first, last=last, total=total, before=before, days=days, by=by, left=left)
+
+
+def hit_rate_of(tally: Tally) -> float | None:
+    """Return cached answers in answers, 0 to 1; None without answers."""
+    answered = tally.sums["operations"] - tally.sums["failures"]
+    return tally.sums["cached"] / answered if answered else None
+
+
+def mean_ms(tally: Tally) -> float | None:
+    """Return the mean time of an answer that was not cached, in milliseconds."""
+    timed = tally.sums["timed"]
+    return tally.sums["response_ms"] / timed if timed else None
+
+
+def success_rate_of(tally: Tally) -> float | None:
+    """Return successes in operations, 0 to 1."""
+    return _share(tally, "failures", is_rest=True)
+
+
+def first_chunk_ms(tally: Tally) -> float | None:
+    """Return the median time to the first piece of a stream, in milliseconds, within 5 %."""
+    return percentile(tally.first_chunks, 0.5)
+
+
+def _share(tally: Tally, name: str, *, is_rest: bool = False) -> float | None:
+    total = tally.sums["operations"]
+    if not total:
+        return None
+    share = tally.sums[name] / total
+    return 1 - share if is_rest else share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauge:
+    """A budget in its present period.
+
+    Attributes:
+        budget: What was set.
+        name: Scope, key and period in words.
+        key: Of its total in the cost store.
+        limit: In the budget's unit, as are the next three.
+        spent: What is settled.
+        held: What calls under way may still take.
+        expected: What it comes to by the period's end at this pace; None if it never ends.
+        resets_at: When the period is over; None is never.
+    """
+
+    budget: BudgetSettings
+    name: str
+    key: str
+    limit: Decimal
+    spent: Decimal
+    held: Decimal
+    expected: Decimal | None
+    resets_at: datetime.datetime | None
+    marks: tuple[int, ...] = field(default=())
+
+    @property
+    def used_percent(self) -> float:
+        """Return what is spent and held, in percent of the limit."""
+        used = self.spent + self.held
+        return float(used * 100 / self.limit) if self.limit else (100.0 if used else 0.0)
+
+
+def read_gauges() -> list[Gauge]:
+    """Return the budgets that are in force, the most used first.
+
+    A budget for each module, user and so on is shown for those that had operations today.
+
+    Raises:
+        CostStoreError: Budgets or totals cannot be read.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    wanted = [(each, value) for each in policy.in_force() for value in _values(each)]
+    keys = {(b, v): policy.key_of(b, v, policy.period(b, now)[0]) for b, v in wanted}
+    totals = cost_stores["default"].totals(sorted(set(keys.values())))
+    found = []
+    for (budget, value), key in keys.items():
+        _, start, end = policy.period(budget, now)
+        spent, held = (
+            _in_unit(amount, budget) for amount in (totals[key].spent_nano, totals[key].held_nano)
+        )
+        expected = None
+        if start is not None and end is not None:
+            passed = max((now - start) / (end - start), 0.01)
+            expected = spent / Decimal(str(passed))
+        found.append(
+            Gauge(
+                budget=budget,
+                name=_name(budget, value),
+                key=key,
+                limit=budget.limit,
+                spent=spent,
+                held=held,
+                expected=expected,
+                resets_at=end,
+                marks=budget.alert_percent,
+            )
+        )
+    return sorted(found, key=lambda each: -each.used_percent)[:_MOST_GAUGES]
+
+
+def _values(budget: BudgetSettings) -> Iterable[str]:
+    if budget.scope == "global" or budget.key:
+        return [budget.key]
+    dimension = _BUDGETED.get(budget.scope)
+    if dimension is None:
+        return []
+    today = current_day()
+    seen = rollups.read_days(today, today, by={dimension})[today].by[dimension]
+    return sorted(each for each in seen if each)
+
+
+def _name(budget: BudgetSettings, value: str) -> str:
+    scope = "all calls" if budget.scope == "global" else f"{budget.scope} {value}"
+    return f"{scope}, in total" if budget.period == "total" else f"{scope}, per {budget.period}"
+
+
+def _in_unit(amount: int, budget: BudgetSettings) -> Decimal:
+    return usd_from_nano(amount) if budget.unit == "usd" else Decimal(amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFreshness:
+    """How far an index is behind its rows.
+
+    Attributes:
+        name: Of the index.
+        is_built: Whether it can be searched.
+        is_current: Whether it was built with the configured embedder and text template.
+        waiting: Changed rows that are not indexed yet.
+        oldest: When the first of them was changed.
+    """
+
+    name: str
+    is_built: bool
+    is_current: bool
+    waiting: int
+    oldest: datetime.datetime | None
+
+
+def read_indexes() -> list[IndexFreshness]:
+    """Return the state of each index, by name."""
+    from django_obc_ai.services.indexing import IndexingService  # numpy: not at start-up
+
+    found = []
+    for index in get_indexes():
+        states = IndexState.objects.using(index.database).filter(pk=index.name)
+        rows = DirtyRow.objects.using(index.database).filter(index_name=index.name)
+        oldest = rows.order_by("pk").values_list("created_at", flat=True).first()
+        is_built = states.exclude(serving=None).exists()
+        found.append(
+            IndexFreshness(
+                name=index.name,
+                is_built=is_built,
+                is_current=is_built and IndexingService().is_current(index.name),
+                waiting=rows.count(),
+                oldest=oldest,
+            )
+        )
+    return found

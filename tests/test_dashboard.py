@@ -1,0 +1,220 @@
+"""The dashboard: who may see it, and that each figure is that of the rows it links to."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import html
+import io
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from django_obc_ai.models import AIOperation, BudgetAlert
+from django_obc_ai.querysets import current_day
+from django_obc_ai.testing import override_ai
+
+pytestmark = pytest.mark.django_db
+NAME = "admin:django_obc_ai_dashboard"
+BUDGETS = [{"scope": "global", "period": "day", "limit_usd": "5"}]
+
+
+def client(*permissions: str, **user: Any) -> Client:
+    made = get_user_model().objects.create_user(
+        f"staff{get_user_model().objects.count()}", is_staff=True, **user
+    )
+    made.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    found = Client()
+    found.force_login(made)
+    return found
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return client("view_dashboard", "view_aioperation")
+
+
+def make(days_ago: float = 0, **values: Any) -> AIOperation:
+    began = timezone.now() - datetime.timedelta(days=days_ago)
+    given = {"provider": "default", "success": True, "prompt_hash": "", "created_at": began}
+    return AIOperation.objects.create(**{**given, "recorded_at": began, **values})
+
+
+def fill() -> None:
+    amina = get_user_model().objects.create(username="amina <b>")
+    make(1, module="mana", cost_usd=Decimal("1.25"), user=amina, response_time_ms=900)
+    make(1, module="mana", cost_usd=Decimal("0.75"), response_time_ms=2_500, first_chunk_ms=300)
+    make(2, module="=SUM(A1)", cached=True, saved_usd=Decimal("0.5"))
+    make(2, success=False, error_category="timeout", cost_usd=Decimal("0.1"), cost_known=False)
+    make(40, module="mana", cost_usd=Decimal(3))
+
+
+def page_of(viewer: Client, **query: Any) -> str:
+    response = viewer.get(reverse(NAME), query)
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+def data_of(page: str) -> dict[str, Any]:
+    match = re.search(r'<script id="ai-data" type="application/json">(.*?)</script>', page)
+    assert match
+    found: dict[str, Any] = json.loads(match[1])
+    return found
+
+
+def tile(page: str, label: str) -> tuple[str, str]:
+    """The value of a tile, and where it leads."""
+    match = re.search(
+        rf'<a href="([^"]*)">\s*<span class="ai-label">{label}</span>\s*<strong[^>]*>([^<]*)', page
+    )
+    assert match, label
+    return match[2], html.unescape(match[1])
+
+
+# --- who may see it ------------------------------------------------------------------------------
+VIEWS = ("", "spend.csv", "users.csv", "repeated/")
+
+
+@pytest.mark.parametrize("part", VIEWS)
+def test_staff_without_the_permission_get_nothing(part: str) -> None:
+    url = reverse(NAME) + part
+    assert client("view_aioperation").get(url).status_code == 403
+    assert client("view_dashboard").get(url).status_code == 200
+
+
+@pytest.mark.parametrize("part", VIEWS)
+def test_others_are_sent_to_log_in(part: str) -> None:
+    url = reverse(NAME) + part
+    response = Client().get(url)
+    assert response.status_code == 302 and "/login/" in response["Location"]
+
+
+def test_the_list_leads_to_it_whoever_may_see_it(viewer: Client) -> None:
+    url = reverse("admin:django_obc_ai_aioperation_changelist")
+    assert reverse(NAME) in viewer.get(url).content.decode()
+    assert reverse(NAME) not in client("view_aioperation").get(url).content.decode()
+
+
+# --- figures -------------------------------------------------------------------------------------
+def test_figures_are_those_of_the_rows_that_they_link_to(viewer: Client) -> None:
+    fill()
+    page = page_of(viewer)
+    for label, value, count in (
+        ("Operations", "4", 4),
+        ("Spent", "$2.10", 4),
+        ("Answered", "75.0 %", 3),
+        ("Mean response", "1.70 s", 3),
+        ("First piece of a stream", "", 1),
+        ("Cache hit rate", "33.3 %", 1),
+        ("Saved by the cache", "$0.5000", 1),
+    ):
+        text, url = tile(page, label)
+        assert value in text, label
+        found = viewer.get(url)
+        assert found.context["cl"].result_count == count, label
+    assert "1 with a presumed cost" in page and "1 failed" in page
+    assert "+" not in tile(page, "Operations")[0]
+
+
+def test_the_period_before_stands_beside(viewer: Client) -> None:
+    fill()
+    today = current_day()
+    page = page_of(viewer, **{"from": today - datetime.timedelta(days=29), "to": today})
+    assert "-30 % · before: $3.00" in page
+
+
+@pytest.mark.parametrize("by", ["module", "operation_type", "model", "user", "scope"])
+def test_spend_is_drawn_by_every_dimension(viewer: Client, by: str) -> None:
+    fill()
+    spend = data_of(page_of(viewer, by=by))["spend"]
+    assert len(spend["labels"]) == 30
+    assert round(sum(map(sum, spend["series"])), 9) == 2.1
+
+
+def test_many_values_are_drawn_as_others(viewer: Client) -> None:
+    for number in range(12):
+        make(1, module=f"m{number:02}", cost_usd=Decimal(number + 1))
+    spend = data_of(page_of(viewer))["spend"]
+    assert spend["names"] == [*(f"m{n:02}" for n in range(11, 4, -1)), "others"]
+    assert sum(spend["series"][-1]) == 1 + 2 + 3 + 4 + 5
+
+
+@pytest.mark.parametrize("table", ["spend", "calls", "times", "users"])
+def test_tables_are_downloaded_and_no_cell_is_a_formula(viewer: Client, table: str) -> None:
+    fill()
+    response = viewer.get(reverse(f"{NAME}_csv", args=[table]))
+    assert response["Content-Type"] == "text/csv; charset=utf-8"
+    rows = list(csv.reader(io.StringIO(response.content.decode())))
+    assert len(rows) == (3 if table == "users" else 31)
+    assert not any(cell.startswith("=") for row in rows for cell in row)
+    if table == "spend":
+        at = rows[0].index("All")
+        assert sum(Decimal(row[at]) for row in rows[1:]) == Decimal("2.1")
+    assert viewer.get(reverse(f"{NAME}_csv", args=["nothing"])).status_code == 404
+
+
+def test_prompts_paid_for_again_are_named_by_their_hash(viewer: Client) -> None:
+    for _ in range(3):
+        make(1, prompt_hash="a" * 64, cost_usd=Decimal("0.2"))
+    page = viewer.get(reverse(f"{NAME}_repeated")).content.decode()
+    assert "aaaaaaaaaaaa" in page and "$0.6000" in page
+
+
+def test_budgets_show_what_is_spent_and_when_they_reset(viewer: Client) -> None:
+    with override_ai(BUDGETS=BUDGETS):
+        BudgetAlert.objects.create(
+            key="global:day", percent=75, level="warning", unit="usd", spent=4, limit=5
+        )
+        page = page_of(viewer)
+    assert "all calls, per day" in page and "of 5 usd" in page and "alerts at 75, 90 %" in page
+    assert "global:day reached 75 %" in page
+
+
+def test_indexes_say_what_to_do(viewer: Client) -> None:
+    page = page_of(viewer)
+    assert "not built: run <code>ai_index places</code>" in page
+
+
+# --- the page ------------------------------------------------------------------------------------
+def test_nothing_on_the_page_needs_an_inline_script_or_style(viewer: Client) -> None:
+    fill()
+    page = page_of(viewer)
+    own = page[page.index('id="ai-dashboard"') :]
+    assert not re.findall(r"<script(?![^>]*(?:src=|application/json))", own)
+    assert not re.findall(r"\sstyle=|\son\w+=", own)
+    assert "https://" not in own
+    assert "amina <b>" not in page  # escaped
+
+
+def test_each_chart_has_a_table_and_a_download(viewer: Client) -> None:
+    page = page_of(viewer)
+    assert sorted(re.findall(r'data-chart="(\w+)"', page)) == ["calls", "spend", "times"]
+    for name in ("calls", "spend", "times"):
+        assert reverse(f"{NAME}_csv", args=[name]) in page
+    assert page.count("<details>") == 3
+    assert "There were no operations on these days." in page
+
+
+@pytest.mark.parametrize(("query", "message"), [
+    ({"from": "yesterday"}, "“yesterday” is no date"),
+    ({"from": "1990-01-01", "to": "2026-01-01"}, "At most 366 days"),
+    ({"by": "password"}, ""),
+    ({"from": "2026-11-25", "to": "2026-11-01"}, ""),
+])  # fmt: skip
+def test_addresses_that_make_no_sense_are_answered(
+    viewer: Client, query: dict[str, str], message: str
+) -> None:
+    assert message in html.unescape(page_of(viewer, **query))
+
+
+def test_what_is_not_added_up_yet_is_said(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_obc_ai.services.rollups.roll_up", lambda most: 7)
+    assert "7 quarters of an hour are left" in page_of(viewer)
