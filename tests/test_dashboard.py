@@ -9,11 +9,13 @@ import io
 import json
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -132,11 +134,18 @@ def test_the_period_before_stands_beside(viewer: Client) -> None:
 
 
 @pytest.mark.parametrize("by", ["module", "operation_type", "model", "user", "scope"])
-def test_spend_is_drawn_by_every_dimension(viewer: Client, by: str) -> None:
+def test_spend_is_drawn_by_every_dimension_and_leads_to_its_rows(viewer: Client, by: str) -> None:
     fill()
-    spend = data_of(page_of(viewer, by=by))["spend"]
+    page = page_of(viewer, by=by)
+    spend = data_of(page)["spend"]
     assert len(spend["labels"]) == 30
     assert round(sum(map(sum, spend["series"])), 9) == 2.1
+    table = page[page.index('data-chart="spend"') : page.index('data-chart="calls"')]
+    links = re.findall(r'<td class="ai-number"><a href="([^"]*)">\$([\d.]+)', table)
+    assert len(links) >= 3
+    for url, amount in links:
+        rows = viewer.get(html.unescape(url)).context["cl"].queryset
+        assert f"{rows.total_cost():.4f}".startswith(amount.rstrip("0").rstrip("."))
 
 
 def test_many_values_are_drawn_as_others(viewer: Client) -> None:
@@ -192,6 +201,14 @@ def test_nothing_on_the_page_needs_an_inline_script_or_style(viewer: Client) -> 
     assert not re.findall(r"\sstyle=|\son\w+=", own)
     assert "https://" not in own
     assert "amina <b>" not in page  # escaped
+
+
+def test_what_the_page_asks_for_is_in_the_package(viewer: Client) -> None:
+    files = re.findall(r'(?:src|href)="/static/(django_obc_ai/[^"]+)"', page_of(viewer))
+    assert len(files) == 3
+    for name in files:
+        found = finders.find(name)
+        assert found and "sourceMappingURL" not in Path(found).read_text(encoding="utf-8")
 
 
 def test_each_chart_has_a_table_and_a_download(viewer: Client) -> None:

@@ -139,7 +139,7 @@ def spend(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
             amounts.append(sum(share[3] for value, share in parts.items() if value in rest))
         for number, nano in enumerate(amounts):
             series[number][at] = nano / 1e9
-        urls = [link(first=day, **{_FILTERS[found.by]: value}) for value in drawn]
+        urls = [link(first=day, **_filter(found.by, value)) for value in drawn]
         cells = [
             Cell(text=dollars(nano), plain=_usd(nano), url=url if nano else "")
             for nano, url in zip(amounts, [*urls, ""], strict=False)
@@ -229,10 +229,9 @@ def users(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
     for value in order[:_MOST_USERS]:
         number, failed, cached, nano = shares[value]
         who = _label("user", value, names)
-        filters = {"user__id__exact": value} if value else {"user__isnull": 1}
         rows.append(
             [
-                Cell(text=who, plain=who, url=link(**filters)),
+                Cell(text=who, plain=who, url=link(**_filter("user", value))),
                 Cell(text=count(number), plain=number),
                 Cell(text=count(failed), plain=failed),
                 Cell(text=count(cached), plain=cached),
@@ -290,6 +289,12 @@ def _days(found: Figures) -> list[str]:
 
 def _day_cell(day: datetime.date, link: Linker) -> Cell:
     return Cell(text=f"{day:%Y-%m-%d}", plain=day, url=link(first=day))
+
+
+def _filter(dimension: str, value: str) -> dict[str, Any]:
+    if dimension == "user" and not value:
+        return {"user__isnull": 1}
+    return {_FILTERS[dimension]: value}
 
 
 def _label(dimension: str, value: str, names: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.managers import AIOperationManager, ConfiguredManager
+from django_obc_ai.types import Usage
 
 
 class AIOperation(models.Model):
@@ -106,6 +107,18 @@ class AIOperation(models.Model):
     def total_tokens(self) -> int:
         """Return all billed tokens."""
         return self.input_tokens + self.output_tokens + self.thinking_tokens + self.tool_tokens
+
+    @property
+    def usage(self) -> Usage:
+        """Return the token counts as prices take them."""
+        return Usage(
+            input_tokens=self.input_tokens,
+            cached_tokens=self.cached_tokens,
+            output_tokens=self.output_tokens,
+            thinking_tokens=self.thinking_tokens,
+            tool_tokens=self.tool_tokens,
+            audio_tokens=self.audio_tokens,
+        )
 
 
 class CostCorrection(models.Model):

@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from django_obc_ai.gateway import prices
 from django_obc_ai.models import AIOperation, CostCorrection
-from django_obc_ai.types import Usage
 
 
 def explain_cost(operation: AIOperation) -> list[str]:
@@ -24,7 +23,7 @@ def explain_cost(operation: AIOperation) -> list[str]:
     price = prices.find_price(model, _instant(operation.created_at)) if model else None
     if price is None:
         return [f"The model {model!r} has no price, so the cost is ${operation.cost_usd:f}."]
-    usage, million = _usage_of(operation), Decimal(1_000_000)
+    usage, million = operation.usage, Decimal(1_000_000)
     lines = [
         f"{tokens:,} {kind} tokens at ${rate.normalize():f} a million: ${tokens * rate / million:f}"
         for kind, tokens, rate in prices.parts_of(price, usage)
@@ -47,17 +46,6 @@ def _why(operation: AIOperation) -> str:
     if operation.attempts > 1:
         return f"it is the sum of {operation.attempts} attempts, each at its own price."
     return "prices were changed since; reprice_operations brings them together."
-
-
-def _usage_of(operation: AIOperation) -> Usage:
-    return Usage(
-        input_tokens=operation.input_tokens,
-        cached_tokens=operation.cached_tokens,
-        output_tokens=operation.output_tokens,
-        thinking_tokens=operation.thinking_tokens,
-        tool_tokens=operation.tool_tokens,
-        audio_tokens=operation.audio_tokens,
-    )
 
 
 def _instant(moment: datetime.datetime) -> datetime.datetime:

@@ -18,7 +18,7 @@ from django_obc_ai.gateway import prices
 from django_obc_ai.models import AIOperation, CostCorrection
 from django_obc_ai.querysets import day_bounds
 from django_obc_ai.services import _corrections
-from django_obc_ai.types import PriceRow, Usage, usd_from_nano
+from django_obc_ai.types import PriceRow, usd_from_nano
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +121,7 @@ def _price_again(row: AIOperation) -> tuple[Decimal, PriceRow] | str:
     limit = price.long_prompt_tokens
     if row.attempts > 1 and limit is not None and row.input_tokens > limit:
         return "several attempts, perhaps long ones"
-    usage = Usage(
-        input_tokens=row.input_tokens,
-        cached_tokens=row.cached_tokens,
-        output_tokens=row.output_tokens,
-        thinking_tokens=row.thinking_tokens,
-        tool_tokens=row.tool_tokens,
-        audio_tokens=row.audio_tokens,
-    )
-    return prices.cost_of(price, usage), price
+    return prices.cost_of(price, row.usage), price
 
 
 def _differs(row: AIOperation, cost: Decimal) -> bool:

@@ -117,65 +117,85 @@ class Comparison:
         self.embedded: dict[tuple[Any, str], Any] = {}
 
     def until_equal(self, since: float) -> dict[str, Any]:
+        """Compare until nothing differs; the last read counts, not the arithmetic after it."""
         while True:
             began = time.monotonic()
-            wrong = self.differences()
+            seen = Seen(self.users)
+            read = time.monotonic()
+            wrong = seen.difference() or self.difference_of_vectors(seen)
             if not wrong or began - since > GIVE_UP_SECONDS:
-                return {"seconds": time.monotonic() - since, "wrong": wrong}
+                return {"seconds": read - since, "wrong": wrong}
             time.sleep(0.005)
 
-    def differences(self) -> str:
-        """Say what differs first, "" if nothing does."""
-        from django_obc_ai.indexes import get_index
-        from django_obc_ai.services.search import SimilaritySearchService
-        from tests.testapp.models import Place
-
-        index = get_index("places")
-        rows = {row.pk: row for row in index.get_queryset().prefetch_related("tags")}
-        texts = {index.key_of(row): index.split(row) for row in rows.values()}
-        wanted = {key: found for key, found in texts.items() if found}
-        if wrong := self.difference_of_replica(index, wanted):
-            return wrong
-        service = SimilaritySearchService()
-        for user in self.users:
-            found = service.search("places", QUERY, user=user, k=EVERYTHING, threshold=-1)
-            seen = index.visible_to(Place.objects.filter(pk__in=list(rows)), user)
-            keys = {index.key_of(row) for row in seen} & wanted.keys()
-            if {index.key_of(each.object) for each in found} != keys:
-                return f"{user} finds {len(found)} objects of {len(keys)}"
-            if any(each.text not in wanted[index.key_of(each.object)] for each in found):
-                return f"{user} finds an outdated text"
-        return ""
-
-    def difference_of_replica(self, index: Any, wanted: dict[str, list[str]]) -> str:
-        """Compare the vectors of this process, hidden rows included, with the texts."""
+    def difference_of_vectors(self, seen: Seen) -> str:
+        """Compare vectors and scores, those of hidden rows included, with the texts."""
         import numpy as np
 
-        from django_obc_ai.indexes.replica import sync
-        from django_obc_ai.models import Chunk
         from django_obc_ai.services.embeddings import EmbeddingService
 
-        replica, service = sync(index), EmbeddingService("default")
-        state = replica.generation.fitted_state
-        query = service.embed_queries([QUERY], state=state)
-        hits = {hit.id: hit.score for hit in replica.store.search("places", query, EVERYTHING)[0]}
-        chunks = list(Chunk.objects.filter(generation_id=replica.generation.id).order_by("number"))
-        if hits.keys() != {each.pk for each in chunks}:
-            return f"{len(hits)} vectors of {len(chunks)} chunks"
-        held: dict[str, list[str]] = {}
-        for each in chunks:
-            held.setdefault(each.object_key, []).append(each.text)
-        if held != wanted:
-            return f"{len(held)} objects held, {len(wanted)} wanted, or a text differs"
-        for each in chunks:
-            key = (replica.generation.id, each.text)
+        service, generation = EmbeddingService("default"), seen.replica.generation
+        for each in seen.chunks:
+            key = (generation.id, each.text)
             if key not in self.embedded:
-                self.embedded[key] = service.embed_documents([each.text], state=state)[0]
+                self.embedded[key] = service.embed_documents(
+                    [each.text], state=generation.fitted_state
+                )[0]
             vector = np.frombuffer(bytes(each.vector), dtype="<f4")
             if not np.allclose(vector, self.embedded[key], atol=1e-6):
                 return f"the vector of chunk {each.pk} is not that of its text"
-            if abs(float(vector @ query[0]) - hits[each.pk]) > 1e-4:
+            if abs(float(vector @ seen.query[0]) - seen.hits[each.pk]) > 1e-4:
                 return f"the score of chunk {each.pk} is not that of its vector"
+        return ""
+
+
+class Seen:
+    """The rows, and what this process's index and searches say of them, at one time."""
+
+    def __init__(self, users: list[Any]) -> None:
+        from django_obc_ai.indexes import get_index
+        from django_obc_ai.indexes.replica import sync
+        from django_obc_ai.models import Chunk
+        from django_obc_ai.services.embeddings import EmbeddingService
+        from django_obc_ai.services.search import SimilaritySearchService
+        from tests.testapp.models import Place
+
+        self.index = index = get_index("places")
+        self.rows = list(index.get_queryset().prefetch_related("tags"))
+        self.replica = sync(index)
+        generation = self.replica.generation
+        service = EmbeddingService("default")
+        self.query = service.embed_queries([QUERY], state=generation.fitted_state)
+        found = self.replica.store.search("places", self.query, EVERYTHING)[0]
+        self.hits = {hit.id: hit.score for hit in found}
+        chunks = Chunk.objects.filter(generation_id=generation.id)
+        self.chunks = list(chunks.order_by("number"))
+        live = Place.objects.filter(pk__in=[row.pk for row in self.rows])
+        search = SimilaritySearchService().search
+        self.of_users = [
+            (
+                user,
+                search("places", QUERY, user=user, k=EVERYTHING, threshold=-1),
+                {index.key_of(row) for row in index.visible_to(live, user)},
+            )
+            for user in users
+        ]
+
+    def difference(self) -> str:
+        """Say what differs first, "" if nothing does."""
+        texts = {self.index.key_of(row): self.index.split(row) for row in self.rows}
+        wanted = {key: found for key, found in texts.items() if found}
+        if self.hits.keys() != {each.pk for each in self.chunks}:
+            return f"{len(self.hits)} vectors of {len(self.chunks)} chunks"
+        held: dict[str, list[str]] = {}
+        for each in self.chunks:
+            held.setdefault(each.object_key, []).append(each.text)
+        if held != wanted:
+            return f"{len(held)} objects held, {len(wanted)} wanted, or a text differs"
+        for user, found, visible in self.of_users:
+            if {self.index.key_of(each.object) for each in found} != visible & wanted.keys():
+                return f"{user} finds {len(found)} objects of {len(visible & wanted.keys())}"
+            if any(each.text not in wanted[self.index.key_of(each.object)] for each in found):
+                return f"{user} finds an outdated text"
         return ""
 
 

@@ -21,25 +21,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.servers.databases import use_database
+
 KINDS = ("sqlite", "postgres")
 ALLOWED = ("SELECT", "SAVEPOINT", "ROLLBACK", "RELEASE", "BEGIN")
 
 
 def prepare(kind: str, stack: ExitStack) -> Any:
     """Return a user who may ask about a database's rows, which are stored."""
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    os.environ["OBC_AI_TEST_SQLITE"] = f"{folder}/fuzz.sqlite3"
-    if kind == "postgres":
-        import psycopg
-
-        from tests.servers.postgres import run_postgres
-
-        server = stack.enter_context(run_postgres())
-        with psycopg.connect(server.dsn, autocommit=True) as admin:
-            admin.execute("CREATE DATABASE test")
-        os.environ["OBC_AI_TEST_DATABASE"] = "postgres"
-        os.environ["OBC_AI_TEST_POSTGRES_HOST"] = server.host
+    use_database(kind, folder, stack)
     import django
 
     django.setup()

@@ -20,6 +20,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.servers.databases import use_database
+
 MANAGE = [sys.executable, "-m", "django"]
 
 
@@ -105,18 +107,7 @@ def trial(chance: random.Random, rows: int, start_up: float, full_run: float) ->
 def run(database: str, trials: int, rows: int, seed: int) -> list[str]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-        os.environ["OBC_AI_TEST_SQLITE"] = str(Path(folder) / "kill.sqlite3")
-        if database == "postgres":
-            import psycopg
-
-            from tests.servers.postgres import run_postgres
-
-            server = stack.enter_context(run_postgres())
-            with psycopg.connect(server.dsn, autocommit=True) as admin:
-                admin.execute("CREATE DATABASE test")
-            os.environ["OBC_AI_TEST_DATABASE"] = "postgres"
-            os.environ["OBC_AI_TEST_POSTGRES_HOST"] = server.host
+        use_database(database, folder, stack)
         import django
 
         django.setup()

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from tests.servers.databases import use_database
 
 KEYS = ("global:day:2026-11-25", "module=mana:day:2026-11-25", "tenant=north:month:2026-11")
 LIMIT, NANO, RUNS = 10**14, 329_000, 5  # $100,000 and about what a short call may cost
@@ -111,19 +112,8 @@ def per_second(
 
 def measure(name: str, count: int, stack: ExitStack) -> tuple[float, float]:
     """Return reserves a second of the store and of the alternative, each the median of its runs."""
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    os.environ["OBC_AI_TEST_SQLITE"] = f"{folder}/bench.sqlite3"
-    if name == "postgres":
-        import psycopg
-
-        from tests.servers.postgres import run_postgres
-
-        server = stack.enter_context(run_postgres())
-        with psycopg.connect(server.dsn, autocommit=True) as admin:
-            admin.execute("CREATE DATABASE test")
-        os.environ["OBC_AI_TEST_DATABASE"] = "postgres"
-        os.environ["OBC_AI_TEST_POSTGRES_HOST"] = server.host
+    use_database(name, folder, stack)
     import django
 
     django.setup()

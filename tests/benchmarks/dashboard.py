@@ -15,7 +15,6 @@ import argparse
 import datetime
 import io
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -27,6 +26,8 @@ from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from tests.servers.databases import use_database
 
 LIMIT_MS = 300
 DAYS = 60
@@ -69,19 +70,8 @@ def operations(count: int) -> Iterator[Any]:
 
 
 def measure(name: str, count: int, runs: int, stack: ExitStack) -> dict[str, float]:
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    os.environ["OBC_AI_TEST_SQLITE"] = f"{folder}/bench.sqlite3"
-    if name == "postgres":
-        import psycopg
-
-        from tests.servers.postgres import run_postgres
-
-        server = stack.enter_context(run_postgres())
-        with psycopg.connect(server.dsn, autocommit=True) as admin:
-            admin.execute("CREATE DATABASE test")
-        os.environ["OBC_AI_TEST_DATABASE"] = "postgres"
-        os.environ["OBC_AI_TEST_POSTGRES_HOST"] = server.host
+    use_database(name, folder, stack)
     import django
 
     django.setup()
