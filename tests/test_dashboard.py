@@ -20,9 +20,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.models import AIOperation, BudgetAlert
 from django_obc_ai.querysets import current_day
-from django_obc_ai.testing import override_ai
+from django_obc_ai.testing import index_now, override_ai
 
 pytestmark = pytest.mark.django_db
 NAME = "admin:django_obc_ai_dashboard"
@@ -190,6 +191,18 @@ def test_budgets_show_what_is_spent_and_when_they_reset(viewer: Client) -> None:
 def test_indexes_say_what_to_do(viewer: Client) -> None:
     page = page_of(viewer)
     assert "not built: run <code>ai_index places</code>" in page
+
+
+def test_an_index_whose_embedder_is_broken_does_not_break_the_page(
+    viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_now("places")
+
+    def broken(self: Any, name: str) -> bool:
+        raise ConfigurationError("The package of the embedder is missing.")
+
+    monkeypatch.setattr("django_obc_ai.services.indexing.IndexingService.is_current", broken)
+    assert "The package of the embedder is missing." in page_of(viewer)
 
 
 # --- the page ------------------------------------------------------------------------------------

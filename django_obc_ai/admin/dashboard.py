@@ -18,7 +18,7 @@ from django.urls import reverse
 from django_obc_ai.admin import dashboard_tables as tables
 from django_obc_ai.admin.people import users_are_near
 from django_obc_ai.chat.export import write_rows
-from django_obc_ai.exceptions import CostStoreError
+from django_obc_ai.exceptions import ConfigurationError, CostStoreError
 from django_obc_ai.models import AIOperation, BudgetAlert
 from django_obc_ai.querysets import current_day, day_bounds
 from django_obc_ai.services import figures
@@ -26,7 +26,6 @@ from django_obc_ai.services.tally import DIMENSIONS
 
 PERMISSION = "django_obc_ai.view_dashboard"
 MOST_DAYS = 366
-HIT_RATE_TARGET = 0.8
 _DEFAULT_DAYS = 30
 _REPEATED = 10
 
@@ -53,7 +52,7 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
     gauges: list[figures.Gauge] = []
     try:
         gauges = figures.read_gauges()
-    except CostStoreError as error:
+    except (CostStoreError, ConfigurationError) as error:
         messages.error(request, f"Budgets cannot be shown: {error}")
     names = names_of(each for each in found.total.by["user"] if each)
     link = Link(site, choice)

@@ -17,10 +17,10 @@ from django_obc_ai.models import DirtyRow
 
 logger = logging.getLogger("django_obc_ai.indexing")
 #: The process that wrote an outbox row works it off itself, at once. Older rows are left over.
-LEFT_OVER_AFTER = datetime.timedelta(seconds=0.25)
+LEFT_OVER_AFTER = datetime.timedelta(seconds=0.2)
 #: A paid call may take so long; taken up earlier, its texts would be paid for twice.
 LEFT_OVER_AFTER_PAID = datetime.timedelta(seconds=60)
-_LOOK_EVERY_SECONDS = 0.2
+_LOOK_EVERY_SECONDS = 0.1
 #: After a sweep that got nowhere: the embedder fails, or other settings wait for a rebuild.
 _BACK_OFF_SECONDS = 5.0
 _clock = time.monotonic
@@ -32,7 +32,7 @@ _lock = threading.Lock()
 def take_up_left_overs(index: VectorIndex) -> None:
     """Start a thread that works off outbox rows which nobody does; never blocks or raises.
 
-    At most one thread an index and process, and one look at the outbox in 0.2 seconds. In a
+    At most one thread an index and process, and one look at the outbox in 0.1 seconds. In a
     transaction nothing is done: the thread could not see what the caller does.
     """
     now = _clock()

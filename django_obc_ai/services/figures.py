@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.conf import BudgetSettings
+from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.gateway import policy
 from django_obc_ai.indexes import get_indexes
 from django_obc_ai.models import DirtyRow, IndexState
@@ -215,6 +216,7 @@ class IndexFreshness:
         is_current: Whether it was built with the configured embedder and text template.
         waiting: Changed rows that are not indexed yet.
         oldest: When the first of them was changed.
+        fault: Why the embedder cannot be asked, "" if it can.
     """
 
     name: str
@@ -222,6 +224,7 @@ class IndexFreshness:
     is_current: bool
     waiting: int
     oldest: datetime.datetime | None
+    fault: str = ""
 
 
 def read_indexes() -> list[IndexFreshness]:
@@ -233,12 +236,17 @@ def read_indexes() -> list[IndexFreshness]:
         states = IndexState.objects.using(index.database).filter(pk=index.name)
         rows = DirtyRow.objects.using(index.database).filter(index_name=index.name)
         oldest = rows.order_by("pk").values_list("created_at", flat=True).first()
-        is_built = states.exclude(serving=None).exists()
+        is_built, is_current, fault = states.exclude(serving=None).exists(), False, ""
+        try:
+            is_current = is_built and IndexingService().is_current(index.name)
+        except (ObcAIError, ConfigurationError) as error:
+            fault = str(error)
         found.append(
             IndexFreshness(
                 name=index.name,
                 is_built=is_built,
-                is_current=is_built and IndexingService().is_current(index.name),
+                is_current=is_current,
+                fault=fault,
                 waiting=rows.count(),
                 oldest=oldest,
             )

@@ -9,7 +9,7 @@ or by older ones. All processes, and two that only search, search meanwhile as t
 
 When the last edit has ended, a clock starts. Each process that is left must come to find exactly
 the rows: all vectors that its searches read, with their texts and scores, and what each user may
-see, compared with the queryset. No search may raise, return a row that was deleted before it
+see, compared with the queryset; it stops when a process has read the index that turns out equal. No search may raise, return a row that was deleted before it
 began, or one outside visible_to.
 """
 
@@ -302,7 +302,7 @@ def main() -> None:
     parser.add_argument("--store", choices=("faiss", "numpy"))
     parser.add_argument("--only", choices=("sqlite", "postgres"))
     options = parser.parse_args()
-    options.seconds = options.seconds or (8.0 if options.small else 240.0)
+    options.seconds = options.seconds or (8.0 if options.small else 150.0)
     if options.only and options.store:
         lines = run(options.only, options)
         Path(options.out).write_text("\n".join(lines), encoding="utf-8")

@@ -63,7 +63,8 @@
   async function load(place) {
     try {
       const answer = await fetch(place.dataset.load, { credentials: "same-origin" });
-      if (answer.ok) place.innerHTML = await answer.text();
+      // Where the session has ended, the answer is the page to log in.
+      if (answer.ok && !answer.redirected) place.innerHTML = await answer.text();
     } catch {
       // The link stays, which leads to the same table.
     }
