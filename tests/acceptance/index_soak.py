@@ -9,8 +9,9 @@ or by older ones. All processes, and two that only search, search meanwhile as t
 
 When the last edit has ended, a clock starts. Each process that is left must come to find exactly
 the rows: all vectors that its searches read, with their texts and scores, and what each user may
-see, compared with the queryset; it stops when a process has read the index that turns out equal. No search may raise, return a row that was deleted before it
-began, or one outside visible_to.
+see, compared with the queryset; the clock stops when a process has read the index that turns out
+equal. No search may raise, return a row that was deleted before it began, or one outside
+visible_to.
 """
 
 from __future__ import annotations
