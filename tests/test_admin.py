@@ -240,7 +240,7 @@ def test_corrections_are_listed_and_stand_with_their_operation(superuser: Client
     )
     url = reverse("admin:django_obc_ai_costcorrection_changelist")
     detail = reverse(DETAIL, args=[operation.pk])
-    for term in ("", str(correction.run), str(operation.pk)):
+    for term in ("", str(correction.run), str(operation.pk), "amina"):
         page = text_of(superuser.get(url, {"q": term}))
         assert "$0.750000 → $0.500000" in page
         assert f'href="{detail}"' in page

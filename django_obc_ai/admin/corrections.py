@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -26,8 +28,8 @@ class CostCorrectionAdmin(ReadOnly, ModelAdmin):
 
     list_display = ("created_at", "kind", "change", "reason", "made_by", "of_operation")
     list_filter = ("created_at", "kind", "made_by")
-    search_fields = ("run__exact", "operation__id__exact")
-    search_help_text = "Exact id of a run or of an operation"
+    search_fields = ("made_by__exact",)
+    search_help_text = "Exact id of a run or of an operation, or who did it"
     date_hierarchy = "created_at"
     fields = (
         "created_at",
@@ -52,6 +54,16 @@ class CostCorrectionAdmin(ReadOnly, ModelAdmin):
         key = correction.operation_id
         url = reverse(f"{self.admin_site.name}:django_obc_ai_aioperation_change", args=[key])
         return format_html('<a href="{}">{}</a>', url, key)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[CostCorrection], search_term: str
+    ) -> tuple[QuerySet[CostCorrection], bool]:
+        """Look for ids, too, which databases write in different ways."""
+        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        with suppress(ValueError):
+            key = UUID(search_term.strip())
+            found |= queryset.filter(Q(run=key) | Q(operation_id=key))
+        return found, may_have_duplicates
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CostCorrection]:
         """Return the corrections from the database they live in."""
