@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.servers.databases import use_database
+from tests.servers.new_database import use_database
 
 KINDS = ("sqlite", "postgres")
 ALLOWED = ("SELECT", "SAVEPOINT", "ROLLBACK", "RELEASE", "BEGIN")

@@ -20,7 +20,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.servers.databases import use_database
+from tests.servers.new_database import use_database
 
 MANAGE = [sys.executable, "-m", "django"]
 

@@ -27,7 +27,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.servers.databases import use_database
+from tests.servers.new_database import use_database
 
 KEYS = ("global:day:2026-11-25", "module=mana:day:2026-11-25", "tenant=north:month:2026-11")
 LIMIT, NANO, RUNS = 10**14, 329_000, 5  # $100,000 and about what a short call may cost

@@ -27,7 +27,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.servers.databases import use_database
+from tests.servers.new_database import use_database
 
 LIMIT_MS = 300
 DAYS = 60
