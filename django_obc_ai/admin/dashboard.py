@@ -76,7 +76,6 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         "alerts": BudgetAlert.objects.order_by("-created_at")[:5],
         "indexes": figures.read_indexes(),
         "repeated_url": reverse(f"{site.name}:django_obc_ai_dashboard_repeated"),
-        "list_url": link(),
     }
     context["data"] = {name: context[name].data for name in ("spend", "calls", "times")}
     return TemplateResponse(request, "admin/django_obc_ai/dashboard.html", context)
@@ -190,10 +189,8 @@ class Link:
         self._url = reverse(f"{site.name}:django_obc_ai_aioperation_changelist")
         self._choice = choice
 
-    def __call__(
-        self, *, first: datetime.date | None = None, last: datetime.date | None = None, **more: Any
-    ) -> str:
-        """Return the address of some days, by default the chosen ones, with more filters."""
-        start, end = day_bounds(first or self._choice.first, last or first or self._choice.last)
+    def __call__(self, *, first: datetime.date | None = None, **more: Any) -> str:
+        """Return the address of one day, by default of the chosen ones, with more filters."""
+        start, end = day_bounds(first or self._choice.first, first or self._choice.last)
         values = {"created_at__gte": start.isoformat(), "created_at__lt": end.isoformat()}
         return f"{self._url}?{urlencode({**values, **more})}"

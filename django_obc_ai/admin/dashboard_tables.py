@@ -17,7 +17,7 @@ from django_obc_ai.services.figures import (
     mean_ms,
     success_rate_of,
 )
-from django_obc_ai.services.tally import DIMENSIONS, Tally, merge_shares
+from django_obc_ai.services.tally import Tally
 
 #: Values of the breakdown that are drawn apart; the rest are one.
 _MOST_DRAWN = 7
@@ -74,7 +74,7 @@ def tiles(found: Figures, link: Linker) -> list[dict[str, Any]]:
     """Return the figures of the head line, each beside that of the days before."""
     total, before = found.total, found.before
     sums = total.sums
-    hit_rate = hit_rate_of(total)
+    hit_rate, timed = hit_rate_of(total), link(success__exact=1, cached__exact=0)
     return [
         _tile("Operations", total, before, lambda t: t.sums["operations"], count, link()),
         _tile(
@@ -87,10 +87,10 @@ def tiles(found: Figures, link: Linker) -> list[dict[str, Any]]:
             note=f"{sums['failures']:,} failed" if sums["failures"] else "",
             note_url=link(success__exact=0),
         ),
-        _tile("Mean response", total, before, mean_ms, seconds, link(cached__exact=0)),
+        _tile("Mean response", total, before, mean_ms, seconds, timed),
         _tile(
             "Response p50 / p95", total, before, lambda t: t.percentile(0.5), seconds,
-            link(cached__exact=0), second=seconds(total.percentile(0.95)),
+            timed, second=seconds(total.percentile(0.95)),
         ),
         _tile("First piece of a stream", total, before, first_chunk_ms, seconds,
               link(first_chunk_ms__isnull=0)),
@@ -157,7 +157,8 @@ def spend(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
 
 def calls(found: Figures, link: Linker) -> Table:
     """Return operations by day: paid answers, cached answers, failures."""
-    rows, series = [], [[], [], []]  # type: ignore[var-annotated]
+    rows: list[list[Cell]] = []
+    series: list[list[int]] = [[], [], []]
     for day, tally in found.days.items():
         sums = tally.sums
         answered = sums["operations"] - sums["failures"] - sums["cached"]
@@ -185,7 +186,8 @@ def calls(found: Figures, link: Linker) -> Table:
 
 def times(found: Figures) -> Table:
     """Return the median and the 95th percentile of response times by day, in seconds."""
-    rows, series = [], [[], []]  # type: ignore[var-annotated]
+    rows: list[list[Cell]] = []
+    series: list[list[float | None]] = [[], []]
     for day, tally in found.days.items():
         cells = []
         for number, share in enumerate((0.5, 0.95)):
@@ -223,8 +225,7 @@ def tokens(found: Figures) -> list[dict[str, Any]]:
 
 def users(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
     """Return who spent most."""
-    shares: dict[str, list[int]] = {}
-    merge_shares(shares, found.total.by["user"])
+    shares = found.total.by["user"]
     order = sorted(shares, key=lambda value: (-shares[value][3], -shares[value][0], value))
     rows = []
     for value in order[:_MOST_USERS]:
@@ -302,6 +303,3 @@ def _label(dimension: str, value: str, names: Mapping[str, str]) -> str:
     if dimension == "user":
         return names.get(value, f"#{value}") if value else "nobody"
     return value or f"no {dimension.replace('_', ' ')}"
-
-
-assert set(_FILTERS) == set(DIMENSIONS)  # noqa: S101 - of this module's own tables

@@ -51,16 +51,6 @@ class Figures:
     by: str
     left: int = 0
 
-    @property
-    def answered_share(self) -> float | None:
-        """Return successes in operations, 0 to 1."""
-        return _share(self.total, "failures", is_rest=True)
-
-    @property
-    def hit_rate(self) -> float | None:
-        """Return cached answers in answers, 0 to 1."""
-        return hit_rate_of(self.total)
-
 
 def read_figures(first: datetime.date, last: datetime.date, *, by: str = "module") -> Figures:
     """Add up the days first to last, and as many before them.
@@ -100,20 +90,13 @@ def mean_ms(tally: Tally) -> float | None:
 
 def success_rate_of(tally: Tally) -> float | None:
     """Return successes in operations, 0 to 1."""
-    return _share(tally, "failures", is_rest=True)
+    total = tally.sums["operations"]
+    return 1 - tally.sums["failures"] / total if total else None
 
 
 def first_chunk_ms(tally: Tally) -> float | None:
     """Return the median time to the first piece of a stream, in milliseconds, within 5 %."""
     return percentile(tally.first_chunks, 0.5)
-
-
-def _share(tally: Tally, name: str, *, is_rest: bool = False) -> float | None:
-    total = tally.sums["operations"]
-    if not total:
-        return None
-    share = tally.sums[name] / total
-    return 1 - share if is_rest else share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
