@@ -14,6 +14,7 @@ from django_obc_ai.models.indexes import (
     IndexVersion,
     Tombstone,
 )
+from django_obc_ai.models.ledger import Ledger
 from django_obc_ai.models.operations import AIOperation, CostCorrection
 from django_obc_ai.models.prompts import PromptTemplate
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
@@ -34,6 +35,7 @@ __all__ = [
     "IndexGeneration",
     "IndexState",
     "IndexVersion",
+    "Ledger",
     "NanoDollarField",
     "OperationRollup",
     "PromptTemplate",
