@@ -232,3 +232,17 @@ def test_the_command_says_what_it_did(clock: list[datetime.datetime]) -> None:
     assert said("2d", "--dry-run") == f"{old} operations would be deleted.\n"
     assert said("2d") == f"{old} operations were deleted in 1 batches; their sums are kept.\n"
     assert said("1w") == "0 operations were deleted.\n"
+
+
+def test_local_times_without_a_zone_are_purged_alike(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.USE_TZ = False
+    now = NOW.replace(tzinfo=None)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    chance = random.Random(4)
+    for hours in range(1, 100, 3):
+        operation(chance, now - datetime.timedelta(hours=hours)).save()
+    before = books()
+    assert purge().deleted == sum(hours > 48 for hours in range(1, 100, 3))
+    assert books() == before
