@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import secrets
 from collections.abc import Callable, Collection, Iterator
@@ -23,12 +22,12 @@ from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
 from django_obc_ai.indexes import VectorIndex, get_indexes
+from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation, DirtyRow
 from django_obc_ai.services import _provider_health as asking
 from django_obc_ai.services._provider_health import HealthItem, HealthReport
 
 __all__ = ["HealthItem", "HealthReport", "check_health"]
-logger = logging.getLogger("django_obc_ai.health")
 
 
 def check_health(
@@ -86,8 +85,8 @@ def _guarded(name: str, check: Callable[[], HealthItem]) -> HealthItem:
         return check()
     except ConfigurationError as error:
         return HealthItem(name=name, status="error", message=error.message, hint=error.hint)
-    except Exception as error:
-        logger.exception("The health check of %s failed.", name)
+    except Exception as error:  # noqa: BLE001 - one part must not keep the others from being told
+        events.HEALTH_CHECK_FAILED.log(about=name, error=error, part=name)
         return HealthItem(
             name=name,
             status="unknown",
