@@ -148,7 +148,8 @@ LEDGER_WITHOUT_SPOOL = Event(
 LEDGER_ABANDONED = Event(
     name="ledger.abandoned",
     level=WARNING,
-    message="A process died during AIOperation %(operation_id)s; $%(cost_usd).9f are presumed spent.",
+    message="A process died during AIOperation %(operation_id)s; $%(cost_usd).9f are presumed"
+    " spent.",
     fields=("operation_id", "cost_usd"),
 )
 LEDGER_REFUSED = Event(

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.core.cache import caches
 from django.test.utils import TestContextDecorator, override_settings
 
-from django_obc_ai.logs.event import forget_limits
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import get_index, get_indexes
+from django_obc_ai.logs.event import forget_limits
 from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.testing.provider import ScriptedProvider
 from django_obc_ai.types import ReplicaState
