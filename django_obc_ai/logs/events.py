@@ -308,5 +308,13 @@ HEALTH_CHECK_FAILED = Event(
     every_seconds=_OFTEN,
 )
 
+HEALTH_WARNING = Event(
+    name="health.warning",
+    level=WARNING,
+    message="A probe found %(part)s to be no fault, and yet worth a look: %(text)s",
+    fields=("part", "text"),
+    every_seconds=600.0,
+)
+
 #: All of them by name.
 EVENTS = {each.name: each for each in list(globals().values()) if isinstance(each, Event)}

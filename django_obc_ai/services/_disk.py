@@ -38,8 +38,9 @@ def check_disk() -> HealthItem:
         return HealthItem(name="disk", status="warning", message=message, hint=hint)
     if least is None:
         return HealthItem(name="disk", status="ok", message="Nothing is written to disk.")
-    message = f"{len(folders)} folders, with {least // _MEBIBYTE:,} MB or more left."
-    return HealthItem(name="disk", status="ok", message=message)
+    detail = f"{least // _MEBIBYTE:,} MB or more left"
+    message = f"There is room for what is written in {len(folders)} folders."
+    return HealthItem(name="disk", status="ok", message=message, detail=detail)
 
 
 def _folders() -> Iterator[tuple[str, Path]]:

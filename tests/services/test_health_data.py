@@ -112,7 +112,8 @@ def _folders(tmp_path: Path, log_file: Path) -> Iterator[None]:
 def test_disks_with_room_are_fine(disk: Callable[..., None]) -> None:
     disk(logfolder=20_000 * MIB)
     found = look("disk")
-    assert (found.status, found.message) == ("ok", "3 folders, with 20,000 MB or more left.")
+    assert found.message == "There is room for what is written in 3 folders."
+    assert (found.status, found.detail) == ("ok", "20,000 MB or more left")
 
 
 @pytest.mark.usefixtures("_folders")

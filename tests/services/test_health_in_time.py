@@ -72,7 +72,7 @@ def test_a_part_that_hangs_is_unknown_and_all_others_are_told() -> None:
     assert found["vector store default"].message == "It did not answer within 1.5 seconds."
     assert found["vector store default"].hint.endswith("--timeout.")
     assert found["embedder default"].status == found["database default"].status == "ok"
-    assert list(found)[0] == "settings"  # the order is that of the report
+    assert next(iter(found)) == "settings"  # the order is that of the report
 
 
 @requires("openai")
