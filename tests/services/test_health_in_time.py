@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import override_settings
 
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
@@ -131,15 +131,35 @@ def test_parts_know_for_which_request_they_are_looked_at() -> None:
     assert seen == [("request-1", False)]
 
 
-def test_a_database_gives_up_sums_that_nobody_waits_for() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("a server's limit")
-    with _money_health._limited("default", 7), connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == ("7s",)
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() != ("7s",)
+ENDLESS = {
+    "postgresql": "SELECT pg_sleep(60)",
+    "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT count(*) FROM n",
+}
+
+
+def test_a_database_gives_up_sums_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless() -> dict[str, tuple[int, int]]:
+        with connection.cursor() as cursor:
+            cursor.execute(ENDLESS[connection.vendor])
+            cursor.fetchall()
+        return {}
+
+    real = _money_health._differing
+    monkeypatch.setattr(_money_health, "_differing", endless)
+    found = _money_health.check_drift(0.2)
+    assert found.status == "warning"
+    assert found.message == "The ledger takes longer than 0.2 seconds to add up."
+    monkeypatch.setattr(_money_health, "_differing", real)
+    assert _money_health.check_drift(60).status == "ok"  # the connection works as before
+    assert not connection.in_atomic_block
+
+
+def test_a_ledger_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> dict[str, tuple[int, int]]:
+        raise OperationalError("no such table")
+
+    monkeypatch.setattr(_money_health, "_differing", broken)
+    assert by_name(only=["ledger drift"], timeout_seconds=60)["ledger drift"].status == "unknown"
 
 
 def test_only_looks_at_what_is_named() -> None:
