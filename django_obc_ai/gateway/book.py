@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import logging
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -26,6 +25,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
+from django_obc_ai.logs import events
 from django_obc_ai.types import (
     Amount,
     CallInfo,
@@ -40,7 +40,6 @@ from django_obc_ai.types.money import EXACT
 
 #: Exceptions that stop the caller itself, by name, since their packages are optional.
 _INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
-logger = logging.getLogger("django_obc_ai.gateway")
 
 
 class CallBook:
@@ -227,7 +226,7 @@ class CallBook:
                     self.request.model, self._at
                 )
                 self._is_cost_known = False
-                logger.warning("The model %r has no price; its cost is not known.", model)
+                events.GATEWAY_UNPRICED.log(about=model, model=model)
             if price is not None:
                 cost = prices.cost_of(price, usage)
             if not is_whole:  # a part of the bill was not counted
@@ -266,6 +265,14 @@ class CallBook:
         )
         if response is not None and error is None and not cached:
             cache.put(self.request, self.info, response, cost_usd=self._cost)
+        if isinstance(error, BudgetExceededError):
+            events.BUDGET_REFUSED.log(
+                about=error.key,
+                key=error.key,
+                operation_id=self.info.operation_id,
+                operation_type=self.info.operation_type,
+                ai_module=self.info.module,
+            )
         try:
             ledger.record(self.request, self.info, self.outcome, announced=self._announced)
         finally:

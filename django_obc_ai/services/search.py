@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain, zip_longest
@@ -22,12 +21,12 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.indexes import VectorIndex, get_index, get_indexes
 from django_obc_ai.indexes.replica import Replica
+from django_obc_ai.logs import events
 from django_obc_ai.models import Chunk
 from django_obc_ai.services._nearest import find_nearest
 from django_obc_ai.services.embeddings import EmbeddingService
 from django_obc_ai.types import SearchResult
 
-logger = logging.getLogger("django_obc_ai.search")
 _MAX_OWN_CHUNKS = 32  # of an object that others are compared with
 
 
@@ -108,7 +107,9 @@ class SimilaritySearchService:
             try:
                 found = self.search(declared.name, query, user=user, k=k, threshold=threshold)
             except IndexNotReadyError as error:
-                logger.warning("search_all() leaves an index out: %s", error)
+                events.SEARCH_INDEX_LEFT_OUT.log(
+                    about=declared.name, error=error, index=declared.name
+                )
                 not_ready.append(error)
                 continue
             service = EmbeddingService(declared.embedder)

@@ -25,7 +25,11 @@ API, COSTS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
 )
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
+    "check_disk",
+    "expand",
     "find_nearest",
+    "look_at",
+    "Part",
     "ask_once",
     "Ask",
     "Turn",
