@@ -69,9 +69,12 @@ def test_no_name_holds_content_or_people() -> None:
     from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as names
 
     content = {
-        names.GEN_AI_INPUT_MESSAGES, names.GEN_AI_OUTPUT_MESSAGES, names.GEN_AI_RETRIEVAL_QUERY_TEXT,
-        names.GEN_AI_SYSTEM_INSTRUCTIONS, names.GEN_AI_RETRIEVAL_DOCUMENTS,
-    }  # fmt: skip
+        names.GEN_AI_INPUT_MESSAGES,
+        names.GEN_AI_OUTPUT_MESSAGES,
+        names.GEN_AI_RETRIEVAL_DOCUMENTS,
+        names.GEN_AI_RETRIEVAL_QUERY_TEXT,
+        names.GEN_AI_SYSTEM_INSTRUCTIONS,
+    }
     assert not names_told() & content
     assert not [each for each in names_told() if "user" in each or "tenant" in each]
 
