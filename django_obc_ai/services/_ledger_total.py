@@ -15,14 +15,15 @@ from django.db.models import Count, Max, Min
 from django.utils import timezone
 
 from django_obc_ai.models import AIOperation, OperationRollup
-from django_obc_ai.querysets import current_day, default_zone
+from django_obc_ai.querysets import current_day, day_bounds, default_zone
 from django_obc_ai.services import rollups
 from django_obc_ai.services.tally import Tally
 
 #: Breakdowns with few values; users and tenants may be many.
 BY = ("module", "operation_type", "model")
-#: Quarters of an hour that a reader rolls up at most; a large ledger takes several.
+#: What a reader adds up at most, so that none waits long; a large ledger takes several.
 _MOST = 500
+_MOST_DAYS = 60
 _TRIES = 3
 _DAY = datetime.timedelta(days=1)
 _Days: TypeAlias = tuple[datetime.date, datetime.date]
@@ -44,7 +45,8 @@ _past: _Past | None = None
 def read_total() -> Tally | None:
     """Return the sum of all operations that there ever were, to this moment.
 
-    None while the ledger is not added up yet, and in the rare case that it took too long.
+    None while the ledger is not added up yet, and in the rare case that it took too long. Each
+    reader does a part of that work; `prepare` does all of it.
     """
     for _ in range(_TRIES):
         began = _open_from()
@@ -58,6 +60,14 @@ def read_total() -> Tally | None:
     return None
 
 
+def prepare() -> None:
+    """Add up the whole ledger, however long it takes, so that no reader has to."""
+    rollups.roll_up()
+    days = _past_days()
+    while days is not None and not _keep_some(days):
+        pass
+
+
 def forget() -> None:
     """Add up everything anew with the next reader, as a process does that has just begun."""
     global _past
@@ -69,29 +79,52 @@ def _open_from() -> datetime.datetime:
     return rollups.bucket_of(timezone.now() - rollups.MARGIN)
 
 
-def _add_up() -> Tally:
+def _add_up() -> Tally | None:
     total, today = Tally(), current_day()
-    first = _first_day()
-    if first is not None and first < today - _DAY:
-        total.merge(_read_past((first, today - 2 * _DAY)))
+    days = _past_days()
+    if days is not None:
+        past = _read_past(days)
+        if past is None:
+            return None
+        total.merge(past)
     # Tomorrow, too: another machine's clock may be ahead.
     for day in rollups.read_days(today - _DAY, today + _DAY, by=BY).values():
         total.merge(day)
     return total
 
 
-def _read_past(days: _Days) -> Tally:
+def _past_days() -> _Days | None:
+    """Return the first day, and the last that nothing may happen on any more."""
+    first, last = _first_day(), current_day() - 2 * _DAY
+    return None if first is None or first > last else (first, last)
+
+
+def _read_past(days: _Days) -> Tally | None:
     global _past
     with _lock:
         mark = _mark()
         if _past is not None and (_past.days, _past.mark) == (days, mark):
             return _past.tally
+        if not _keep_some(days):
+            return None
         tally = Tally()
         for day in rollups.read_days(*days, by=BY).values():
             tally.merge(day)
         # Days that were kept while they were read, or changed by others, are looked at again.
         _past = _Past(days, mark, tally) if _mark() == mark else None
         return tally
+
+
+def _keep_some(days: _Days) -> bool:
+    """Keep the sums of some days that lack them; return whether none is lacking any more."""
+    (first, last), (start, end) = days, day_bounds(*days)
+    rows = OperationRollup.objects.filter(is_day=True, start__gte=start, end__lte=end)
+    kept = set(rows.values_list("start", "end"))
+    every = (first + number * _DAY for number in range((last - first).days + 1))
+    missing = [day for day in every if day_bounds(day, day) not in kept]
+    for day in missing[:_MOST_DAYS]:
+        rollups.read_days(day, day, by=())
+    return len(missing) <= _MOST_DAYS
 
 
 def _mark() -> _Mark:

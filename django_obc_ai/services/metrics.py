@@ -19,9 +19,10 @@ from django_obc_ai import __version__
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import spool
 from django_obc_ai.services import figures
-from django_obc_ai.services._ledger_total import BY, read_total
+from django_obc_ai.services._ledger_total import BY, prepare, read_total
 from django_obc_ai.services.tally import BIN_GROWTH, Share, Tally
 
+__all__ = ["METRICS", "Metric", "Sample", "prepare", "read_metrics"]
 logger = logging.getLogger("django_obc_ai.metrics")
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 _NONE = "(none)"

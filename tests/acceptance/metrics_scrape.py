@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=20261128)
     options = parser.parse_args()
-    found = run(4, *((25, 2_000) if options.small else (400, 100_000)), options.seed)
+    found = run(4, *((25, 2_000) if options.small else (300, 30_000)), options.seed)
     machine = (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {options.seed}."
         " Command: `./tests/acceptance/run.sh metrics_scrape`"

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -151,13 +152,22 @@ def test_a_quarter_that_closes_while_it_is_read_makes_no_sum_fall(
 def test_a_ledger_that_is_not_added_up_yet_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     fill(random.Random(6), 200)
     monkeypatch.setattr(_ledger_total, "_MOST", 40)
+    monkeypatch.setattr(_ledger_total, "_MOST_DAYS", 10)
     found = values()
     assert ("obc_ai_cost_dollars",) not in found
     assert found["obc_ai_part_up", "ledger"] == 0
-    for _ in range(10):
+    for _ in range(12):
         found = values()
     assert found["obc_ai_part_up", "ledger"] == 1
     assert found["obc_ai_cost_dollars",] == AIOperation.objects.all().total_cost()
+
+
+def test_what_the_command_did_no_scrape_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(random.Random(7), 200)
+    call_command("ai_rollup", verbosity=0)
+    monkeypatch.setattr(rollups, "_roll", None)
+    monkeypatch.setattr(_ledger_total, "_MOST_DAYS", 0)
+    assert total() == by_hand()
 
 
 # --- samples -----------------------------------------------------------------------------------
