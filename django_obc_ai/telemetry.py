@@ -58,9 +58,14 @@ def _safely(work: Callable[ParametersT, ResultT]) -> Callable[ParametersT, Resul
     return safe
 
 
-def is_loaded() -> bool:
-    """Return whether anybody has loaded the API; without it there is nothing to tell."""
-    return "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+def is_heard() -> bool:
+    """Return whether anybody has set a tracer or meter provider."""
+    return bool(_is_heard())
+
+
+@_safely
+def _is_heard() -> bool:
+    return _tracer() is not None or _meter() is not None
 
 
 def _tracer() -> Tracer | None:
@@ -79,6 +84,17 @@ def _tracer_of(provider: Any) -> Tracer:
     return tracer
 
 
+def _meter() -> tuple[Any, dict[str, Callable[..., None]]] | None:
+    """Any: a meter; see `_meter_of`."""
+    if "opentelemetry.metrics" not in sys.modules:
+        return None
+    from opentelemetry import metrics
+
+    provider = metrics.get_meter_provider()
+    # The API shows the class that stands in for a tracer provider, but not this one.
+    return None if type(provider).__name__ == "_ProxyMeterProvider" else _meter_of(provider)
+
+
 @lru_cache(maxsize=1)
 def _meter_of(provider: Any) -> tuple[Any, dict[str, Callable[..., None]]]:
     """Return a provider's meter, and how what it has made so far is told. Any: see above."""
@@ -88,11 +104,10 @@ def _meter_of(provider: Any) -> tuple[Any, dict[str, Callable[..., None]]]:
 @_safely
 def measure(instrument: Instrument, value: float, attributes: Attributes) -> None:
     """Record a value; without a meter provider nothing happens."""
-    if "opentelemetry.metrics" not in sys.modules:
+    found = _meter()
+    if found is None:
         return
-    from opentelemetry import metrics
-
-    meter, made = _meter_of(metrics.get_meter_provider())
+    meter, made = found
     tell = made.get(instrument.name)
     if tell is None:
         kept = instrument.name, instrument.unit, instrument.description

@@ -142,6 +142,7 @@ def test_nothing_is_imported_where_nobody_has_loaded_it() -> None:
 def test_without_a_provider_no_span_is_made() -> None:
     from opentelemetry import trace
 
+    assert not telemetry.is_heard()
     span = telemetry.Span()
     span.begin("x", {})
     with span.current():

@@ -55,7 +55,7 @@ class CallTrace:
         self._info = info
         self._span = telemetry.Span()
         self._provider = info.provider
-        self._has_begun = False
+        self._is_heard: bool | None = None  # not known before it begins
 
     def begin(
         self,
@@ -66,9 +66,9 @@ class CallTrace:
         is_streamed: bool = False,
     ) -> None:
         """Begin the span with what is known before anything is sent."""
-        if not telemetry.is_loaded():
+        self._is_heard = telemetry.is_heard()
+        if not self._is_heard:
             return
-        self._has_begun = True
         self._provider = getattr(provider, "telemetry_name", "") or self._info.provider
         kind: telemetry.Kind = "internal" if provider and provider.is_offline else "client"
         is_chat = self._operation == "chat"
@@ -94,10 +94,10 @@ class CallTrace:
 
     def end(self, request: GenerationRequest, outcome: CallOutcome) -> None:
         """End the span, and measure the call."""
-        if not telemetry.is_loaded():
-            return
-        if not self._has_begun:  # it failed before its provider was known
+        if self._is_heard is None:  # it failed before its provider was known
             self.begin(request)
+        if not self._is_heard:
+            return
         if self._span.is_recording:
             self._span.add(_attributes_of(outcome))
         self._span.end(telemetry.category_of(outcome.error))
