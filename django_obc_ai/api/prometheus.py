@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
@@ -64,6 +65,7 @@ def _family(metric: Metric, samples: list[Sample]) -> Family:
     return family
 
 
+@login_not_required  # it decides by itself, also under LoginRequiredMiddleware
 @never_cache
 @transaction.non_atomic_requests  # a part that fails must not take the others with it
 @require_safe

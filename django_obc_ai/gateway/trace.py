@@ -139,7 +139,9 @@ def _attributes_of(outcome: CallOutcome) -> Attributes:
     usage, error = outcome.usage, outcome.error
     found: dict[str, str | bool | int | float | tuple[str, ...] | None] = {
         "gen_ai.response.model": outcome.model_used or None,
-        "gen_ai.response.finish_reasons": (outcome.finish_reason,) if outcome.finish_reason else (),
+        "gen_ai.response.finish_reasons": (outcome.finish_reason,)
+        if outcome.finish_reason
+        else None,
         "gen_ai.response.time_to_first_chunk": outcome.first_chunk_seconds,
         "gen_ai.usage.input_tokens": usage.input_tokens + usage.tool_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens + usage.thinking_tokens,

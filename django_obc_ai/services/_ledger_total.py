@@ -136,7 +136,8 @@ def _mark() -> _Mark:
 def _first_day() -> datetime.date | None:
     """Return the first day with an operation, also if its rows were purged since."""
     rows = AIOperation.objects.aggregate(first=Min("created_at"))["first"]
-    rolled = OperationRollup.objects.aggregate(first=Min("start"))["first"]
+    quarters = OperationRollup.objects.filter(is_day=False)
+    rolled = quarters.aggregate(first=Min("start"))["first"]
     found = [each for each in (rows, rolled) if each is not None]
     if not found:
         return None

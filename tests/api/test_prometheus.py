@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
-from django.test import Client
+from django.test import Client, override_settings
 
 from django_obc_ai.api.prometheus import LedgerCollector
 from django_obc_ai.conf import find_errors, get_settings
@@ -106,6 +107,13 @@ def test_people_need_the_permission_of_the_dashboard(django_user_model: Any) -> 
     user.is_active = False
     user.save()
     assert client.get("/metrics").status_code == 401
+
+
+def test_a_site_that_wants_everybody_logged_in_lets_the_token_in() -> None:
+    everybody = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    with override_settings(MIDDLEWARE=[*settings.MIDDLEWARE, everybody]):
+        assert scrape().status_code == 200
+        assert scrape(None).status_code == 401
 
 
 def test_nothing_can_be_sent_to_it() -> None:

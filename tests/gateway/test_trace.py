@@ -126,6 +126,7 @@ def test_a_failure_has_its_category_and_its_attempts(
     span, found = heard.span(CHAT), attributes(heard)
     assert (found["error.type"], found["obc_ai.attempts"]) == ("rate_limited", 3)
     assert found["obc_ai.retry_after_seconds"] == 2.5
+    assert "gen_ai.response.finish_reasons" not in found
     assert span.status.status_code.name == "ERROR"
     assert span.events == ()  # no message, no trace of the stack
     (duration,) = heard.points("gen_ai.client.operation.duration")
