@@ -16,7 +16,7 @@ from django_obc_ai.api.prometheus import LedgerCollector
 from django_obc_ai.conf import find_errors, get_settings
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services import _ledger_total
-from django_obc_ai.services.metrics import METRICS
+from django_obc_ai.services.metrics import METRICS, prepare
 from django_obc_ai.testing import override_ai
 from tests.extras import requires
 from tests.services.test_metrics import fill
@@ -50,6 +50,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 def test_the_scrape_is_what_prometheus_reads_and_equals_the_ledger() -> None:
     rows = fill(random.Random(1), 200)
+    prepare()
     response = scrape()
     assert response["Content-Type"].startswith("text/plain; version=0.0.4")
     assert "no-cache" in response["Cache-Control"]
