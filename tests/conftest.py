@@ -20,6 +20,7 @@ from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by th
     redis_server,
     redis_session_server,
 )
+from tests.telemetry import heard  # noqa: F401 - the same
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,7 @@ from django_obc_ai.conf.budgets import (
     parse_money,
 )
 from django_obc_ai.conf.chat import parse_chat
+from django_obc_ai.conf.metrics import parse_metrics
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -41,7 +42,12 @@ from django_obc_ai.conf.values import (
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
 from django_obc_ai.types.chat import ChatSettings
-from django_obc_ai.types.settings import CacheSettings, LogSettings, RetrySettings
+from django_obc_ai.types.settings import (
+    CacheSettings,
+    LogSettings,
+    MetricsSettings,
+    RetrySettings,
+)
 
 __all__ = [
     "DEFAULT_TTL_SECONDS",
@@ -90,6 +96,7 @@ class AISettings:
     prices: tuple[PriceRow, ...]
     log: LogSettings
     chat: ChatSettings
+    metrics: MetricsSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -236,6 +243,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "PRICES": (_prices, {}),
     "LOG": (_log, {}),
     "CHAT": (parse_chat, {}),
+    "METRICS": (parse_metrics, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)

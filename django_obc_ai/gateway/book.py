@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.utils import timezone
@@ -25,6 +25,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
+from django_obc_ai.gateway.trace import CallTrace
 from django_obc_ai.logs import events
 from django_obc_ai.types import (
     Amount,
@@ -49,12 +50,16 @@ class CallBook:
     row. Nothing is held in the database between these steps.
     """
 
+    #: What OpenTelemetry's conventions call it.
+    operation: ClassVar[str] = "chat"
+
     def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
         """Start the clock; nothing is looked up yet."""
         self.request = request
         self.info = info
         self.outcome: CallOutcome | None = None
         self.may_wait = True
+        self.trace = CallTrace(self.operation, info)
         # One time for the budgets' periods and for the row, which must never lie apart.
         self._began = datetime.datetime.now(datetime.UTC)
         self._started_at = self._began if settings.USE_TZ else timezone.make_naive(self._began)
@@ -80,6 +85,7 @@ class CallBook:
                 model=self.request.model or provider.model,
                 max_output_tokens=provider.bound_output_tokens(self.request),
             )
+            self._begin_trace(provider)
             stored = cache.get(self.request, self.info)
         except ConfigurationError as error:
             self.finish(error=error)
@@ -90,6 +96,9 @@ class CallBook:
             self.finish(answer, cached=True)
             return None
         return provider
+
+    def _begin_trace(self, provider: BaseProvider) -> None:
+        self.trace.begin(self.request, provider)
 
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if a budget refuses it."""
@@ -277,6 +286,7 @@ class CallBook:
             ledger.record(self.request, self.info, self.outcome, announced=self._announced)
         finally:
             self._pay()
+            self.trace.end(self.request, self.outcome)
         return self.outcome
 
     def _outcome(

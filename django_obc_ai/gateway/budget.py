@@ -208,7 +208,8 @@ def _exceeded(
     refused: BudgetHold, totals: BudgetTotals, amount: Amount, found: list[Applied]
 ) -> BudgetExceededError:
     limit, unit = refused.limit_nano or 0, refused.unit
-    resets_at = next(each.resets_at for each in found if each.key == refused.key)
+    refusing = next(each for each in found if each.key == refused.key)
+    resets_at = refusing.resets_at
     local = None if resets_at is None else resets_at.isoformat(timespec="minutes")
     wait = f"wait until it resets at {local}" if local else "it never resets"
     say = alerts.describe
@@ -220,4 +221,5 @@ def _exceeded(
     )
     error.key, error.unit, error.limit = refused.key, unit, limit
     error.spent, error.held, error.resets_at = totals.spent_nano, totals.held_nano, resets_at
+    error.scope, error.period = refusing.budget.scope, refusing.budget.period
     return error

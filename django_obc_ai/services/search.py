@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from numpy.typing import NDArray
 
+from django_obc_ai import telemetry
 from django_obc_ai.conf import suggest
 from django_obc_ai.exceptions import (
     IndexNotReadyError,
@@ -75,7 +76,8 @@ class SimilaritySearchService:
             service = EmbeddingService(declared.embedder)
             return service.embed_queries([query], state=state, user=user)
 
-        return find_nearest(declared, embed, visible, k, threshold)
+        with _retrieval(declared, k) as span:
+            return _counted(span, find_nearest(declared, embed, visible, k, threshold))
 
     def search_all(
         self, query: str, *, user: Any, k: int = 10, threshold: float | None = None
@@ -169,7 +171,25 @@ class SimilaritySearchService:
             return np.frombuffer(joined, dtype="<f4").reshape(-1, dimension).astype(np.float32)
 
         others = visible.exclude(pk=declared.pk_of(key)) if is_seen else visible
-        return find_nearest(declared, stored, others, k, threshold)
+        with _retrieval(declared, k) as span:
+            return _counted(span, find_nearest(declared, stored, others, k, threshold))
+
+
+def _retrieval(index: VectorIndex, k: int) -> AbstractContextManager[telemetry.Span]:
+    """Cover a search by a span, which holds no text of the query."""
+    return telemetry.spanning(
+        f"retrieval {index.name}",
+        {
+            "gen_ai.operation.name": "retrieval",
+            "gen_ai.data_source.id": index.name,
+            "obc_ai.search.k": k,
+        },
+    )
+
+
+def _counted(span: telemetry.Span, found: list[SearchResult]) -> list[SearchResult]:
+    span.add({"obc_ai.search.results": len(found)})
+    return found
 
 
 def _check_range(k: int, threshold: float | None) -> None:

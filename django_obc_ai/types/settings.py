@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -28,3 +28,10 @@ class LogSettings:
     """``OBC_AI["LOG"]``: the folder of operations that wait for the database; None: nowhere."""
 
     spool: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """``OBC_AI["METRICS"]``: what lets a monitoring system read the metrics; None: nothing."""
+
+    token: str | None = field(default=None, repr=False)

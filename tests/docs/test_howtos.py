@@ -10,7 +10,13 @@ from tests.docs.execute import Page, run_script
 from tests.docs.markdown import DOCS
 
 #: Those that need a server for a provider, an optional package or a browser have their own tests.
-SERVED = {"gemini", "openai-compatible", "choose-an-embedder", "watch-the-dashboard"}
+SERVED = {
+    "choose-an-embedder",
+    "gemini",
+    "openai-compatible",
+    "trace-and-measure",
+    "watch-the-dashboard",
+}
 HOWTOS = sorted({path.stem for path in (DOCS / "howto").glob("*.md")} - SERVED)
 _PAID = """
 from django.db import transaction

@@ -45,11 +45,14 @@ INTERNAL = {
     "result_of",
     "scope_of",
     "unconfigured",
+    "begin_turn",
+    "noted",
+    "turn_span",
 }
 
 
 #: The same of whole modules: what the admin is made of.
-INTERNAL_MODULES = {"explanation", "figures", "rollups", "tally"}
+INTERNAL_MODULES = {"explanation", "figures", "metrics", "rollups", "tally"}
 
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:
