@@ -9,7 +9,8 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -24,7 +25,7 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
+from django_obc_ai.gateway import budget, cache, content, ledger, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.types import (
     Amount,
@@ -50,6 +51,9 @@ class CallBook:
     row. Nothing is held in the database between these steps.
     """
 
+    #: Whether prompt and answer are texts that ``OBC_AI["LOG"]["store_content"]`` is about.
+    keeps_content: ClassVar[bool] = True
+
     def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
         """Start the clock; nothing is looked up yet."""
         self.request = request
@@ -70,6 +74,7 @@ class CallBook:
         self._saved = Decimal(0)
         self._first_chunk: float | None = None
         self._announced: Path | None = None
+        self._entry: UUID | None = None
 
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
@@ -86,7 +91,7 @@ class CallBook:
             self.finish(error=error)
             return None
         if stored is not None:
-            answer, self._saved = stored
+            answer, self._saved, self._entry = stored
             self._model_used = answer.model
             self.finish(answer, cached=True)
             return None
@@ -255,6 +260,8 @@ class CallBook:
         """Store the answer in the cache, write the ledger row and return the outcome."""
         if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
             error = TransientError(f"The call was interrupted by {type(error).__name__}.")
+        if response is not None and error is None and not cached:
+            self._entry = cache.put(self.request, self.info, response, cost_usd=self._cost)
         self.outcome = self._outcome(
             self._cost,
             text="" if response is None else response.text,
@@ -264,12 +271,15 @@ class CallBook:
             cached=cached,
             error=error,
         )
-        if response is not None and error is None and not cached:
-            cache.put(self.request, self.info, response, cost_usd=self._cost)
         try:
-            ledger.record(self.request, self.info, self.outcome, announced=self._announced)
+            is_stored = ledger.record(
+                self.request, self.info, self.outcome, announced=self._announced
+            )
         finally:
             self._pay()
+        if self.keeps_content:
+            answer = self.outcome.text or self._text_so_far()
+            content.keep(self.request, self.info, answer, is_recorded=is_stored)
         return self.outcome
 
     def _outcome(
@@ -285,6 +295,7 @@ class CallBook:
             response_time_seconds=time.perf_counter() - self._clock,
             first_chunk_seconds=self._first_chunk,
             saved_usd=self._saved,
+            cache_entry=self._entry,
             **values,  # further fields of CallOutcome
         )
 

@@ -62,6 +62,8 @@ def noting_operations(operations: list[UUID]) -> Iterator[None]:
 class EmbeddingBook(CallBook):
     """The books of one embedding request over all its attempts."""
 
+    keeps_content = False  # documents are in the index, and a vector is no answer
+
     def __init__(self, request: EmbeddingRequest, info: CallInfo) -> None:
         """See `CallBook`. Its request stands for the texts in cache key and prompt hash."""
         self.embedding = request

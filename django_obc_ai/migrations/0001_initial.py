@@ -24,42 +24,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="CostStoreMark",
-            fields=[
-                ("alias", models.CharField(max_length=100, primary_key=True, serialize=False)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-            ],
-        ),
-        migrations.CreateModel(
-            name="IndexGeneration",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("fingerprint", models.CharField(max_length=200)),
-                ("embedder", models.CharField(blank=True, default="", max_length=64)),
-                ("dimension", models.PositiveIntegerField()),
-                ("fitted_state", models.BinaryField(default=b"")),
-                ("fitted_count", models.BigIntegerField(default=0)),
-                ("is_complete", models.BooleanField(default=False)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
-            ],
-            options={
-                "ordering": ["created_at"],
-            },
-        ),
-        migrations.CreateModel(
-            name="RollupMark",
-            fields=[
-                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ("through", models.DateTimeField(null=True)),
-            ],
-        ),
-        migrations.CreateModel(
             name="AIOperation",
             fields=[
                 (
@@ -95,6 +59,7 @@ class Migration(migrations.Migration):
                 ("saved_usd", django_obc_ai.models.fields.NanoDollarField(default=0)),
                 ("prompt_hash", models.CharField(max_length=64)),
                 ("prompt_version", models.CharField(blank=True, default="", max_length=100)),
+                ("cache_entry", models.UUIDField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "recorded_at",
@@ -118,6 +83,42 @@ class Migration(migrations.Migration):
                 "ordering": ["-created_at"],
                 "permissions": (("view_dashboard", "Can view the AI dashboard"),),
             },
+        ),
+        migrations.CreateModel(
+            name="CostStoreMark",
+            fields=[
+                ("alias", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="IndexGeneration",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("fingerprint", models.CharField(max_length=200)),
+                ("embedder", models.CharField(blank=True, default="", max_length=64)),
+                ("dimension", models.PositiveIntegerField()),
+                ("fitted_state", models.BinaryField(default=b"")),
+                ("fitted_count", models.BigIntegerField(default=0)),
+                ("is_complete", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={
+                "ordering": ["created_at"],
+            },
+        ),
+        migrations.CreateModel(
+            name="RollupMark",
+            fields=[
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("through", models.DateTimeField(null=True)),
+            ],
         ),
         migrations.CreateModel(
             name="Budget",
@@ -636,6 +637,47 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+        ),
+        migrations.CreateModel(
+            name="StoredContent",
+            fields=[
+                (
+                    "operation",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="content",
+                        serialize=False,
+                        to="django_obc_ai.aioperation",
+                    ),
+                ),
+                ("system", models.TextField(blank=True, default="")),
+                ("prompt", models.TextField(blank=True, default="")),
+                ("history", models.JSONField(blank=True, default=list)),
+                ("answer", models.TextField(blank=True, default="")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_index=True, default=django.utils.timezone.now),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "stored content",
+                "verbose_name_plural": "stored contents",
+                "ordering": ["-created_at"],
+                "permissions": (("read_content", "Can read stored prompts and answers"),),
+            },
         ),
         migrations.AddIndex(
             model_name="aioperation",
