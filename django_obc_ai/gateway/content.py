@@ -65,7 +65,7 @@ def _keep_quietly(row: StoredContent, alias: str) -> None:
     try:
         _store(row, alias)
     except Exception as error:  # noqa: BLE001 - a traceback would hold the texts
-        _tell(row.operation_id, error)
+        _tell(row.pk, error)
 
 
 def _tell(operation_id: UUID, error: Exception) -> None:

@@ -56,4 +56,4 @@ class StoredContent(models.Model):
 
     def __str__(self) -> str:
         """Return the operation's key, not what was said."""
-        return str(self.operation_id)
+        return str(self.pk)
