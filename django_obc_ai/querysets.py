@@ -143,7 +143,6 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         hits = {
             (row["scope"], row["prompt_hash"]): row["count"]
             for row in self.filter(cached=True)
-            .exclude(prompt_hash="")
             .order_by()
             .values("scope", "prompt_hash")
             .annotate(count=models.Count("*"))

@@ -134,6 +134,14 @@ def put(
     return name
 
 
+def texts_of(entries: Collection[UUID]) -> dict[UUID, str]:
+    """Return the texts of those entries that are still there; it raises what the cache raises."""
+    cache = _cache()
+    keys = {key_of(each): each for each in entries}
+    found = {} if cache is None else cache.get_many(keys)
+    return {keys[key]: str(entry["text"]) for key, entry in found.items()}
+
+
 def forget(entries: Collection[UUID]) -> None:
     """Delete entries. Unlike the rest it raises what the cache raises: they may be there still."""
     cache = _cache()

@@ -6,6 +6,7 @@ the keyed hash by which equal prompts are told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,29 @@ def detach_rows(user_id: Any) -> tuple[int, int]:
         )
         count, named = count + len(rows), named + len(entries)
     return count, named
+
+
+def forget_answers(pattern: re.Pattern[str], *, is_dry_run: bool = False) -> int:
+    """Delete the cached answers, of anybody, in which a pattern is found; return how many.
+
+    They are looked for by the rows that name them.
+
+    Raises:
+        Exception: Whatever the cache raises.
+    """
+    named = AIOperation.objects.exclude(cache_entry=None).order_by("pk")
+    count, after = 0, None
+    while True:
+        rows = named if after is None else named.filter(pk__gt=after)
+        found = list(rows.values_list("pk", "cache_entry")[:_AT_ONCE])
+        if not found:
+            return count
+        after = found[-1][0]
+        texts = cache.texts_of({entry for _, entry in found if entry is not None})
+        matching = [entry for entry, text in texts.items() if pattern.search(text)]
+        count += len(matching)
+        if not is_dry_run:
+            cache.forget(matching)
 
 
 def count_files(user_id: Any, alias: str) -> int:

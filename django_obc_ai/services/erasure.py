@@ -7,6 +7,8 @@ docs/howto/personal-data.md for what goes, what stays, and why.
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from django_obc_ai.indexes import VectorIndex, forgetting, generations, get_inde
 from django_obc_ai.models import ChatMessage, Conversation, IndexState, StoredContent
 from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.services import _attribution
+from django_obc_ai.services._mentions import forget_mentions, pattern_of
 from django_obc_ai.services._people import Person, person_of
 from django_obc_ai.services.content import erase_content
 from django_obc_ai.services.conversations import erase_conversations
@@ -45,6 +48,7 @@ class ErasureReport:
             that no longer name the user.
         names: Corrections and prompts that no longer name the user.
         chunks: Pieces of text that were removed from indexes beside the usual update.
+        mentions: Rows and cached answers of others that mentioned the user.
         undeclared_indexes: Indexes in the database that no ``ai_indexes.py`` declares, so that
             nobody can say what is gone from them; delete their `IndexState`.
     """
@@ -59,10 +63,13 @@ class ErasureReport:
     budgets: int = 0
     names: int = 0
     chunks: int = 0
+    mentions: int = 0
     undeclared_indexes: tuple[str, ...] = ()
 
 
-def erase_user(user: Any, *, is_dry_run: bool = False) -> ErasureReport:
+def erase_user(
+    user: Any, *, mentions: Collection[str] = (), is_dry_run: bool = False
+) -> ErasureReport:
     """Erase what the package holds about a user; repeat it after a failure.
 
     The signal ``erasing_user`` goes first, so that the project's own rows go and the indexes
@@ -71,17 +78,19 @@ def erase_user(user: Any, *, is_dry_run: bool = False) -> ErasureReport:
 
     Args:
         user: A user, or the primary key of one who may be deleted already.
+        mentions: Names, addresses and the like, of 4 letters at least. They are taken out of
+            what others asked and were answered, too, which means that every text is read.
         is_dry_run: Only count; no signal is sent, and the indexes are not looked at.
 
     Raises:
-        ValueError: Nobody is meant.
+        ValueError: Nobody is meant, or a mention is too short.
         RuntimeError: The caller has a transaction open, which could take everything back.
         Exception: A receiver of ``erasing_user`` failed, or the response cache or the database
             did. What was done by then stays done.
     """
-    person = person_of(user)
+    person, pattern = person_of(user), pattern_of(mentions)
     if is_dry_run:
-        return _count(person)
+        return _count(person, pattern)
     _refuse_in_transaction()
     erasing_user.send(get_user_model(), user_id=person.key, user=person.user)
     chunks = sum(_clean(index) for index in get_indexes())
@@ -101,11 +110,12 @@ def erase_user(user: Any, *, is_dry_run: bool = False) -> ErasureReport:
         budgets=_attribution.forget_budgets(person),
         names=_attribution.forget_names(person),
         chunks=chunks,
+        mentions=forget_mentions(pattern),
         undeclared_indexes=_undeclared(),
     )
 
 
-def _count(person: Person) -> ErasureReport:
+def _count(person: Person, pattern: re.Pattern[str] | None) -> ErasureReport:
     operations, cached_answers = erasing.count_rows(person.key)
     budgets = [
         _attribution.budgets_of(person),
@@ -123,6 +133,7 @@ def _count(person: Person) -> ErasureReport:
         contents=StoredContent.objects.filter(user_id=person.key).count(),
         budgets=sum(rows.count() for rows in budgets),
         names=sum(rows.count() for rows in names),
+        mentions=forget_mentions(pattern, is_dry_run=True),
         undeclared_indexes=_undeclared(),
     )
 

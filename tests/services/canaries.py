@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import pickletools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,10 @@ def in_cache(alias: str) -> Iterator[tuple[str, bytes]]:
         yield from cache._cache.items()
     elif kind == "FileBasedCache":
         for path in Path(cache._dir).glob("*.djcache"):
-            packed = path.read_bytes()
-            yield path.name, zlib.decompress(packed[packed.index(b".") + 1 :])
+            with path.open("rb") as file:
+                for _ in pickletools.genops(file):  # when it expires, which stands before it
+                    pass
+                yield path.name, zlib.decompress(file.read())
     elif kind == "DatabaseCache":
         with connections["default"].cursor() as cursor:
             cursor.execute(f"SELECT cache_key, value FROM {cache._table}")

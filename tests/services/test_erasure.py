@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
@@ -22,7 +23,9 @@ from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.indexes import get_index, replica
 from django_obc_ai.models import (
     AIOperation,
+    ChatMessage,
     Chunk,
+    Conversation,
     IndexState,
     OperationRollup,
     RollupMark,
@@ -190,3 +193,20 @@ def _refusing(*_: Any, **__: Any) -> None:
 def test_an_index_that_nobody_declares_is_named(amina: Any) -> None:
     IndexState.objects.create(name="gone")
     assert erase_user(amina).undeclared_indexes == ("gone",)
+
+
+def test_mentions_are_found_however_they_are_written(amina: Any) -> None:
+    talk = Conversation.objects.create()
+    for text in ("Amina  B. Salic", "AMINA\nB. SALIC", "amina", "Aminah B. Salic"):
+        ChatMessage.objects.create(conversation=talk, role="user", text=text)
+    assert erase_user(amina, mentions=["Amina B. Salic", "Salic"]).mentions == 3
+    texts = ChatMessage.objects.order_by("id").values_list("text", flat=True)
+    assert list(texts) == ["[erased]", "[erased]", "amina", "Aminah B. [erased]"]
+
+
+def test_a_mention_that_would_be_found_everywhere_is_refused(amina: Any) -> None:
+    for short in ("", " ", "Ana", "A n a"):
+        with pytest.raises(ValueError, match="fewer than 4"):
+            erase_user(amina, mentions=[short])
+    with pytest.raises(CommandError, match="fewer than 4"):
+        call_command("erase_user", "amina", "--no-input", "--mention", "Ana")

@@ -23,10 +23,13 @@ from django_obc_ai.models import (
     Budget,
     BudgetAlert,
     BudgetChange,
+    ChatMessage,
     Chunk,
+    Conversation,
     CostCorrection,
     IndexGeneration,
     PromptTemplate,
+    StoredContent,
 )
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.services.embeddings import EmbeddingService
@@ -229,3 +232,30 @@ def traces(canary: str, folder: Path) -> dict[str, int]:
     found["file"] = len(holding(canary, in_files(folder)))
     found["cache"] = len(holding(canary, in_cache("canaries")))
     return {name: count for name, count in found.items() if count}
+
+
+def test_mentions_are_taken_out_of_what_others_said(
+    project: dict[str, Any], tmp_path: Path
+) -> None:
+    omar = project[B]
+    TextService().generate_text(f"Tell me of {A} and {B}", user=omar, system_context=A.upper())
+    answer = ChatService().send(f"Who are {A} and {B}?", user=omar)
+    cited = [{"number": 1, "title": A, "url": "/", "text": f"{A} lives here"}]
+    ChatMessage.objects.filter(key=answer.message_id).update(citations=cited, plan={"q": [A]})
+    AIOperation.objects.create(
+        provider="p", success=False, error_category="x", error_message=f"about {A}"
+    )
+    Conversation.objects.update(summary=f"- Asked: {A}")
+    assert len(traces(A, tmp_path)) == 5
+    before = traces(B, tmp_path)
+    would = erase_user(project[A], mentions=[A], is_dry_run=True)
+    assert traces(B, tmp_path) == before and traces(A, tmp_path)
+    report = erase_user(project[A], mentions=[A])
+    assert traces(A, tmp_path) == {} and A.upper() not in str(list(in_tables()))
+    assert report.mentions == would.mentions > 5
+    # A cached answer goes as a whole, what was stored stays but for the name.
+    after = traces(B, tmp_path)
+    assert after.pop("cache") < before.pop("cache")
+    assert after == before
+    assert StoredContent.objects.filter(prompt=f"Tell me of [erased] and {B}").exists()
+    assert erase_user(project[A], mentions=[A]) == ErasureReport()

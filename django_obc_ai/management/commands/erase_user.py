@@ -25,6 +25,13 @@ class Command(BaseCommand):
             "user",
             help="User name or primary key, also of a deleted user; name:… or id:… says which.",
         )
+        parser.add_argument(
+            "--mention",
+            action="append",
+            default=[],
+            metavar="TEXT",
+            help="Take this out of other people's texts, too; may be given several times.",
+        )
         parser.add_argument("--dry-run", action="store_true", help="Only count.")
         parser.add_argument(
             "--no-input", "--noinput", action="store_true", help="Do not ask for confirmation."
@@ -39,7 +46,12 @@ class Command(BaseCommand):
         who = f"the user {person.key}" if person.user else f"the deleted user {person.key}"
         if not options["dry_run"] and not options["no_input"]:
             self._confirm(who)
-        report = erase_user(_whom(person), is_dry_run=options["dry_run"])
+        try:
+            report = erase_user(
+                _whom(person), mentions=options["mention"], is_dry_run=options["dry_run"]
+            )
+        except ValueError as error:
+            raise CommandError(str(error)) from None
         done = "would be" if options["dry_run"] else "were"
         self.stdout.write(f"Of {who} there {done} erased or left to nobody:")
         for name, count in _counts(report).items():
