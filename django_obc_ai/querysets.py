@@ -131,32 +131,6 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         )
         return [dict(row) for row in grouped]
 
-    def cached_savings(self, *, paid_in: AIOperationQuerySet | None = None) -> Decimal:
-        """Return about what the cached answers would have cost, in US dollars.
-
-        Each counts at the mean of what the same prompt cost where it was paid for.
-
-        Args:
-            paid_in: Where to look for that, these rows by default; a prompt that was not paid
-                for there counts nothing.
-        """
-        hits = {
-            (row["scope"], row["prompt_hash"]): row["count"]
-            for row in self.filter(cached=True)
-            .order_by()
-            .values("scope", "prompt_hash")
-            .annotate(count=models.Count("*"))
-        }
-        known = (self if paid_in is None else paid_in).paid().order_by()
-        means = known.values("scope", "prompt_hash").annotate(
-            count=models.Count("*"), spent=models.Sum("cost_usd")
-        )
-        saved = Decimal(0)
-        for row in means.iterator():
-            count = hits.get((row["scope"], row["prompt_hash"]), 0)
-            saved += row["spent"] * count / row["count"]
-        return saved
-
     def repeated_prompts(self, most: int) -> list[dict[str, Any]]:
         """Return prompts that were paid for more than once, those that cost most first.
 
@@ -176,6 +150,27 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         """Return the summed cost in US dollars, exact to the nano-dollar."""
         total: Decimal = self.aggregate(total=models.Sum("cost_usd", default=Decimal(0)))["total"]
         return total
+
+    def total_saved(self) -> Decimal:
+        """Return what the cached answers had cost when they were paid for, in US dollars."""
+        total: Decimal = self.aggregate(total=models.Sum("saved_usd", default=Decimal(0)))["total"]
+        return total
+
+    def spent_by(self, column: str | None) -> list[dict[str, Any]]:
+        """Return ``value`` of a column, ``spent``, ``tokens`` and ``requests``, unordered.
+
+        Args:
+            column: None adds up all rows, as one of value None.
+        """
+        sums = {
+            "spent": models.Sum("cost_usd", default=Decimal(0)),
+            "tokens": models.Sum(_TOKENS, default=0),
+            "requests": models.Sum("attempts", default=0),
+        }
+        if column is None:
+            return [{"value": None, **self.order_by().aggregate(**sums)}]
+        grouped = self.order_by().values(value=models.F(column)).annotate(**sums)
+        return [dict(row) for row in grouped]
 
     def breakdown(self, by: BreakdownKey) -> list[dict[str, Any]]:
         """Return cost, operations and tokens by one property, dearest first.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.models import Group
-from django.db import DatabaseError, InterfaceError, models
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from django_obc_ai.backends.cost_stores import BaseCostStore, cost_stores
@@ -18,12 +18,11 @@ from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.exceptions import AbandonedCallError, ConfigurationError, CostStoreError
 from django_obc_ai.gateway import intents, ledger, policy, retry
-from django_obc_ai.models import AIOperation, CostStoreMark
+from django_obc_ai.models import AIOperation, CostStoreMark, Ledger
 from django_obc_ai.models.connections import apart, persist
 from django_obc_ai.types import Amount, ExpiredHold, nano_from_usd, usd_from_nano
 
 logger = logging.getLogger("django_obc_ai.budget")
-_TOKENS = ("input_tokens", "output_tokens", "thinking_tokens", "tool_tokens")
 _COLUMNS = {
     "module": "module",
     "operation_type": "operation_type",
@@ -189,32 +188,19 @@ def spent_by_key(
 
 
 def _spent(budget: BudgetSettings, start: Any, end: Any) -> dict[str, Amount]:
-    rows = AIOperation.objects.filter(cached=False)
-    if budget.unit != "usd":  # free calls cost nothing, and count for no budget
-        rows = rows.exclude(provider__in=_free_providers())
-    if start is not None:
-        if timezone.is_naive(timezone.now()):  # USE_TZ = False
-            start, end = (timezone.make_naive(each) for each in (start, end))
-        rows = rows.filter(created_at__gte=start, created_at__lt=end)
-    column = _COLUMNS.get(budget.scope)
-    tokens = sum((models.F(name) for name in _TOKENS[1:]), models.F(_TOKENS[0]))
-    sums = {
-        "nano": models.Sum("cost_usd"),
-        "tokens": models.Sum(tokens),
-        "requests": models.Sum("attempts"),
-    }
-    grouped = rows.order_by().values(value=models.F(column)) if column else rows.order_by()
-    # Any: rows of annotations, whose names the stubs cannot know.
-    found: Any = grouped.annotate(**sums) if column else [rows.aggregate(**sums)]
+    if start is not None and timezone.is_naive(timezone.now()):  # USE_TZ = False
+        start, end = (timezone.make_naive(each) for each in (start, end))
+    # Free calls cost nothing, and count for no budget.
+    free = [] if budget.unit == "usd" else free_providers()
+    spent = Ledger(start, end).spent_by(_COLUMNS.get(budget.scope), without=free)
     amounts: dict[str, Amount] = {}
-    for row in found:
-        value = "" if row.get("value") is None else str(row["value"])
+    for value, (nano, tokens, requests) in spent.items():
         value = value.removeprefix("models/") if budget.scope == "model" else value
         known = amounts.get(value, Amount())
         amounts[value] = Amount(
-            nano=known.nano + nano_from_usd(row["nano"] or usd_from_nano(0)),
-            tokens=known.tokens + (row["tokens"] or 0),
-            requests=known.requests + (row["requests"] or 0),
+            nano=known.nano + nano,
+            tokens=known.tokens + tokens,
+            requests=known.requests + requests,
         )
     return _by_group(amounts) if budget.scope == "group" else amounts
 
@@ -234,7 +220,8 @@ def _by_group(by_user: dict[str, Amount]) -> dict[str, Amount]:
     }
 
 
-def _free_providers() -> list[str]:
+def free_providers() -> list[str]:
+    """Return the aliases of providers whose calls cost nothing."""
     names = []
     for name in providers:
         try:

@@ -15,6 +15,7 @@ from django_obc_ai.models.indexes import (
     IndexVersion,
     Tombstone,
 )
+from django_obc_ai.models.ledger import Ledger
 from django_obc_ai.models.operations import AIOperation, CostCorrection
 from django_obc_ai.models.prompts import PromptTemplate
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
@@ -35,6 +36,7 @@ __all__ = [
     "IndexGeneration",
     "IndexState",
     "IndexVersion",
+    "Ledger",
     "NanoDollarField",
     "OperationRollup",
     "PromptTemplate",

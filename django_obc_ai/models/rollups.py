@@ -19,6 +19,8 @@ class OperationRollup(models.Model):
         rolled_at: When it was added up.
         sums: The tally as `services.tally.Tally` writes it, split so that a reader loads
             only what it shows.
+        purged: Of a quarter: what its operations that were purged come to, or None; see
+            `models.ledger.PurgedSums`. The tally holds them, too.
     """
 
     start = models.DateTimeField()
@@ -31,6 +33,7 @@ class OperationRollup(models.Model):
     by_model = models.JSONField()
     by_user = models.JSONField()
     by_scope = models.JSONField()
+    purged = models.JSONField(null=True)
 
     objects = ConfiguredManager["OperationRollup"]()
 

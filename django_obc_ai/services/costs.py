@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django_obc_ai.conf import suggest
-from django_obc_ai.models import AIOperation
+from django_obc_ai.models import Ledger
 from django_obc_ai.querysets import BREAKDOWN_FIELDS, BreakdownKey, current_day
 from django_obc_ai.services import budgets
 from django_obc_ai.services.forecasts import Forecast, forecast_month
@@ -19,7 +19,7 @@ __all__ = ["CostTracker", "DailyCostReport"]
 
 
 class CostTracker:
-    """Sums of `AIOperation` in the project's time zone (``TIME_ZONE``).
+    """Sums of all operations, purged ones included, in the project's time zone (``TIME_ZONE``).
 
     Amounts are ``Decimal`` US dollars, added as integers and exact to the nano-dollar.
     """
@@ -27,7 +27,7 @@ class CostTracker:
     def get_daily_cost(self, date: datetime.date | None = None) -> Decimal:
         """Return the cost of one day; today's if none is given."""
         day = date or current_day()
-        return AIOperation.objects.between(day, day).total_cost()
+        return Ledger.of_days(day, day).total_cost()
 
     def get_monthly_cost(self, year: int | None = None, month: int | None = None) -> Decimal:
         """Return the cost of one month; missing parts are today's.
@@ -40,7 +40,7 @@ class CostTracker:
             today.year if year is None else year, today.month if month is None else month, 1
         )
         last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
-        return AIOperation.objects.between(first, last).total_cost()
+        return Ledger.of_days(first, last).total_cost()
 
     def check_budget_alert(
         self,
@@ -69,7 +69,7 @@ class CostTracker:
             raise ValueError(f"Costs have no breakdown by {by!r}. {suggest(by, BREAKDOWN_FIELDS)}")
         if end < start:
             raise ValueError(f"The end {end} lies before the start {start}.")
-        return AIOperation.objects.between(start, end).breakdown(by)
+        return Ledger.of_days(start, end).breakdown(by)
 
     def forecast(self, scope: str | None = None) -> Forecast:
         """Return what this month will cost by its end; see `forecast_month`.
@@ -82,7 +82,7 @@ class CostTracker:
     def forecast_by_scope(self) -> list[Forecast]:
         """Return the forecast of all together, then that of each tenant that spent this month."""
         today = current_day()
-        rows = AIOperation.objects.between(today.replace(day=1), today).breakdown("scope")
+        rows = Ledger.of_days(today.replace(day=1), today).breakdown("scope")
         return [self.forecast(), *(self.forecast(row["key"]) for row in rows if row["key"])]
 
     def suggestions(self, days: int = 30) -> list[Suggestion]:

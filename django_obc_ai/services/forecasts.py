@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from statistics import NormalDist
 
-from django_obc_ai.models import AIOperation
+from django_obc_ai.models import Ledger
 from django_obc_ai.querysets import current_day, day_bounds
 from django_obc_ai.types import usd_from_nano
 
@@ -64,8 +64,7 @@ def forecast_month(
     first = today.replace(day=1)
     last = today.replace(day=calendar.monthrange(today.year, today.month)[1])
     costs = _daily_costs(today - datetime.timedelta(days=_HISTORY_DAYS), today, scope)
-    rows = AIOperation.objects.between(first, today)
-    spent = (rows if scope is None else rows.filter(scope=scope)).total_cost()
+    spent = Ledger.of_days(first, today, scope=scope).total_cost()
     spent_today = costs.pop(today, 0.0)
     left = [today + datetime.timedelta(days=n) for n in range((last - today).days + 1)]
     before = float(spent) - spent_today
@@ -123,15 +122,14 @@ def _daily_costs(
     first: datetime.date, today: datetime.date, scope: str | None
 ) -> dict[datetime.date, float]:
     """Return cost by day from the first day of use on; days without calls cost 0."""
-    every = AIOperation.objects.all() if scope is None else AIOperation.objects.filter(scope=scope)
-    rows = every.between(first, today)
+    rows = Ledger.of_days(first, today, scope=scope)
     # Float: these are statistics, rounded to cents in the end; no sum of money rests on them.
     found = {row["key"]: float(row["cost"]) for row in rows.breakdown("day")}
     if not found:
         return {}
     start = first
     before, _ = day_bounds(first, first)
-    if not every.filter(created_at__lt=before).exists():
+    if not Ledger(end=before, scope=scope).exists():
         start = min(found) + datetime.timedelta(days=1)  # the first call's day was no whole one
         found = {day: cost for day, cost in found.items() if day >= start or day == today}
     days = (today - start).days

@@ -14,7 +14,7 @@ from typing import Any
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.gateway import policy, recovery
 from django_obc_ai.gateway.alerts import describe
-from django_obc_ai.models import AIOperation, CostCorrection
+from django_obc_ai.models import AIOperation, CostCorrection, Ledger
 from django_obc_ai.services import _corrections
 from django_obc_ai.services._billing_export import BilledRow, ExportError, read_export
 from django_obc_ai.types import nano_from_usd, usd_from_nano
@@ -33,6 +33,7 @@ class Drift:
         known_usd: Sum of the operations whose cost is known.
         presumed_usd: Sum of those booked at a ceiling, or at 0 for want of a price.
         unknown: How many those are.
+        purged_usd: Of the presumed sum, what belongs to purged operations and so stays.
         billed_usd: What the provider billed; None without a bill.
     """
 
@@ -41,6 +42,7 @@ class Drift:
     known_usd: Decimal = Decimal(0)
     presumed_usd: Decimal = Decimal(0)
     unknown: int = 0
+    purged_usd: Decimal = Decimal(0)
     billed_usd: Decimal | None = None
 
     @property
@@ -127,8 +129,9 @@ def reconcile(
     after those whose cost is known, of the same day and model, once and with a trace: shares
     are in proportion to the ceilings and no larger than them; operations that were booked at 0
     for want of a price share the whole rest equally. What is left after that stays as drift:
-    nothing else is ever changed to fit a bill. Then the cost store's totals are set to the
-    ledger's sums, for every budget key that holds nothing for calls in flight.
+    nothing else is ever changed to fit a bill, and of what was purged nothing at all. Then the
+    cost store's totals are set to the ledger's sums, for every budget key that holds nothing for
+    calls in flight.
 
     Args:
         first: First day.
@@ -168,7 +171,7 @@ def reconcile(
 
 def known_models() -> list[str]:
     """Return the models that the ledger knows."""
-    return AIOperation.objects.all().priced_models()
+    return Ledger().priced_models()
 
 
 def _compare(
@@ -179,7 +182,7 @@ def _compare(
 ) -> list[Drift]:
     found: dict[tuple[datetime.date, str], Drift] = {}
     nothing = None if billed is None else Decimal(0)
-    for row in AIOperation.objects.between(first, last, zone).daily_by_model(zone):
+    for row in Ledger.of_days(first, last, zone).daily_by_model(zone):
         day, model = row["day"], row["priced_model"].removeprefix("models/")
         known = found.get((day, model), Drift(day=day, model=model, billed_usd=nothing))
         found[day, model] = replace(
@@ -187,6 +190,7 @@ def _compare(
             known_usd=EXACT.add(known.known_usd, row["known"]),
             presumed_usd=EXACT.add(known.presumed_usd, row["presumed"]),
             unknown=known.unknown + row["unknown"],
+            purged_usd=EXACT.add(known.purged_usd, row["purged"]),
         )
     for (day, model), amount in (billed or {}).items():
         known = found.get((day, model), Drift(day=day, model=model))
@@ -204,7 +208,8 @@ def _shares(row: Drift, zone: zoneinfo.ZoneInfo | None) -> list[_corrections.Cor
         .filter(cost_known=False)
         .order_by("created_at", "pk")
     )
-    rest = max(0, nano_from_usd((row.billed_usd or Decimal(0)) - row.known_usd))
+    fixed = EXACT.add(row.known_usd, row.purged_usd)
+    rest = max(0, nano_from_usd((row.billed_usd or Decimal(0)) - fixed))
     ceilings = [nano_from_usd(each.cost_usd) for each in operations]
     priced = min(rest, sum(ceilings))
     amounts = _divide(priced, ceilings)
@@ -216,7 +221,7 @@ def _shares(row: Drift, zone: zoneinfo.ZoneInfo | None) -> list[_corrections.Cor
             )
         ]
     reason = (
-        f"Bill of {row.day}, {row.model}: ${row.billed_usd:f}, of which ${row.known_usd:f} known;"
+        f"Bill of {row.day}, {row.model}: ${row.billed_usd:f}, of which ${fixed:f} fixed;"
         f" ${usd_from_nano(sum(amounts)):f} shared by {len(operations)} operations."
     )
     return [

@@ -10,8 +10,8 @@ from typing import Any
 from django.core.mail import mail_admins, send_mail
 from django.utils import timezone
 
-from django_obc_ai.models import AIOperation
-from django_obc_ai.querysets import AIOperationQuerySet, current_day
+from django_obc_ai.models import Ledger
+from django_obc_ai.querysets import current_day
 from django_obc_ai.services.forecasts import forecast_month
 
 _TREND_DAYS = 7
@@ -29,14 +29,14 @@ class DailyCostReport:
     def format_report(self) -> str:
         """Return the report as plain text: no prompt, no answer and no person is in it."""
         first = self.date - datetime.timedelta(days=_TREND_DAYS - 1)
-        week = AIOperation.objects.between(first, self.date)
-        day = AIOperation.objects.between(self.date, self.date)
+        week = Ledger.of_days(first, self.date)
+        day = Ledger.of_days(self.date, self.date)
         parts = [
             self._summary(day),
             self._trend(week, first),
             self._modules(day),
             self._failures(day),
-            self._cache(day, week),
+            self._cache(day),
             self._month(),
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -53,7 +53,7 @@ class DailyCostReport:
         else:
             mail_admins(subject, self.format_report())
 
-    def _summary(self, day: AIOperationQuerySet) -> str:
+    def _summary(self, day: Ledger) -> str:
         rows = day.breakdown("module")
         calls, cached, failed = (
             sum(row[name] for row in rows) for name in ("operations", "cached", "failures")
@@ -63,14 +63,12 @@ class DailyCostReport:
             f"AI costs of {self.date} ({timezone.get_default_timezone_name()})",
             f"{_usd(day.total_cost())} for {calls} calls: {answered}",
         ]
-        unknown = day.filter(cost_known=False)
-        if count := unknown.count():
-            lines.append(
-                f"{count} of them have no known cost; presumed {_usd(unknown.total_cost())}"
-            )
+        count, presumed = day.presumed()
+        if count:
+            lines.append(f"{count} of them have no known cost; presumed {_usd(presumed)}")
         return "\n".join(lines)
 
-    def _trend(self, week: AIOperationQuerySet, first: datetime.date) -> str:
+    def _trend(self, week: Ledger, first: datetime.date) -> str:
         found = {row["key"]: row["cost"] for row in week.breakdown("day")}
         days = [first + datetime.timedelta(days=n) for n in range(_TREND_DAYS)]
         costs = [found.get(day, Decimal(0)) for day in days]
@@ -82,7 +80,7 @@ class DailyCostReport:
         ]
         return "\n".join(["Last 7 days", *lines])
 
-    def _modules(self, day: AIOperationQuerySet) -> str:
+    def _modules(self, day: Ledger) -> str:
         rows = [row for row in day.breakdown("module") if row["cost"]]
         total = sum((row["cost"] for row in rows), Decimal(0))
         lines = [
@@ -92,18 +90,18 @@ class DailyCostReport:
         ]
         return "\n".join(["Top modules", *lines]) if lines else ""
 
-    def _failures(self, day: AIOperationQuerySet) -> str:
+    def _failures(self, day: Ledger) -> str:
         rows: list[dict[str, Any]] = day.failures_by_category()
         lines = [f"  {row['error_category']:<20}  {row['count']}" for row in rows]
         return "\n".join(["Failures", *lines]) if lines else ""
 
-    def _cache(self, day: AIOperationQuerySet, week: AIOperationQuerySet) -> str:
-        answered = day.filter(success=True)
-        calls, hits = answered.count(), answered.filter(cached=True).count()
+    def _cache(self, day: Ledger) -> str:
+        rows = day.breakdown("module")
+        calls = sum(row["operations"] - row["failures"] for row in rows)
+        hits = sum(row["cached"] for row in rows)
         if not hits:
             return ""
-        saved = day.cached_savings(paid_in=week)
-        return f"The cache answered {hits / calls:.0%} and saved about {_usd(saved)}"
+        return f"The cache answered {hits / calls:.0%} and saved {_usd(day.total_saved())}"
 
     def _month(self) -> str:
         found = forecast_month(today=self.date)

@@ -93,8 +93,8 @@ def _groups(buckets: Sequence[datetime.datetime]) -> Iterator[list[datetime.date
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    """Let nobody else write rollups; on SQLite nobody writes at all."""
+def locked() -> Iterator[None]:
+    """Let nobody else write rollups or purge; on SQLite nobody writes at all."""
     alias = get_settings().database
     with transaction.atomic(using=alias):
         RollupMark.objects.using(alias).filter(pk=1).update(id=1)
@@ -103,8 +103,12 @@ def _locked() -> Iterator[None]:
 
 def _roll(buckets: Sequence[datetime.datetime], now: datetime.datetime) -> None:
     """Add up a few buckets and store what came out; the days that they are of are over."""
-    with _locked():
+    with locked():
         tallies = {bucket: Tally() for bucket in buckets}
+        purged = OperationRollup.objects.filter(is_day=False, start__in=buckets)
+        for bucket, values in purged.values_list("start", "purged"):
+            if values is not None:
+                tallies[bucket].merge(tally_of(values["tally"]))
         for bucket, values in _rows(buckets[0], buckets[-1] + BUCKET):
             if bucket in tallies:
                 tallies[bucket].add(values)
@@ -188,7 +192,7 @@ def _keep(
     over: Mapping[datetime.date, tuple[datetime.datetime, datetime.datetime]],
 ) -> dict[datetime.date, Tally]:
     """Add up days that are over from their quarters, and store what came out."""
-    with _locked():
+    with locked():
         tallies = {day: read(start, end) for day, (start, end) in over.items()}
         kept = {over[day]: tally for day, tally in tallies.items()}
         _store(kept, timezone.now(), is_day=True)

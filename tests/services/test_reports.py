@@ -29,8 +29,9 @@ def _week() -> None:
     put("9", "2026-07-08T02:00")  # the eighth day back
     put("0.75", "2026-07-15T02:00", module="mana")
     put("0.25", "2026-07-15T03:00", module="policies", cost_known=False)
-    for hour in (4, 5):
-        put("0", f"2026-07-15T0{hour}:00", module="mana", cached=True)
+    for hour, saved in ((4, "0.5"), (5, "0.25")):
+        at = f"2026-07-15T0{hour}:00"
+        put("0", at, module="mana", cached=True, saved_usd=Decimal(saved))
 
 
 def test_the_report_shows_the_day_the_week_modules_cache_and_month() -> None:
@@ -55,8 +56,7 @@ def test_the_report_shows_the_day_the_week_modules_cache_and_month() -> None:
     assert "  mana                     $0.750000   75%  4 calls\n" in text
     assert "  policies                 $0.250000   25%  1 calls\n" in text
     assert "Failures\n  timeout               1\n" in text
-    # Each hit counts at the mean of the three paid rows of its prompt in the week.
-    assert "The cache answered 40% and saved about $0.933333" in text
+    assert "The cache answered 40% and saved $0.750000" in text
     assert "July: $10.400000 so far" in text
 
 

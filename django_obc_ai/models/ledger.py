@@ -1,0 +1,274 @@
+"""The whole ledger: its rows and, of those that were purged, their sums, asked as one."""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from django_obc_ai.models.operations import AIOperation
+from django_obc_ai.models.rollups import OperationRollup
+from django_obc_ai.querysets import BreakdownKey, day_bounds, default_zone
+from django_obc_ai.types import nano_from_usd, usd_from_nano
+from django_obc_ai.types.money import EXACT
+
+#: What sums of purged operations are kept by, and the column that it is.
+PURGED_BY: dict[str, str] = {
+    "module": "module",
+    "operation_type": "operation_type",
+    "model": "model_used",
+    "user": "user_id",
+    "scope": "scope",
+    "provider": "provider",
+    "model_requested": "model_requested",
+}
+_OF_COLUMN = {column: name for name, column in PURGED_BY.items()}
+_WIDTH = 7
+
+
+@dataclass(slots=True)
+class PurgedSums:
+    """What purged operations of a quarter of an hour come to.
+
+    Attributes:
+        by: By dimension and value: operations, failures, cached, nano-dollars, tokens, and the
+            tokens and requests that budgets count: not of cached answers, nor of providers that
+            were free when the rows were purged.
+        priced: By the model that a cost is put down to: nano-dollars known and presumed, and how
+            many are presumed.
+        errors: How many failed, by category.
+        saved_nano: What cached answers had cost, in nano-dollars.
+    """
+
+    by: dict[str, dict[str, list[int]]] = field(
+        default_factory=lambda: {name: {} for name in PURGED_BY}
+    )
+    priced: dict[str, list[int]] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    saved_nano: int = 0
+
+    def add(self, row: Mapping[str, Any], *, is_free: bool) -> None:
+        """Add an operation, given by the names of its columns."""
+        nano = nano_from_usd(row["cost_usd"])
+        tokens = sum(row[f"{kind}_tokens"] for kind in ("input", "output", "thinking", "tool"))
+        is_counted = not (row["cached"] or is_free)
+        counted = (tokens, row["attempts"]) if is_counted else (0, 0)
+        amounts = (1, int(not row["success"]), int(row["cached"]), nano, tokens, *counted)
+        for name, column in PURGED_BY.items():
+            value = "" if row[column] is None else str(row[column])
+            _add(self.by[name].setdefault(value, [0] * _WIDTH), amounts)
+        known = row["cost_known"]
+        priced = self.priced.setdefault(row["model_used"] or row["model_requested"], [0, 0, 0])
+        _add(priced, (nano if known else 0, 0 if known else nano, int(not known)))
+        if not row["success"]:
+            category = row["error_category"]
+            self.errors[category] = self.errors.get(category, 0) + 1
+        self.saved_nano += nano_from_usd(row["saved_usd"])
+
+    @property
+    def total(self) -> list[int]:
+        """Return the amounts of all together."""
+        whole = [0] * _WIDTH
+        for amounts in self.by["module"].values():
+            _add(whole, amounts)
+        return whole
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return {
+            "by": self.by,
+            "priced": self.priced,
+            "errors": self.errors,
+            "saved_nano": self.saved_nano,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PurgedSums:
+        """Return what `to_json` wrote."""
+        return cls(**values)
+
+
+def _add(mine: list[int], others: Any) -> None:
+    # Any: a list or a tuple of as many whole numbers.
+    for at, amount in enumerate(others):
+        mine[at] += amount
+
+
+class Ledger:
+    """All operations of some time, for sums that a purge must not change."""
+
+    def __init__(
+        self,
+        start: datetime.datetime | None = None,
+        end: datetime.datetime | None = None,
+        *,
+        scope: str | None = None,
+    ) -> None:
+        """Take [start, end), both first instants of quarters of an hour; None is no bound.
+
+        Args:
+            start: The first instant.
+            end: The first instant after it.
+            scope: One tenant; None takes all.
+        """
+        self.rows = AIOperation.objects.all()
+        self._quarters = OperationRollup.objects.filter(is_day=False, purged__isnull=False)
+        self._scope = scope
+        if scope is not None:
+            self.rows = self.rows.filter(scope=scope)
+        if start is not None:
+            self.rows = self.rows.filter(created_at__gte=start)
+            self._quarters = self._quarters.filter(start__gte=start)
+        if end is not None:
+            self.rows = self.rows.filter(created_at__lt=end)
+            self._quarters = self._quarters.filter(start__lt=end)
+
+    @classmethod
+    def of_days(
+        cls,
+        first: datetime.date,
+        last: datetime.date,
+        zone: zoneinfo.ZoneInfo | None = None,
+        *,
+        scope: str | None = None,
+    ) -> Ledger:
+        """Return that of the days first to last, in the project's time zone by default."""
+        return cls(*day_bounds(first, last, zone), scope=scope)
+
+    def exists(self) -> bool:
+        """Return whether there was any operation."""
+        return self.rows.exists() or any(amounts[0] for _, amounts in self._amounts())
+
+    def total_cost(self) -> Decimal:
+        """Return the summed cost in US dollars, exact to the nano-dollar."""
+        nano = sum(amounts[3] for _, amounts in self._amounts())
+        return EXACT.add(self.rows.total_cost(), usd_from_nano(nano))
+
+    def total_saved(self) -> Decimal:
+        """Return what the cached answers had cost when they were paid for, in US dollars."""
+        nano = sum(sums.saved_nano for _, sums in self._purged())
+        return EXACT.add(self.rows.total_saved(), usd_from_nano(nano))
+
+    def breakdown(self, by: BreakdownKey) -> list[dict[str, Any]]:
+        """See `AIOperationQuerySet.breakdown`."""
+        purged: dict[Any, list[int]] = defaultdict(lambda: [0] * _WIDTH)
+        if by == "day":
+            for day, amounts in self._amounts():
+                _add(purged[_day_of(day)], amounts)
+        else:
+            for _, sums in self._purged():
+                for value, amounts in sums.by[by].items():
+                    _add(purged[_typed(by, value)], amounts)
+        rows = self.rows.breakdown(by)
+        if not purged:
+            return rows
+        found = {row["key"]: row for row in rows}
+        for key, (operations, failures, cached, nano, tokens, *_) in purged.items():
+            old = found.get(key, dict.fromkeys(("operations", "failures", "cached", "tokens"), 0))
+            found[key] = {
+                "key": key,
+                "cost": EXACT.add(old.get("cost", Decimal(0)), usd_from_nano(nano)),
+                "operations": old["operations"] + operations,
+                "failures": old["failures"] + failures,
+                "cached": old["cached"] + cached,
+                "tokens": old["tokens"] + tokens,
+            }
+        if by == "day":
+            return sorted(found.values(), key=lambda row: row["key"])
+        # As the rows alone are: dearest first, then by key, "nobody" last.
+        return sorted(found.values(), key=lambda r: (-r["cost"], r["key"] is None, r["key"] or 0))
+
+    def failures_by_category(self) -> list[dict[str, Any]]:
+        """See `AIOperationQuerySet.failures_by_category`."""
+        counts = {row["error_category"]: row["count"] for row in self.rows.failures_by_category()}
+        for _, sums in self._purged():
+            for category, count in sums.errors.items():
+                counts[category] = counts.get(category, 0) + count
+        ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+        return [{"error_category": category, "count": count} for category, count in ordered]
+
+    def presumed(self) -> tuple[int, Decimal]:
+        """Return how many operations have no known cost, and what is presumed for them."""
+        unknown = self.rows.filter(cost_known=False)
+        count, nano = unknown.count(), 0
+        for _, sums in self._purged():
+            count += sum(each[2] for each in sums.priced.values())
+            nano += sum(each[1] for each in sums.priced.values())
+        return count, EXACT.add(unknown.total_cost(), usd_from_nano(nano))
+
+    def daily_by_model(self, zone: zoneinfo.ZoneInfo | None = None) -> list[dict[str, Any]]:
+        """See `AIOperationQuerySet.daily_by_model`; here its ``purged`` is a part of presumed."""
+        found = {
+            (row["day"], row["priced_model"]): {**row, "purged": Decimal(0)}
+            for row in self.rows.daily_by_model(zone)
+        }
+        nothing = {"known": Decimal(0), "presumed": Decimal(0), "unknown": 0, "purged": Decimal(0)}
+        for start, sums in self._purged():
+            for model, (known, presumed, unknown) in sums.priced.items():
+                key = (_day_of(start, zone), model)
+                row = found.setdefault(key, {"day": key[0], "priced_model": model, **nothing})
+                row["known"] = EXACT.add(row["known"], usd_from_nano(known))
+                for name in ("presumed", "purged"):
+                    row[name] = EXACT.add(row[name], usd_from_nano(presumed))
+                row["unknown"] += unknown
+        return [row for _, row in sorted(found.items())]
+
+    def priced_models(self) -> list[str]:
+        """Return the models that calls are put down to, in order."""
+        purged = {model for _, sums in self._purged() for model in sums.priced}
+        return sorted({*self.rows.priced_models(), *purged} - {""})
+
+    def spent_by(
+        self, column: str | None, *, without: list[str] | None = None
+    ) -> dict[str, tuple[int, int, int]]:
+        """Return nano-dollars, tokens and requests as budgets count them, by value as text.
+
+        Args:
+            column: None adds all up, as "".
+            without: Aliases of providers whose calls are free.
+        """
+        rows = self.rows.filter(cached=False).exclude(provider__in=without or ())
+        found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        for row in rows.spent_by(column):
+            value = "" if row["value"] is None else str(row["value"])
+            _add(found[value], (nano_from_usd(row["spent"]), row["tokens"], row["requests"]))
+        for _, sums in self._purged():
+            parts = {"": sums.total} if column is None else sums.by[_OF_COLUMN[column]]
+            for value, (*_, nano, _, tokens, requests) in parts.items():
+                _add(found[value], (nano, tokens, requests))
+        return {
+            value: (nano, tokens, requests) for value, (nano, tokens, requests) in found.items()
+        }
+
+    def _purged(self) -> Iterator[tuple[datetime.datetime, PurgedSums]]:
+        rows = self._quarters.order_by("start").values_list("start", "purged__money")
+        for start, values in rows.iterator(chunk_size=500):
+            yield start, PurgedSums.from_json(values)
+
+    def _amounts(self) -> Iterator[tuple[datetime.datetime, list[int]]]:
+        """Yield the amounts of each quarter, of the one tenant if it is one."""
+        for start, sums in self._purged():
+            if self._scope is None:
+                yield start, sums.total
+            elif self._scope in sums.by["scope"]:
+                yield start, sums.by["scope"][self._scope]
+
+
+def _typed(by: str, value: str) -> Any:
+    """Return a key as the column holds it."""
+    if by != "user":
+        return value
+    users: Any = AIOperation._meta.get_field("user")  # a foreign key, which the stubs cannot know
+    return users.target_field.to_python(value) if value else None
+
+
+def _day_of(moment: datetime.datetime, zone: zoneinfo.ZoneInfo | None = None) -> datetime.date:
+    if timezone.is_naive(moment):
+        return moment.date()
+    return moment.astimezone(zone or default_zone()).date()
