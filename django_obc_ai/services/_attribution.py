@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Q
 
 from django_obc_ai.conf import get_settings
@@ -18,6 +18,7 @@ from django_obc_ai.models import (
     RollupMark,
 )
 from django_obc_ai.services._people import Person
+from django_obc_ai.services.rollups import locked
 from django_obc_ai.services.tally import merge_shares
 
 _AT_ONCE = 200
@@ -45,12 +46,16 @@ def forget_user(person: Person) -> int:
 
 def _forget_in(keys: Sequence[int], person: Person) -> int:
     alias = get_settings().database
-    with transaction.atomic(using=alias):
-        RollupMark.objects.using(alias).filter(pk=1).update(id=1)  # see `rollups`
-        rows = list(rollups_of(person).using(alias).filter(pk__in=keys).only("pk", "by_user"))
+    with locked():
+        rows = list(rollups_of(person).filter(pk__in=keys).only("pk", "by_user", "purged"))
         for row in rows:
-            merge_shares(row.by_user, {"": row.by_user.pop(str(person.key))})
-        OperationRollup.objects.using(alias).bulk_update(rows, ["by_user"])
+            shares = [row.by_user]
+            if row.purged is not None:
+                shares += [row.purged["tally"]["by_user"], row.purged["money"]["by"]["user"]]
+            for share in shares:
+                if str(person.key) in share:
+                    merge_shares(share, {"": share.pop(str(person.key))})
+        OperationRollup.objects.using(alias).bulk_update(rows, ["by_user", "purged"])
     return len(rows)
 
 

@@ -103,7 +103,7 @@ def test_stored_content_goes_after_its_days(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert run(command="purge_content").startswith("4 stored prompts and answers were")
     assert run("--older-than", "4w", command="purge_content").startswith("1 ")
-    assert run("--older-than", "25h", command="purge_content").startswith("0 ")
+    assert run("--older-than", "2d", command="purge_content").startswith("0 ")
     assert run("--older-than", "1d", command="purge_content").startswith("1 ")
     assert AIOperation.objects.count() == 6
     with pytest.raises(CommandError, match="no age"):

@@ -33,8 +33,10 @@ from django_obc_ai.models import (
 )
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services.changes import mark_changed
+from django_obc_ai.services.costs import CostTracker
 from django_obc_ai.services.erasure import ErasureReport, erase_user
 from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.services.retention import purge_operations
 from django_obc_ai.services.rollups import read_days, roll_up
 from django_obc_ai.services.text import TextService
 from django_obc_ai.signals import erasing_user
@@ -82,22 +84,31 @@ def test_files_hold_no_vector_of_a_text_that_went(tmp_path: Path, amina: Any) ->
         assert replica.sync(get_index("places")).store.count("places") == 50
 
 
-def test_rollups_equal_the_rows_afterwards(amina: Any) -> None:
+def shares() -> Counter[str]:
+    """How many operations each user has, by the rollups of the days."""
+    days = read_days(current_day() - timedelta(days=4), current_day()).values()
+    found: Counter[str] = Counter()
+    for day in days:
+        found.update({key: share[0] for key, share in day.by["user"].items()})
+    return found
+
+
+@pytest.fixture
+def omar(amina: Any) -> Any:
+    """Somebody else; three days ago two operations were amina's, one omar's, one nobody's."""
     omar = get_user_model().objects.create(username="omar")
     began = timezone.now() - timedelta(days=3)
     for user in (amina, amina, omar, None):
-        row = {"provider": "p", "success": True, "cost_usd": Decimal("0.5"), "created_at": began}
-        AIOperation.objects.create(user=user, recorded_at=began, **row)
+        AIOperation.objects.create(
+            user=user, provider="p", success=True, cost_usd=Decimal("0.5"),
+            created_at=began, recorded_at=began,
+        )  # fmt: skip
     roll_up()
-    first, last = current_day() - timedelta(days=4), current_day()
-
-    def shares() -> Counter[str]:
-        days = read_days(first, last).values()
-        return sum(
-            (Counter({k: v[0] for k, v in day.by["user"].items()}) for day in days), Counter()
-        )
-
     assert shares() == {str(amina.pk): 2, str(omar.pk): 1, "": 1}
+    return omar
+
+
+def test_rollups_equal_the_rows_afterwards(amina: Any, omar: Any) -> None:
     report = erase_user(amina)
     assert shares() == {str(omar.pk): 1, "": 3}
     assert (report.operations, report.rollups) == (2, 2)  # a quarter of an hour, and its day
@@ -105,6 +116,24 @@ def test_rollups_equal_the_rows_afterwards(amina: Any) -> None:
     RollupMark.objects.all().delete()
     roll_up()
     assert shares() == {str(omar.pk): 1, "": 3}
+
+
+def test_sums_of_purged_operations_are_nobodys_afterwards(amina: Any, omar: Any) -> None:
+    content = StoredContent.objects.create(operation=AIOperation.objects.first(), prompt="Q")
+    assert purge_operations(timedelta(days=2)).deleted == 4
+    assert not StoredContent.objects.filter(pk=content.pk).exists()
+    days = (current_day() - timedelta(days=4), current_day())
+    assert erase_user(amina).rollups == 2
+    spent = {
+        each["key"]: each["cost"] for each in CostTracker().get_cost_breakdown(*days, by="user")
+    }
+    assert sorted(spent.values()) == [Decimal("0.5"), Decimal("1.5")]
+    assert str(omar.pk) in map(str, spent) and str(amina.pk) not in map(str, spent)
+    assert shares() == {str(omar.pk): 1, "": 3}
+    kept = OperationRollup.objects.filter(purged__isnull=False).get().purged
+    for by_user in (kept["tally"]["by_user"], kept["money"]["by"]["user"]):
+        assert {key: share[0] for key, share in by_user.items()} == {str(omar.pk): 1, "": 3}
+    assert erase_user(amina) == ErasureReport()
 
 
 def test_a_dry_run_counts_and_changes_nothing(amina: Any) -> None:

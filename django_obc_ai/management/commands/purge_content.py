@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import re
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from django_obc_ai.management.commands.purge_operations import age
 from django_obc_ai.services.content import purge_content
-
-_UNITS = {"d": "days", "h": "hours", "w": "weeks"}
-
-
-def _age(text: str) -> datetime.timedelta:
-    match = re.fullmatch(r"(\d{1,6})([dhw])", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age; give for example 30d, 12h or 4w.")
-    return datetime.timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 class Command(BaseCommand):
@@ -32,7 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument(
-            "--older-than", type=_age, metavar="AGE", help="In place of the setting, such as 30d."
+            "--older-than", type=age, metavar="AGE", help="In place of the setting, such as 30d."
         )
         parser.add_argument("--dry-run", action="store_true", help="Only count them.")
 
