@@ -85,7 +85,7 @@ def redact(text: str) -> str:
         text = pattern.sub("[redacted]", text)
     if length > MOST_CHARACTERS:
         text = f"{text[:-_MARGIN]} […]"
-    function = _function(log)
+    function = load_function(log)
     if function is not None:
         text = function(text)
         if not isinstance(text, str):
@@ -96,7 +96,12 @@ def redact(text: str) -> str:
     return text
 
 
-def _function(log: LogSettings) -> Callable[[str], Any] | None:
+def load_function(log: LogSettings) -> Callable[[str], Any] | None:
+    """Return the project's own function, or None if there is none.
+
+    Raises:
+        ConfigurationError: The setting names nothing that can be called.
+    """
     found = log.redact_with
     if isinstance(found, str):
         try:
@@ -111,7 +116,6 @@ def _function(log: LogSettings) -> Callable[[str], Any] | None:
         raise ConfigurationError(
             f"OBC_AI['LOG']['redact_with'] names {type(found).__name__}, which cannot be called.",
             hint="Give the dotted path of a function that takes a text and returns one.",
-            check_id="E003",
         )
     return found
 

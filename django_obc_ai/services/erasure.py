@@ -22,9 +22,7 @@ from django_obc_ai.gateway import erasing, ledger
 from django_obc_ai.indexes import VectorIndex, forgetting, generations, get_indexes, replica
 from django_obc_ai.models import ChatMessage, Conversation, IndexState, StoredContent
 from django_obc_ai.models.writer import transaction_of
-from django_obc_ai.services import _attribution
-from django_obc_ai.services._mentions import forget_mentions, pattern_of
-from django_obc_ai.services._people import Person, person_of
+from django_obc_ai.services import _attribution, _mentions, _people
 from django_obc_ai.services.content import erase_content
 from django_obc_ai.services.conversations import erase_conversations
 from django_obc_ai.services.embeddings import EmbeddingService
@@ -88,7 +86,7 @@ def erase_user(
         Exception: A receiver of ``erasing_user`` failed, or the response cache or the database
             did. What was done by then stays done.
     """
-    person, pattern = person_of(user), pattern_of(mentions)
+    person, pattern = _people.person_of(user), _mentions.pattern_of(mentions)
     if is_dry_run:
         return _count(person, pattern)
     _refuse_in_transaction()
@@ -110,12 +108,12 @@ def erase_user(
         budgets=_attribution.forget_budgets(person),
         names=_attribution.forget_names(person),
         chunks=chunks,
-        mentions=forget_mentions(pattern),
+        mentions=_mentions.forget_mentions(pattern),
         undeclared_indexes=_undeclared(),
     )
 
 
-def _count(person: Person, pattern: re.Pattern[str] | None) -> ErasureReport:
+def _count(person: _people.Person, pattern: re.Pattern[str] | None) -> ErasureReport:
     operations, cached_answers = erasing.count_rows(person.key)
     budgets = [
         _attribution.budgets_of(person),
@@ -133,12 +131,12 @@ def _count(person: Person, pattern: re.Pattern[str] | None) -> ErasureReport:
         contents=StoredContent.objects.filter(user_id=person.key).count(),
         budgets=sum(rows.count() for rows in budgets),
         names=sum(rows.count() for rows in names),
-        mentions=forget_mentions(pattern, is_dry_run=True),
+        mentions=_mentions.forget_mentions(pattern, is_dry_run=True),
         undeclared_indexes=_undeclared(),
     )
 
 
-def _messages_of(person: Person) -> Any:
+def _messages_of(person: _people.Person) -> Any:
     # Any: a queryset, whose filter the stubs would have typed by the user model.
     return ChatMessage.objects.filter(conversation__user_id=person.key)
 

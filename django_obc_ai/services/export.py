@@ -22,8 +22,7 @@ from django_obc_ai.models import (
     Conversation,
     StoredContent,
 )
-from django_obc_ai.services._attribution import prompts_by
-from django_obc_ai.services._people import Person, person_of
+from django_obc_ai.services import _attribution, _people
 
 FORMAT = "django_obc_ai.user_data"
 VERSION = 1
@@ -49,10 +48,10 @@ def export_user_data(user: Any) -> Iterator[str]:
     Raises:
         ValueError: Nobody is meant.
     """
-    return _document(person_of(user))
+    return _document(_people.person_of(user))
 
 
-def _document(person: Person) -> Iterator[str]:
+def _document(person: _people.Person) -> Iterator[str]:
     head = {
         "format": FORMAT,
         "version": VERSION,
@@ -83,12 +82,12 @@ def _read(rows: Any, names: Iterable[str]) -> Iterator[dict[str, Any]]:
     yield from rows.values(*names).iterator(chunk_size=_AT_ONCE)
 
 
-def _operations(person: Person) -> Iterator[dict[str, Any]]:
+def _operations(person: _people.Person) -> Iterator[dict[str, Any]]:
     rows = AIOperation.objects.filter(user_id=person.key).order_by("created_at", "pk")
     return _read(rows, _OPERATION)
 
 
-def _conversations(person: Person) -> Iterator[dict[str, Any]]:
+def _conversations(person: _people.Person) -> Iterator[dict[str, Any]]:
     own = Conversation.objects.filter(user_id=person.key).order_by("created_at", "pk")
     for row in _read(own, _CONVERSATION):
         messages = ChatMessage.objects.filter(conversation_id=row["id"]).order_by("id")
@@ -101,20 +100,20 @@ def _message(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "citations": cited}
 
 
-def _contents(person: Person) -> Iterator[dict[str, Any]]:
+def _contents(person: _people.Person) -> Iterator[dict[str, Any]]:
     rows = StoredContent.objects.filter(user_id=person.key).order_by("created_at", "pk")
     return _read(rows, _CONTENT)
 
 
-def _budgets(person: Person) -> Iterator[dict[str, Any]]:
+def _budgets(person: _people.Person) -> Iterator[dict[str, Any]]:
     concerned = Q(key=str(person.key)) | Q(key="")  # "" is a budget of each user
     rows = Budget.objects.filter(concerned, scope="user").order_by("pk")
     for row in _read(rows, _BUDGET):
         yield {**row, "is_own": bool(row.pop("key"))}
 
 
-def _prompts(person: Person) -> Iterator[dict[str, Any]]:
+def _prompts(person: _people.Person) -> Iterator[dict[str, Any]]:
     """Yield which versions of prompts the user wrote or made active; their text is the site's."""
-    for row in _read(prompts_by(person).order_by("pk"), (*_PROMPT, "activated_by_id")):
+    for row in _read(_attribution.prompts_by(person).order_by("pk"), (*_PROMPT, "activated_by_id")):
         by = {name: row.pop(f"{name}_by_id") == person.key for name in ("created", "activated")}
         yield {**row, "is_author": by["created"], "is_activator": by["activated"]}

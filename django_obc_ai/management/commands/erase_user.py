@@ -33,9 +33,7 @@ class Command(BaseCommand):
             help="Take this out of other people's texts, too; may be given several times.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Only count.")
-        parser.add_argument(
-            "--no-input", "--noinput", action="store_true", help="Do not ask for confirmation."
-        )
+        parser.add_argument("--no-input", action="store_true", help="Do not ask for confirmation.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask, erase, and say what was done."""
