@@ -22,7 +22,7 @@ MOST_CHARACTERS = 100_000
 #: Read beyond that, so that what begins before the end is recognised, and dropped afterwards.
 _MARGIN = 2_000
 _LEAST_SECRET = 8
-_SECRET = re.compile(r"key|secret|token|password|credential", re.IGNORECASE)
+_SECRET = re.compile(r"(?:^|_)(?:key|secret|token|password)$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"://[^/?#@\s:]{0,200}:([^/?#@\s]{1,500})@")
 
 _SPACE = r"[ \t\u00a0\u2009\u202f./\u2010-\u2013-]{0,3}"

@@ -85,15 +85,24 @@ def test_keys_go(start: str, rest: str) -> None:
 @override_settings(
     SECRET_KEY="a long and secret key",
     OBC_AI={
-        "PROVIDERS": {"default": {"BACKEND": "x.Y", "OPTIONS": {"api_key": "plain-words-only"}}},
+        "PROVIDERS": {
+            "default": {
+                "BACKEND": "x.Y",
+                "OPTIONS": {
+                    "api_key": "plain-words-only",
+                    "tokenizer": "sentences",
+                    "max_tokens": 10**9,
+                },
+            }
+        },
         "COST_STORES": {
             "default": {"BACKEND": "x.Y", "OPTIONS": {"url": "redis://u:open-sesame@h"}}
         },
     },
 )
 def test_keys_of_the_settings_go_whatever_they_look_like() -> None:
-    text = "say plain-words-only, open-sesame and a long and secret key"
-    assert redact(text) == "say [key], [key] and [key]"
+    text = "say plain-words-only, open-sesame and a long and secret key, in sentences"
+    assert redact(text) == "say [key], [key] and [key], in sentences"
 
 
 @override_settings(OBC_AI={"LOG": {"redact": ["email"], "redact_patterns": [r"\bB-\d+\b"]}})
