@@ -1,4 +1,4 @@
-"""Signal receivers that keep the indexes' outbox, and one that erases conversations.
+"""Signal receivers that keep the indexes' outbox, and one that erases what a user has said.
 
 They are connected to indexed models alone, to what these declare as `dependencies`, and to users.
 """
@@ -170,9 +170,11 @@ def _on_relation(
 
 
 def _on_user_deleted(instance: models.Model, using: str, **_: Any) -> None:
-    """Erase a user's conversations, which a cascade does not reach in another database."""
+    """Erase what a user has said, which a cascade does not reach in another database."""
+    from django_obc_ai.services.content import erase_content
     from django_obc_ai.services.conversations import erase_conversations
 
     key = instance.pk
     if using != get_settings().database:
-        transaction.on_commit(lambda: erase_conversations(key), using=using, robust=True)
+        for erase in (erase_conversations, erase_content):
+            transaction.on_commit(partial(erase, key), using=using, robust=True)

@@ -7,7 +7,6 @@ never breaks a call. Nothing here knows what a call is; `gateway.trace` says wha
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,19 +15,18 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from django_obc_ai import __version__
+from django_obc_ai.logs import events
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span as OtelSpan
     from opentelemetry.trace import Tracer
 
-logger = logging.getLogger("django_obc_ai.telemetry")
 NAME = "django_obc_ai"
 Attributes: TypeAlias = Mapping[str, str | bool | int | float | tuple[str, ...] | None]
 Kind: TypeAlias = Literal["client", "internal"]
 ParametersT = ParamSpec("ParametersT")
 ResultT = TypeVar("ResultT")
-_has_complained = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +46,8 @@ def _safely(work: Callable[ParametersT, ResultT]) -> Callable[ParametersT, Resul
     def safe(*arguments: ParametersT.args, **named: ParametersT.kwargs) -> ResultT | None:
         try:
             return work(*arguments, **named)
-        except Exception:
-            global _has_complained
-            level = logging.DEBUG if _has_complained else logging.ERROR
-            _has_complained = True
-            logger.log(level, "Telemetry failed, and calls go on without it.", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - of any SDK: no call may fail for it
+            events.TELEMETRY_FAILED.log(error=error)
             return None
 
     return safe

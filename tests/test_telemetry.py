@@ -182,7 +182,6 @@ def test_telemetry_that_fails_breaks_no_call_and_is_logged_once(
 ) -> None:
     from opentelemetry import metrics, trace
 
-    monkeypatch.setattr(telemetry, "_has_complained", False)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", broken())
     monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", broken())
     with caplog.at_level(logging.WARNING, logger="django_obc_ai.telemetry"):

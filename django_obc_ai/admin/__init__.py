@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django_obc_ai.admin.budgets import BudgetAdmin, BudgetAlertAdmin, BudgetChangeAdmin
+from django_obc_ai.admin.content import StoredContentAdmin
 from django_obc_ai.admin.conversations import ConversationAdmin
 from django_obc_ai.admin.corrections import CostCorrectionAdmin
 from django_obc_ai.admin.operations import AIOperationAdmin
@@ -16,4 +17,5 @@ __all__ = [
     "ConversationAdmin",
     "CostCorrectionAdmin",
     "PromptTemplateAdmin",
+    "StoredContentAdmin",
 ]

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 
 from django_obc_ai.admin.people import name_of, users_are_near
+from django_obc_ai.admin.reading import NotesReaders
 from django_obc_ai.models import ChatMessage, Conversation
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ READ = "django_obc_ai.read_conversation"
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ModelAdmin):
+class ConversationAdmin(NotesReaders, ModelAdmin):
     """Look at conversations, and delete them; nobody adds or edits one here."""
 
+    read_permission = READ
     list_display = ("id", "caller", "scope", "message_count", "created_at", "updated_at")
     list_filter = ("updated_at",)
     search_fields = ("id__exact", "scope__exact")
@@ -64,8 +66,7 @@ class ConversationAdmin(ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return what the permission to view shows, and with that to read, what was said."""
         fields = ["id", "caller", "scope", "created_at", "updated_at"]
-        may_read = request.user.has_perm(READ)
-        return [*fields, "title", "summary", "transcript"] if may_read else fields
+        return [*fields, "title", "summary", "transcript"] if self.may_read(request) else fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields."""

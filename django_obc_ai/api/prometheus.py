@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
 PERMISSION = "django_obc_ai.view_dashboard"
-logger = logging.getLogger("django_obc_ai.metrics")
 
 
 class LedgerCollector:

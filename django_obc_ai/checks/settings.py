@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.contexts import get_contexts
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway import spool
+from django_obc_ai.gateway.redaction import load_function
 
 _MINIMUM_SECRET_LENGTH = 12  # shorter texts are placeholders and would be found anywhere
 
@@ -64,10 +66,11 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 suggest(stand_in, stores),
             )
         )
-    try:
-        get_contexts()
-    except ConfigurationError as exception:
-        messages.append(from_exception(exception))
+    for load in (get_contexts, partial(load_function, parsed.log)):
+        try:
+            load()
+        except ConfigurationError as exception:
+            messages.append(from_exception(exception))
     if isinstance(parsed.scope, str):
         try:
             if not callable(import_string(parsed.scope)):

@@ -29,6 +29,7 @@ from django_obc_ai.conf.budgets import (
     parse_money,
 )
 from django_obc_ai.conf.chat import parse_chat
+from django_obc_ai.conf.log import parse_log
 from django_obc_ai.conf.metrics import parse_metrics
 from django_obc_ai.conf.values import (
     as_mapping,
@@ -145,16 +146,6 @@ def _retry(value: Any, where: str) -> RetrySettings:
     return RetrySettings(attempts=attempts, deadline_seconds=float(deadline))
 
 
-def _log(value: Any, where: str) -> LogSettings:
-    entry = as_mapping(value, where)
-    only_keys(entry, ("spool",), where)
-    base = getattr(settings, "BASE_DIR", None)
-    spool = entry.get("spool", Path(base) / "var" / "obc_ai_spool" if base else None)
-    if spool is not None and (not isinstance(spool, (str, Path)) or not str(spool)):
-        raise wrong_type(f"{where}['spool']", spool, "the path of a folder, or None")
-    return LogSettings(spool=None if spool is None else Path(spool))
-
-
 def _context(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise wrong_type(where, value, "a list of dotted paths")
@@ -241,7 +232,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "SCOPE": (_scope, None),
     "DATABASE": (as_text, "default"),
     "PRICES": (_prices, {}),
-    "LOG": (_log, {}),
+    "LOG": (parse_log, {}),
     "CHAT": (parse_chat, {}),
     "METRICS": (parse_metrics, {}),
 }

@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -23,7 +24,7 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, ledger, prices, retry, shrink
+from django_obc_ai.gateway import budget, cache, content, ledger, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.gateway.trace import CallTrace
 from django_obc_ai.logs import events
@@ -52,6 +53,8 @@ class CallBook:
 
     #: What OpenTelemetry's conventions call it.
     operation: ClassVar[str] = "chat"
+    #: Whether prompt and answer are texts that ``OBC_AI["LOG"]["store_content"]`` is about.
+    keeps_content: ClassVar[bool] = True
 
     def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
         """Start the clock; nothing is looked up yet."""
@@ -74,6 +77,7 @@ class CallBook:
         self._saved = Decimal(0)
         self._first_chunk: float | None = None
         self._announced: Path | None = None
+        self._entry: UUID | None = None
 
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
@@ -91,7 +95,7 @@ class CallBook:
             self.finish(error=error)
             return None
         if stored is not None:
-            answer, self._saved = stored
+            answer, self._saved, self._entry = stored
             self._model_used = answer.model
             self.finish(answer, cached=True)
             return None
@@ -263,6 +267,8 @@ class CallBook:
         """Store the answer in the cache, write the ledger row and return the outcome."""
         if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
             error = TransientError(f"The call was interrupted by {type(error).__name__}.")
+        if response is not None and error is None and not cached:
+            self._entry = cache.put(self.request, self.info, response, cost_usd=self._cost)
         self.outcome = self._outcome(
             self._cost,
             text="" if response is None else response.text,
@@ -272,8 +278,6 @@ class CallBook:
             cached=cached,
             error=error,
         )
-        if response is not None and error is None and not cached:
-            cache.put(self.request, self.info, response, cost_usd=self._cost)
         if isinstance(error, BudgetExceededError):
             events.BUDGET_REFUSED.log(
                 about=error.key,
@@ -283,10 +287,15 @@ class CallBook:
                 ai_module=self.info.module,
             )
         try:
-            ledger.record(self.request, self.info, self.outcome, announced=self._announced)
+            is_stored = ledger.record(
+                self.request, self.info, self.outcome, announced=self._announced
+            )
         finally:
             self._pay()
             self.trace.end(self.request, self.outcome)
+        if self.keeps_content:
+            answer = self.outcome.text or self._text_so_far()
+            content.keep(self.request, self.info, answer, is_recorded=is_stored)
         return self.outcome
 
     def _outcome(
@@ -302,6 +311,7 @@ class CallBook:
             response_time_seconds=time.perf_counter() - self._clock,
             first_chunk_seconds=self._first_chunk,
             saved_usd=self._saved,
+            cache_entry=self._entry,
             **values,  # further fields of CallOutcome
         )
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -63,8 +64,8 @@ def digest(purpose: str, value: Any) -> str:
     return salted_hmac(f"django_obc_ai.{purpose}", canonical, algorithm="sha256").hexdigest()
 
 
-def key_of(request: GenerationRequest, info: CallInfo) -> str:
-    """Return the cache key of a request; it reveals nothing about the prompt."""
+def entry_of(request: GenerationRequest, info: CallInfo) -> UUID:
+    """Return the name of a request's entry; it reveals nothing about the prompt."""
     spec = providers.spec(info.provider)
     options = {name: v for name, v in spec.options.items() if name not in _SECRET_OPTIONS}
     parts = {
@@ -73,23 +74,31 @@ def key_of(request: GenerationRequest, info: CallInfo) -> str:
         "scope": info.scope,
         "user": repr(info.user_id) if info.varies_by_user else None,
     }
-    return f"django_obc_ai:answer:{digest('cache', parts)}"
+    return UUID(hex=digest("cache", parts)[:32])
 
 
-def get(request: GenerationRequest, info: CallInfo) -> tuple[ProviderResponse, Decimal] | None:
-    """Return a stored answer whose tags are unchanged and what it cost, or None."""
+def key_of(entry: UUID) -> str:
+    """Return the key of an entry in the Django cache."""
+    return f"django_obc_ai:answer:{entry.hex}"
+
+
+def get(
+    request: GenerationRequest, info: CallInfo
+) -> tuple[ProviderResponse, Decimal, UUID] | None:
+    """Return a stored answer whose tags are unchanged, what it cost and its entry, or None."""
     cache = _cache()
     if cache is None or not info.use_cache:
         return None
     try:
-        entry = cache.get(key_of(request, info))
+        name = entry_of(request, info)
+        entry = cache.get(key_of(name))
         if not entry or entry["tags"] != dict(info.cache_tags):
             return None
         # Another caller may have stored it for longer than this one accepts.
         ttl = _ttl_of(info)
         if ttl and time.time() - entry["at"] > ttl:
             return None
-        return ProviderResponse(text=entry["text"], model=entry["model"]), entry["cost"]
+        return ProviderResponse(text=entry["text"], model=entry["model"]), entry["cost"], name
     except Exception as error:  # noqa: BLE001 - any client library: the cache is a convenience
         events.CACHE_READ_FAILED.log(error=error)
         return None
@@ -97,11 +106,16 @@ def get(request: GenerationRequest, info: CallInfo) -> tuple[ProviderResponse, D
 
 def put(
     request: GenerationRequest, info: CallInfo, response: ProviderResponse, *, cost_usd: Decimal
-) -> None:
-    """Store a finished answer and what it cost; do nothing for any other."""
+) -> UUID | None:
+    """Store a finished answer and what it cost; do nothing for any other.
+
+    Returns:
+        The entry that may hold the answer now, even if the cache failed; None if none does.
+    """
     ttl = _ttl_of(info)
     if not ttl or not info.use_cache or response.finish_reason != "stop":
-        return
+        return None
+    name: UUID | None = None
     entry = {
         "text": response.text,
         "model": response.model,
@@ -112,9 +126,26 @@ def put(
     try:  # whatever fails: the answer is paid for and must be delivered
         cache = _cache()
         if cache is not None:
-            cache.set(key_of(request, info), entry, ttl)
+            name = entry_of(request, info)
+            cache.set(key_of(name), entry, ttl)
     except Exception as error:  # noqa: BLE001 - see get()
         events.CACHE_WRITE_FAILED.log(error=error)
+    return name
+
+
+def texts_of(entries: Collection[UUID]) -> dict[UUID, str]:
+    """Return the texts of those entries that are still there; it raises what the cache raises."""
+    cache = _cache()
+    keys = {key_of(each): each for each in entries}
+    found = {} if cache is None else cache.get_many(keys)
+    return {keys[key]: str(entry["text"]) for key, entry in found.items()}
+
+
+def forget(entries: Collection[UUID]) -> None:
+    """Delete entries. Unlike the rest it raises what the cache raises: they may be there still."""
+    cache = _cache()
+    if cache is not None and entries:
+        cache.delete_many([key_of(each) for each in entries])
 
 
 def read_tags(names: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -63,6 +63,7 @@ class EmbeddingBook(CallBook):
     """The books of one embedding request over all its attempts."""
 
     operation = "embeddings"
+    keeps_content = False  # documents are in the index, and a vector is no answer
 
     def __init__(self, request: EmbeddingRequest, info: CallInfo) -> None:
         """See `CallBook`. Its request stands for the texts in cache key and prompt hash."""

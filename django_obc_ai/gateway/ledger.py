@@ -79,7 +79,7 @@ def record(
     outcome: CallOutcome,
     *,
     announced: Path | None = None,
-) -> None:
+) -> bool:
     """Write the call's row, once per operation id, and send ``operation_finished``.
 
     Never raises: what the database cannot take now goes to the spool, and if that fails, too,
@@ -90,11 +90,15 @@ def record(
         info: Who called.
         outcome: How the call ended.
         announced: What `announce` returned; withdrawn when the row is safe.
+
+    Returns:
+        Whether the row is in the database now, and does not wait or is lost.
     """
     operation = row_of(request, info, outcome)
-    _write(operation, get_settings().database)
+    is_stored = _write(operation, get_settings().database)
     intents.withdraw(announced)
     _log(operation)
+    return is_stored
 
 
 def _log(operation: AIOperation) -> None:
@@ -122,21 +126,22 @@ def _log(operation: AIOperation) -> None:
         )
 
 
-def _write(operation: AIOperation, alias: str) -> None:
+def _write(operation: AIOperation, alias: str) -> bool:
     try:
-        if _must_wait(alias):
+        if must_wait(alias):
             if spool.write(operation, alias):
                 _drain_afterwards(alias)
-                return
+                return False
             events.LEDGER_WITHOUT_SPOOL.log(operation_id=operation.pk)
         is_new = _store(operation, alias)
     except Exception as error:  # noqa: BLE001 - the answer is paid for and must be delivered
         _keep(operation, alias, error)
-        return
+        return False
     if is_new:
         _tell(operation)
     if transaction_of(alias) != "test" and (_is_first_of_process() or spool.find(alias)):
         _drain_some(alias)
+    return True
 
 
 def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) -> DrainReport:
@@ -149,7 +154,7 @@ def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) ->
             it got another name.
     """
     files = spool.find(None if is_from_any else alias)
-    if _must_wait(alias):
+    if must_wait(alias):
         return DrainReport(left=len(files))
     done: Counter[str] = Counter()
     taken = 0
@@ -200,7 +205,7 @@ def _is_first_of_process() -> bool:
     return is_first
 
 
-def _must_wait(alias: str) -> bool:
+def must_wait(alias: str) -> bool:
     """Return whether a row can only be stored once the caller's transaction has ended."""
     connection = connections[alias]
     # In memory there is nothing to outlive: such a database ends with its process.

@@ -42,6 +42,7 @@ def row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> 
         saved_usd=outcome.saved_usd,
         first_chunk_ms=None if first is None else round(first * 1000),
         prompt_hash=digest("prompt", [request.system, request.render_prompt()]),
+        cache_entry=outcome.cache_entry,
         prompt_version=_fit("prompt_version", request.prompt_version),
         created_at=outcome.started_at,
     )

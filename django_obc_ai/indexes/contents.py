@@ -90,6 +90,16 @@ def replace_chunks(
     return again
 
 
+def remove_objects(
+    index: VectorIndex, generation: IndexGeneration, version: int, keys: Sequence[str]
+) -> int:
+    """Remove all chunks of some objects, inside a `write`; return how many there were."""
+    alias = index.database
+    gone = {row[0]: (row[1], row[2]) for row in _held(alias, generation, list(keys))}
+    _exchange(alias, generation, gone, [], version)
+    return len(gone)
+
+
 def _held(
     alias: str, generation: IndexGeneration, keys: list[str]
 ) -> Iterable[tuple[int, str, int, str]]:

@@ -316,5 +316,33 @@ HEALTH_WARNING = Event(
     every_seconds=600.0,
 )
 
+# --- stored content, metrics and telemetry -------------------------------------------------------
+CONTENT_NOT_STORED = Event(
+    name="content.not_stored",
+    level=WARNING,
+    message="The texts of AIOperation %(operation_id)s are not stored.",
+    fields=("operation_id",),
+    every_seconds=_OFTEN,
+)
+METRICS_NOT_ROLLED_UP = Event(
+    name="metrics.not_rolled_up",
+    level=WARNING,
+    message="The ledger is not added up yet; run manage.py ai_rollup once.",
+    every_seconds=_OFTEN,
+)
+METRICS_PART_FAILED = Event(
+    name="metrics.part_failed",
+    level=ERROR,
+    message="The metrics of the part %(part)r cannot be read.",
+    fields=("part",),
+    every_seconds=_OFTEN,
+)
+TELEMETRY_FAILED = Event(
+    name="telemetry.failed",
+    level=ERROR,
+    message="Telemetry failed, and calls go on without it.",
+    every_seconds=600.0,
+)
+
 #: All of them by name.
 EVENTS = {each.name: each for each in list(globals().values()) if isinstance(each, Event)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django_obc_ai.models.budgets import Budget, BudgetAlert, BudgetChange, CostStoreMark
 from django_obc_ai.models.chat import ChatMessage, Conversation
+from django_obc_ai.models.content import StoredContent
 from django_obc_ai.models.costs import CostReservation, CostTotal
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.indexes import (
@@ -40,5 +41,6 @@ __all__ = [
     "OperationRollup",
     "PromptTemplate",
     "RollupMark",
+    "StoredContent",
     "Tombstone",
 ]

@@ -59,6 +59,7 @@ class AIOperation(models.Model):
     saved_usd = NanoDollarField(default=0)
     prompt_hash = models.CharField(max_length=64)
     prompt_version = models.CharField(max_length=100, blank=True, default="")
+    cache_entry = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     recorded_at = models.DateTimeField(default=timezone.now, db_index=True)
 

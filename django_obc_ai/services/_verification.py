@@ -14,6 +14,7 @@ from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.gateway.prices import bounding_price
 from django_obc_ai.indexes import VectorIndex, contents, generations, get_index
 from django_obc_ai.indexes.documents import Piece, hash_of, iterate_keys, read_documents
+from django_obc_ai.indexes.forgetting import gone_of
 from django_obc_ai.indexes.reuse import held_elsewhere
 from django_obc_ai.models import Chunk, DirtyRow, IndexGeneration
 from django_obc_ai.services._index_reports import IndexEstimate, IndexVerification
@@ -158,9 +159,9 @@ def _compare(index: VectorIndex) -> IndexVerification:
     after = ""
     while held := contents.stored_keys(index, serving, after, _BATCH):
         after = held[-1]
-        gone = _gone(index, held)
+        gone = gone_of(index, held)
         still = set(contents.held_keys(index, serving, gone))
-        dangling += [key for key in _gone(index, gone) if key in still]
+        dangling += [key for key in gone_of(index, gone) if key in still]
     chunks = Chunk.objects.using(index.database).filter(generation=serving).count()
     outbox = DirtyRow.objects.using(index.database).filter(index_name=index.name)
     oldest = outbox.order_by("pk").values_list("created_at", flat=True).first()
@@ -211,10 +212,3 @@ def _is_sound(vector: bytes, dimension: int) -> bool:
     values = np.frombuffer(vector, dtype="<f4")
     length = float(np.linalg.norm(values))
     return bool(np.isfinite(values).all()) and (length == 0 or abs(length - 1) < 1e-3)
-
-
-def _gone(index: VectorIndex, keys: Sequence[str]) -> list[str]:
-    pks = [pk for key in keys if (pk := index.pk_of(key)) is not None]
-    live = index.get_queryset().using(index.database).order_by().filter(pk__in=pks)
-    alive = {index.key_of_pk(pk) for pk in live.values_list("pk", flat=True)}
-    return [key for key in keys if key not in alive]

@@ -6,7 +6,6 @@ the same, and a restart changes nothing. No metric tells users or tenants apart.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,12 +17,12 @@ from django.utils import timezone
 from django_obc_ai import __version__
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import spool
+from django_obc_ai.logs import events
 from django_obc_ai.services import figures
 from django_obc_ai.services._ledger_total import BY, prepare, read_total
 from django_obc_ai.services.tally import BIN_GROWTH, Share, Tally
 
 __all__ = ["METRICS", "Metric", "Sample", "prepare", "read_metrics"]
-logger = logging.getLogger("django_obc_ai.metrics")
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 _NONE = "(none)"
 #: Every fifth bin of a tally, from 10 ms to 10 minutes. Times are whole milliseconds, so a bin
@@ -129,10 +128,9 @@ def _guarded(name: str, read: Callable[[], Iterator[Sample]]) -> tuple[list[Samp
     try:
         return list(read()), True
     except _NotYet:
-        logger.warning("The ledger is not added up yet; run manage.py ai_rollup once.")
-    except Exception:
-        # Whatever it is: the others must be told, or nobody sees what is wrong.
-        logger.exception("The metrics of the part %r cannot be read.", name)
+        events.METRICS_NOT_ROLLED_UP.log()
+    except Exception as error:  # noqa: BLE001 - the others must be told, whatever it is
+        events.METRICS_PART_FAILED.log(about=name, part=name, error=error)
     return [], False
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import ledger, recovery, retry
-from django_obc_ai.models import AIOperation, CostCorrection, OperationRollup
+from django_obc_ai.models import AIOperation, CostCorrection, OperationRollup, StoredContent
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.ledger import PURGED_BY, PurgedSums, locked
 from django_obc_ai.services.rollups import MARGIN, bucket_of, roll_up
@@ -118,7 +118,11 @@ def _purge_some(
         _add(going, rollups)
         keys = [row["pk"] for row in going]
         alias = get_settings().database
-        for model, column in ((CostCorrection, "operation_id__in"), (AIOperation, "pk__in")):
+        for model, column in (
+            (CostCorrection, "operation_id__in"),
+            (StoredContent, "pk__in"),
+            (AIOperation, "pk__in"),
+        ):
             # No collector: nothing else hangs on them, and no signal is anybody's business.
             doomed: Any = model.objects.filter(**{column: keys})  # Any: _raw_delete is Django's own
             doomed._raw_delete(alias)

@@ -265,6 +265,7 @@ class CallOutcome:
     response_time_seconds: float = 0.0
     first_chunk_seconds: float | None = None
     saved_usd: Decimal = Decimal(0)
+    cache_entry: UUID | None = None
     error: ObcAIError | ConfigurationError | None = None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +26,23 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """``OBC_AI["LOG"]``: the folder of operations that wait for the database; None: nowhere."""
+    """``OBC_AI["LOG"]``.
+
+    Attributes:
+        spool: The folder of operations that wait for the database; None: nowhere.
+        store_content: Whether prompts and answers are kept.
+        content_days: For how many days; None: until somebody deletes them.
+        redact: What is taken out of them first: "email", "phone", "keys".
+        redact_patterns: What else is.
+        redact_with: A function, or its dotted path, that sees each text last.
+    """
 
     spool: Path | None
+    store_content: bool
+    content_days: int | None
+    redact: tuple[str, ...]
+    redact_patterns: tuple[re.Pattern[str], ...]
+    redact_with: str | Callable[[str], str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,7 @@ def test_E002_wrong_type() -> None:  # noqa: N802
         ({"CONTEXT": ["no.such.Context"]}, "OBC_AI['CONTEXT'][0] cannot be imported"),
         ({"CONTEXT": ["tests.fakes.NoBackend"]}, "OBC_AI['CONTEXT'][0] 'tests.fakes.NoBackend' is"),
         ({"SCOPE": "no.such.scope"}, "OBC_AI['SCOPE'] cannot be imported"),
+        ({"LOG": {"redact_with": "no.such"}}, "OBC_AI['LOG']['redact_with'] cannot be imported"),
     ],
 )
 def test_E003_not_importable(obc_ai: dict[str, Any], text: str) -> None:  # noqa: N802
@@ -116,6 +117,8 @@ def test_a_path_that_can_be_imported_is_fine() -> None:
     assert found(SCOPE="tests.fakes.entry") == []
     text = "OBC_AI['SCOPE'] names something that cannot be called"
     assert_only("E002", found(SCOPE="tests.settings.ROOT_URLCONF"), text)
+    assert found(LOG={"redact_with": "tests.fakes.entry"}) == []
+    assert_only("E002", found(LOG={"redact_with": "tests.settings.ROOT_URLCONF"}), "be called")
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,8 @@ def test_keys_reveal_nothing_and_depend_on_the_project(scripted: Scripted) -> No
     scripted("A")
     request = GenerationRequest(prompt="a very secret prompt")
     info = CallInfo(operation_id=None, scope="tenant-7")  # type: ignore[arg-type]  # not in the key
-    key = cache.key_of(request, info)
+    key = cache.key_of(cache.entry_of(request, info))
     assert "secret" not in key
     assert "tenant" not in key
     with override_settings(SECRET_KEY="another"):
-        assert cache.key_of(request, info) != key
+        assert cache.key_of(cache.entry_of(request, info)) != key

@@ -253,9 +253,12 @@ class IndexFolder:
             shutil.rmtree(each, ignore_errors=True)
 
     def remove_all(self) -> None:
-        """Remove every snapshot, under the lock."""
+        """Remove every snapshot and what is left of others, under the lock."""
         for folder in self.names():
             self._remove(folder)
+        for pattern in ("set-aside-*", "new-*", "old-*"):
+            for leftover in self.path.glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def _remove(self, folder: Path) -> None:
         # Renamed first: a reader never finds half of a snapshot under its name.

@@ -1,0 +1,175 @@
+"""Every page of the package in the admin, asked for by everybody: nobody sees more than is due.
+
+The pages are those that the admin has, so a page that nobody has decided about here fails.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.db import models
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from django_obc_ai.models import (
+    AIOperation,
+    Budget,
+    BudgetAlert,
+    BudgetChange,
+    Conversation,
+    CostCorrection,
+    PromptTemplate,
+    StoredContent,
+)
+
+pytestmark = pytest.mark.django_db
+APP = "django_obc_ai"
+#: What can be done beside looking, by model. Whatever is not named here can only be looked at.
+WRITABLE = {
+    "budget": {"add", "change", "delete"},
+    "conversation": {"delete"},
+    "prompttemplate": {"add", "change"},
+}
+#: Pages that only this package has: the permission that opens each, and what its address takes.
+OWN_PAGES: dict[str, tuple[str, list[str]]] = {
+    "dashboard": ("view_dashboard", []),
+    "dashboard_repeated": ("view_dashboard", []),
+    "dashboard_csv": ("view_dashboard", ["spend"]),
+}
+PAGES = ("changelist", "add", "history", "delete", "change")
+
+
+def _operation() -> AIOperation:
+    return AIOperation.objects.create(provider="p", success=True)
+
+
+#: One row of each model, for the pages of a row.
+ROWS = {
+    AIOperation: _operation,
+    Budget: lambda: Budget.objects.create(scope="global", period="day", limit_usd=1),
+    BudgetAlert: lambda: BudgetAlert.objects.create(
+        key="global:day:2027-01-01", percent=75, level="warning", unit="usd", limit=1, spent=1
+    ),
+    BudgetChange: lambda: BudgetChange.objects.create(budget_id=1, before={}, after={}),
+    Conversation: lambda: Conversation.objects.create(title="t"),
+    CostCorrection: lambda: CostCorrection.objects.create(
+        operation=_operation(), kind="billed", old_cost_usd=0, new_cost_usd=0,
+        was_cost_known=True, reason="r", made_by="m", run=uuid.uuid4(),
+    ),
+    PromptTemplate: lambda: PromptTemplate.objects.create(name="chat_plan", version=1, text="t"),
+    StoredContent: lambda: StoredContent.objects.create(operation=_operation(), prompt="p"),
+}  # fmt: skip
+REGISTERED = [each for each in admin.site._registry if each._meta.app_label == APP]
+
+
+def _name(model: type[models.Model]) -> str:
+    return model._meta.model_name or ""
+
+
+def opened_by(model: type[models.Model], page: str) -> set[str]:
+    """The permissions each of which opens a page to staff."""
+    name, can = _name(model), WRITABLE.get(_name(model), set())
+    if page in ("add", "delete"):
+        return {f"{page}_{name}"} if page in can else set()
+    return {f"view_{name}", f"change_{name}"}  # Django's rule: who may change may look
+
+
+def pages() -> Iterator[tuple[str, str, set[str]]]:
+    """Name, address and permissions of every page of every model."""
+    for model in REGISTERED:
+        row = ROWS[model]()
+        for pattern in admin.site._registry[model].get_urls():
+            assert isinstance(pattern, URLPattern)
+            name = (pattern.name or "").removeprefix(f"{APP}_")
+            page = name.removeprefix(f"{_name(model)}_")
+            if page in PAGES and page != name:
+                wanted = [row.pk] if page in ("history", "delete", "change") else []
+                yield name, reverse(f"admin:{APP}_{name}", args=wanted), opened_by(model, page)
+            elif name in OWN_PAGES:
+                permission, arguments = OWN_PAGES[name]
+                yield name, reverse(f"admin:{APP}_{name}", args=arguments), {permission}
+            else:
+                # Django's own: an old address that leads to the page for changes.
+                assert not name and "object_id" in str(pattern.pattern), f"who may see {name}?"
+
+
+def holding(codenames: set[str]) -> Client:
+    """Staff with these permissions of the package."""
+    mine = Permission.objects.filter(content_type__app_label=APP, codename__in=codenames)
+    assert {each.codename for each in mine} == codenames
+    user = get_user_model().objects.create(username=str(uuid.uuid4()), is_staff=True)
+    user.user_permissions.set(mine)
+    return _logged_in(user)
+
+
+def all_but(codenames: set[str]) -> set[str]:
+    every = Permission.objects.filter(content_type__app_label=APP)
+    return set(every.values_list("codename", flat=True)) - codenames
+
+
+def _logged_in(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _create(**values: Any) -> Client:
+    return _logged_in(get_user_model().objects.create(username=str(values), **values))
+
+
+def test_every_model_in_the_admin_is_looked_at() -> None:
+    assert set(REGISTERED) == set(ROWS)
+    assert set(WRITABLE) <= {_name(model) for model in REGISTERED}
+
+
+def test_pages_open_to_their_permission_and_to_nobody_else() -> None:
+    count = 0
+    for name, address, permissions in pages():
+        count += 1
+        for codename in permissions:
+            assert holding({codename}).get(address).status_code == 200, (name, codename)
+        assert holding(all_but(permissions)).get(address).status_code == 403, name
+    assert count > 5 * len(REGISTERED)
+
+
+def test_pages_open_to_a_superuser_unless_nobody_may() -> None:
+    superuser = _create(is_staff=True, is_superuser=True)
+    for name, address, permissions in pages():
+        assert superuser.get(address).status_code == (200 if permissions else 403), name
+
+
+def test_pages_are_shut_to_all_who_have_no_permission() -> None:
+    login = reverse("admin:login")
+    plain, staff = _create(), _create(is_staff=True)
+    for name, address, _ in pages():
+        for stranger in (Client(), plain):
+            answer = stranger.get(address)
+            assert answer.status_code == 302 and answer["Location"].startswith(login), name
+            assert stranger.post(address).status_code == 302
+        assert staff.get(address).status_code == 403, name
+        assert staff.post(address).status_code == 403, name
+
+
+def test_nothing_is_written_without_the_permission_for_it() -> None:
+    addresses = list(pages())
+    before = {model: _dump(model) for model in REGISTERED}
+    for name, address, _ in addresses:
+        model, _, page = name.rpartition("_")
+        if page in ("add", "change", "delete"):
+            is_possible = page in WRITABLE.get(model, set())
+            permission = {f"{page}_{model}"} if is_possible else set()
+            answer = holding(all_but(permission)).post(address, {"post": "yes"})
+            assert answer.status_code == 403, name
+            if is_possible:  # an empty form is shown again, and deleting asks first
+                assert holding(permission).post(address, {}).status_code == 200, name
+    assert {model: _dump(model) for model in REGISTERED} == before
+
+
+def _dump(model: type[models.Model]) -> list[Any]:
+    return list(model._default_manager.order_by("pk").values())
