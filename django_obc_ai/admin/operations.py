@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import path
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import path, reverse
 from django.utils.html import format_html_join
 
-from django_obc_ai.admin import dashboard
+from django_obc_ai.admin import audit, dashboard
 from django_obc_ai.admin.corrections import CostCorrectionInline
+from django_obc_ai.admin.downloads import operations_csv
+from django_obc_ai.admin.large_lists import (
+    BoundedPaginator,
+    ErrorFilter,
+    LargeChangeList,
+    ValuesInUseFilter,
+)
 from django_obc_ai.admin.people import name_of, users_are_near
 from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import AIOperation
@@ -47,20 +56,24 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "success",
         "cached",
-        "operation_type",
-        "module",
-        "model_used",
-        "error_category",
+        ("operation_type", ValuesInUseFilter),
+        ("module", ValuesInUseFilter),
+        ("model_used", ValuesInUseFilter),
+        ("error_category", ErrorFilter),
     )
     search_fields = ("scope__exact", "prompt_hash__exact")
     search_help_text = "Exact operation id, scope or prompt hash"
     date_hierarchy = "created_at"
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would be counted over all rows
+    paginator = BoundedPaginator
     inlines = (CostCorrectionInline,)
 
     def get_urls(self) -> list[Any]:
-        """Add the dashboard and its parts."""
-        site, mine = self.admin_site, []
+        """Add the dashboard and its parts, and the list as a file."""
+        site = self.admin_site
+        download = site.admin_view(self.csv_view)
+        mine = [path("csv/", download, name="django_obc_ai_aioperation_csv")]
         for route, view, name in (
             ("dashboard/", dashboard.view, ""),
             ("dashboard/repeated/", dashboard.repeated, "_repeated"),
@@ -69,6 +82,23 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
             answer = site.admin_view(partial(view, site=site))
             mine.append(path(route, answer, name=f"django_obc_ai_dashboard{name}"))
         return [*mine, *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LargeChangeList]:
+        """Return a list that reads a bounded number of rows."""
+        return LargeChangeList
+
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer with all rows that the list has under the same filters."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            rows: Any = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            url = reverse(f"{self.admin_site.name}:django_obc_ai_aioperation_changelist")
+            return HttpResponseRedirect(f"{url}?e=1")
+        chosen = request.GET.urlencode() or "everything"
+        audit.note(request, AIOperation, "CSV file", f"Downloaded as CSV: {chosen}")
+        return operations_csv(request, rows)
 
     @admin.display(description="Tokens")
     def tokens(self, operation: AIOperation) -> str:

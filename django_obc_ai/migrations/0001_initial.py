@@ -53,6 +53,46 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="IndexRequest",
+            fields=[
+                ("name", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("sweep", "index what waits"), ("rebuild", "rebuild")],
+                        max_length=10,
+                    ),
+                ),
+                ("requested_by", models.CharField(blank=True, default="", max_length=150)),
+                ("requested_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="ProviderPause",
+            fields=[
+                (
+                    "alias",
+                    models.CharField(
+                        max_length=50, primary_key=True, serialize=False, verbose_name="provider"
+                    ),
+                ),
+                ("reason", models.CharField(max_length=300)),
+                ("paused_by", models.CharField(blank=True, default="", max_length=150)),
+                ("since", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "until",
+                    models.DateTimeField(
+                        blank=True, help_text="Empty: until somebody resumes it.", null=True
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "pause of a provider",
+                "verbose_name_plural": "AI providers",
+                "ordering": ["alias"],
+            },
+        ),
+        migrations.CreateModel(
             name="RollupMark",
             fields=[
                 ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
@@ -244,6 +284,8 @@ class Migration(migrations.Migration):
                 ("spent", models.BigIntegerField(help_text="When the threshold was noticed.")),
                 ("resets_at", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("acknowledged_by", models.CharField(blank=True, default="", max_length=150)),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 "ordering": ["-created_at"],
@@ -506,6 +548,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "search index",
+                "verbose_name_plural": "search indexes",
+                "permissions": (("rebuild_index", "Can rebuild search indexes"),),
+            },
         ),
         migrations.AddField(
             model_name="indexgeneration",

@@ -15,6 +15,7 @@ from django_obc_ai.models.indexes import (
     Tombstone,
 )
 from django_obc_ai.models.operations import AIOperation, CostCorrection
+from django_obc_ai.models.operators import IndexRequest, ProviderPause
 from django_obc_ai.models.prompts import PromptTemplate
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
 
@@ -32,11 +33,13 @@ __all__ = [
     "CostTotal",
     "DirtyRow",
     "IndexGeneration",
+    "IndexRequest",
     "IndexState",
     "IndexVersion",
     "NanoDollarField",
     "OperationRollup",
     "PromptTemplate",
+    "ProviderPause",
     "RollupMark",
     "Tombstone",
 ]
