@@ -34,9 +34,7 @@ def operations_csv(request: HttpRequest, rows: AIOperationQuerySet) -> Streaming
     if users_are_near():
         looked_up.append(f"user__{get_user_model().USERNAME_FIELD}")
         header.append("user")
-    parts = (
-        [_plain(header, row) for row in part] for part in rows.in_parts(looked_up, size=_SIZE)
-    )
+    parts = ([_plain(header, row) for row in part] for part in rows.in_parts(looked_up, size=_SIZE))
     text = write_parts(header, parts)
     response = StreamingHttpResponse(
         _without_blocking(text) if isinstance(request, ASGIRequest) else text,
