@@ -28,6 +28,7 @@ BREAKDOWN_FIELDS: dict[str, str] = {
     "scope": "scope",
     "provider": "provider",
 }
+_START = 8
 _TOKENS = (
     models.F("input_tokens")
     + models.F("output_tokens")
@@ -70,6 +71,19 @@ def day_bounds(
 
 def _day(zone: zoneinfo.ZoneInfo | None = None) -> TruncDate:
     return TruncDate("created_at", tzinfo=(zone or default_zone()) if settings.USE_TZ else None)
+
+
+def start_of_hash() -> models.Func:
+    """Return the expression that an index keeps of each prompt's hash.
+
+    Its numbers are part of the text: SQLite finds no index for bound ones.
+    """
+    return models.Func(
+        models.F("prompt_hash"),
+        function="SUBSTR",
+        template=f"%(function)s(%(expressions)s, 1, {_START})",
+        output_field=models.CharField(),
+    )
 
 
 class AIOperationQuerySet(models.QuerySet["AIOperation"]):
@@ -199,6 +213,11 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         )
         ordered = grouped.order_by("key" if by == "day" else "-cost", "key")
         return [dict(row) for row in ordered]
+
+    def of_prompt(self, prompt_hash: str) -> AIOperationQuerySet:
+        """Return the operations of one prompt."""
+        rows: AIOperationQuerySet = self.alias(start_of_hash=start_of_hash())
+        return rows.filter(start_of_hash=prompt_hash[:_START], prompt_hash=prompt_hash)
 
     def count_up_to(self, most: int) -> int:
         """Return how many rows there are, or ``most`` if there are more; reads no more than that.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AIOperation]  # generic in the stubs only
 else:
     ModelAdmin = admin.ModelAdmin
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @admin.register(AIOperation)
@@ -66,6 +70,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     date_hierarchy = "created_at"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each would be counted over all rows
+    list_per_page = 50  # what takes time is to write the rows
     paginator = BoundedPaginator
     inlines = (CostCorrectionInline,)
 
@@ -128,11 +133,27 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AIOperation], search_term: str
     ) -> tuple[QuerySet[AIOperation], bool]:
-        """Look for an operation's id, too, which databases write in different ways."""
-        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        """Look for an operation's id, a prompt's hash or a scope, whichever is there.
+
+        One after the other, because all in one question is more than databases find indexes for.
+        """
+        term, rows = search_term.strip(), AIOperation.objects.order_by()
+        if not term:
+            return queryset, False
+        found: Any = queryset  # the ledger's own, which the stubs do not know here
+        of_scope = found.filter(scope=term)
+        others = []
+        if _HASH.fullmatch(term) and rows.of_prompt(term).exists():
+            others.append(found.of_prompt(term))
         with suppress(ValueError):
-            found |= queryset.filter(pk=UUID(search_term.strip()))
-        return found, may_have_duplicates
+            key = UUID(term)
+            if rows.filter(pk=key).exists():
+                others.append(found.filter(pk=key))
+        if not others:
+            return of_scope, False
+        if rows.filter(scope=term).exists():  # a tenant may be named like that, too
+            others.append(of_scope)
+        return reduce(or_, others), False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields, the user as in the list."""

@@ -145,6 +145,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -699,6 +700,48 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="aioperation",
             index=models.Index(fields=["scope", "created_at"], name="obc_ai_op_scope"),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(fields=["operation_type", "created_at"], name="obc_ai_op_type"),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(fields=["model_used", "created_at"], name="obc_ai_op_model"),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(("success", False)),
+                fields=["created_at", "error_category"],
+                name="obc_ai_op_failed",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(("cached", True)), fields=["created_at"], name="obc_ai_op_cached"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(("cost_known", False)),
+                fields=["created_at"],
+                name="obc_ai_op_unpriced",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                models.Func(
+                    models.F("prompt_hash"),
+                    function="SUBSTR",
+                    output_field=models.CharField(),
+                    template="%(function)s(%(expressions)s, 1, 8)",
+                ),
+                name="obc_ai_op_prompt",
+            ),
         ),
         migrations.AddConstraint(
             model_name="aioperation",

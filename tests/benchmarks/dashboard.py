@@ -65,7 +65,7 @@ def operations(count: int) -> Iterator[Any]:
             input_tokens=chance.randrange(3_000),
             output_tokens=chance.randrange(400),
             response_time_ms=int(chance.lognormvariate(7, 0.7)),
-            prompt_hash=f"{chance.randrange(count):064x}",
+            prompt_hash=f"{chance.randrange(count):064x}"[::-1],  # differs at its start, too
         )
 
 
