@@ -216,8 +216,11 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
 
     def of_prompt(self, prompt_hash: str) -> AIOperationQuerySet:
         """Return the operations of one prompt."""
-        rows: AIOperationQuerySet = self.alias(start_of_hash=start_of_hash())
-        return rows.filter(start_of_hash=prompt_hash[:_START], prompt_hash=prompt_hash)
+        rows: Any = self.alias(start_of_hash=start_of_hash())  # alias() adds what stubs do not know
+        found: AIOperationQuerySet = rows.filter(
+            start_of_hash=prompt_hash[:_START], prompt_hash=prompt_hash
+        )
+        return found
 
     def count_up_to(self, most: int) -> int:
         """Return how many rows there are, or ``most`` if there are more; reads no more than that.

@@ -30,7 +30,7 @@ def note(
         flag: Kind of entry, as `LogEntry` has them.
     """
     LogEntry.objects.create(
-        user_id=request.user.pk,
+        user_id=str(request.user.pk),  # of a staff user, which the stubs do not know
         content_type_id=ContentType.objects.get_for_model(model).pk,
         object_id=key,
         object_repr=name[:200],

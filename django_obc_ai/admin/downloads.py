@@ -61,5 +61,6 @@ def _cell(name: str, value: Any) -> Any:
 
 async def _without_blocking(text: Iterator[str]) -> AsyncIterator[str]:
     """Yield the pieces; each is made in a thread, where the database may be asked."""
-    while (piece := await sync_to_async(next)(text, None)) is not None:
+    take = sync_to_async(lambda: next(text, None))
+    while (piece := await take()) is not None:
         yield piece

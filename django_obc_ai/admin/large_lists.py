@@ -172,7 +172,7 @@ class ValuesInUseFilter(AllValuesFieldListFilter):
         """Look the values up; what is filtered by is always among them."""
         super().__init__(field, request, params, *rest, **named)
         values = {*self.values(field.name), *(self.lookup_val or [])}
-        self.lookup_choices = sorted(values)
+        self.lookup_choices: Any = sorted(values)  # Django's own is a queryset
 
     def values(self, name: str) -> list[str]:
         """Return the values to choose from."""
@@ -193,5 +193,5 @@ class ErrorFilter(ValuesInUseFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Say that it is about failures, which have an index of their own."""
-        rows = super().queryset(request, queryset)
+        rows: Any = super().queryset(request, queryset)
         return rows.filter(success=False) if any(self.lookup_val or []) else rows

@@ -112,7 +112,7 @@ def test_the_error_says_what_to_do_and_not_why_or_who(scripted: Scripted) -> Non
     result = TextService().generate_text("Q")
     with pytest.raises(ProviderPausedError) as caught:
         result.raise_for_error()
-    error = pickle.loads(pickle.dumps(caught.value))
+    error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - its own
     assert (error.alias, error.until, error.retryable) == ("default", None, False)
     assert "OBC_AI['PROVIDERS']['default']" in str(error)
     assert "AI providers in the admin" in str(error)
