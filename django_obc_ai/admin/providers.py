@@ -88,10 +88,18 @@ class Row:
 class ProviderPauseAdmin(ModelAdmin):
     """Look at the configured providers; a stored pause is added, changed or deleted."""
 
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+    delete_confirmation_template = "admin/django_obc_ai/resume.html"
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        """Leave "Add" out of the menus: nobody adds a provider here."""
+        return {**super().get_model_perms(request), "add": False}
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
         """Return the form; which provider it is about does not change."""
         kwargs["form"] = PauseAddForm if obj is None else PauseForm
-        return super().get_form(request, obj, **kwargs)
+        return super().get_form(request, obj, change, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return who and since when, too, of a pause that is there."""
@@ -121,14 +129,26 @@ class ProviderPauseAdmin(ModelAdmin):
         }
         return TemplateResponse(request, "admin/django_obc_ai/providers.html", context)
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Call it what it does."""
+        context = {"title": "Pause a provider", **(extra_context or {})}
+        return super().add_view(request, form_url, context)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """See add_view()."""
+        context = {"title": "Resume a provider", **(extra_context or {})}
+        return super().delete_view(request, object_id, context)
+
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Leave out the buttons that make no sense here."""
         context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().render_change_form(request, context, *args, **kwargs)
-
-    delete_confirmation_template = "admin/django_obc_ai/resume.html"
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Pause the provider, or go on with other words."""
@@ -148,7 +168,7 @@ class ProviderPauseAdmin(ModelAdmin):
         """See log_addition()."""
         return super().log_change(request, obj, f"Paused anew{_end(obj)}: {obj.reason}")
 
-    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> None:
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
         """Write down that it was resumed."""
         for each in queryset:
             audit.note(
