@@ -98,7 +98,7 @@ class IndexStateAdmin(ReadOnly, ModelAdmin):
                 report = index_requests.request_indexing(name, action, user=request.user)
             except (ObcAIError, ConfigurationError) as error:
                 audit.note(request, IndexState, name, f"Tried: {action}; it failed.", key=name)
-                self.message_user(request, f"{name}: {error}", messages.ERROR)
+                self.message_user(request, f"The index {name}: {error}", messages.ERROR)
                 return
             what = IndexRequest.Kind(action).label
             if report is None:
@@ -106,11 +106,9 @@ class IndexStateAdmin(ReadOnly, ModelAdmin):
             else:
                 text = f"Done: {what}. {report.seen} rows, {report.embedded} texts embedded."
                 if report.failed:
-                    text += (
-                        f" {len(report.failed)} rows have no readable text and stay as they were."
-                    )
+                    text += f" {len(report.failed)} rows have no readable text; they wait on."
         audit.note(request, IndexState, name, text, key=name)
-        self.message_user(request, f"{name}: {text}")
+        self.message_user(request, f"The index {name}: {text}")
 
 
 _TITLES = {

@@ -177,7 +177,9 @@ class ProviderPauseAdmin(ModelAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
         """Say what happened, on the list."""
-        return self._done(request, f"{obj.alias} is paused{_end(obj)}: new calls are refused.")
+        return self._done(
+            request, f"The provider {obj} is paused{_end(obj)}: new calls are refused."
+        )
 
     def response_change(self, request: HttpRequest, obj: Any) -> Any:
         """See response_add()."""
@@ -185,7 +187,7 @@ class ProviderPauseAdmin(ModelAdmin):
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> Any:
         """See response_add()."""
-        return self._done(request, f"{obj_display} is resumed: it is asked again.")
+        return self._done(request, f"The provider {obj_display} is resumed: it is asked again.")
 
     def _done(self, request: HttpRequest, text: str) -> HttpResponseRedirect:
         self.message_user(request, text, messages.SUCCESS)
