@@ -10,7 +10,13 @@ from tests.docs.execute import Page, run_script
 from tests.docs.markdown import DOCS
 
 #: Those that need a server for a provider, an optional package or a browser have their own tests.
-SERVED = {"gemini", "openai-compatible", "choose-an-embedder", "watch-the-dashboard"}
+SERVED = {
+    "gemini",
+    "openai-compatible",
+    "choose-an-embedder",
+    "operate-in-the-admin",
+    "watch-the-dashboard",
+}
 HOWTOS = sorted({path.stem for path in (DOCS / "howto").glob("*.md")} - SERVED)
 _PAID = """
 from django.db import transaction
@@ -95,3 +101,8 @@ print(AIOperation.objects.filter(error_category="abandoned", cost_known=False).c
         "[True, True]",
         "1",
     ]
+
+
+def test_what_operators_do_in_code_works(project: Path) -> None:
+    page = Page(DOCS / "howto" / "operate-in-the-admin.md", project, settings="mysite.settings")
+    assert page.follow() == 2
