@@ -170,6 +170,19 @@ class BudgetExceededError(ObcAIError):
     period: str = ""
 
 
+class ProviderPausedError(ObcAIError):
+    """An operator has paused the provider; nothing was sent.
+
+    Attributes:
+        alias: Of the provider in ``OBC_AI["PROVIDERS"]``.
+        until: When the pause ends by itself, aware UTC; None for when somebody resumes it.
+    """
+
+    code = "provider_paused"
+    alias: str = ""
+    until: datetime | None = None
+
+
 class AbandonedCallError(ObcAIError):
     """The process ended during the call; its cost is presumed."""
 

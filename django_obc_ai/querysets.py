@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from django.conf import settings
-from django.db import models
+from django.db import connections, models
 from django.db.models.functions import Lag, TruncDate
 from django.utils import timezone
 
@@ -28,6 +28,7 @@ BREAKDOWN_FIELDS: dict[str, str] = {
     "scope": "scope",
     "provider": "provider",
 }
+_START = 8
 _TOKENS = (
     models.F("input_tokens")
     + models.F("output_tokens")
@@ -70,6 +71,19 @@ def day_bounds(
 
 def _day(zone: zoneinfo.ZoneInfo | None = None) -> TruncDate:
     return TruncDate("created_at", tzinfo=(zone or default_zone()) if settings.USE_TZ else None)
+
+
+def start_of_hash() -> models.Func:
+    """Return the expression that an index keeps of each prompt's hash.
+
+    Its numbers are part of the text: SQLite finds no index for bound ones.
+    """
+    return models.Func(
+        models.F("prompt_hash"),
+        function="SUBSTR",
+        template=f"%(function)s(%(expressions)s, 1, {_START})",
+        output_field=models.CharField(),
+    )
 
 
 class AIOperationQuerySet(models.QuerySet["AIOperation"]):
@@ -194,3 +208,74 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         )
         ordered = grouped.order_by("key" if by == "day" else "-cost", "key")
         return [dict(row) for row in ordered]
+
+    def of_prompt(self, prompt_hash: str) -> AIOperationQuerySet:
+        """Return the operations of one prompt."""
+        rows: Any = self.alias(start_of_hash=start_of_hash())  # alias() adds what stubs do not know
+        # A range of one: of two equalities SQLite makes a constant, and finds no index for it.
+        same = (prompt_hash, prompt_hash)
+        found: AIOperationQuerySet = rows.filter(
+            start_of_hash=prompt_hash[:_START], prompt_hash__range=same
+        )
+        return found
+
+    def count_up_to(self, most: int) -> int:
+        """Return how many rows there are, or ``most`` if there are more; reads no more than that.
+
+        An index that holds the columns filtered by is all that is read.
+        """
+        return self.order_by().values("created_at")[:most].count()
+
+    def estimated_count(self) -> int | None:
+        """Return about how many rows the whole table has, as its statistics say.
+
+        None where the database keeps none (SQLite), or has not gathered them yet.
+        """
+        connection = connections[self.db]
+        if connection.vendor != "postgresql":
+            return None
+        table = connection.ops.quote_name(self.model._meta.db_table)
+        with connection.cursor() as cursor:
+            statement = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+            cursor.execute(statement, [table])
+            row = cursor.fetchone()
+        return None if row is None or row[0] < 0 else int(row[0])
+
+    def values_in_use(self, field: str, *, most: int) -> list[str]:
+        """Return the values of a text column that an index begins with, in order.
+
+        Each is looked up behind the one before, so that what it takes is a matter of how many
+        values there are, and not of how many rows.
+
+        Args:
+            field: Name of the column.
+            most: Stop at so many.
+        """
+        rows = self.order_by(field).values_list(field, flat=True)
+        found: list[str] = []
+        after = rows
+        while len(found) < most and (value := after.first()) is not None:
+            found.append(value)
+            after = rows.filter(**{f"{field}__gt": value})
+        return found
+
+    def in_parts(self, columns: Sequence[str], *, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield values of all rows, the newest first, in lists of at most ``size``.
+
+        Each list is a query of its own that goes on where the one before ended: in between,
+        nothing is open in the database, and rows that are added meanwhile do not come.
+
+        Args:
+            columns: What each row holds; "created_at" and "pk" are put before them.
+            size: At least 1.
+        """
+        rows: Any = self.order_by("-created_at", "-pk")
+        part = list(rows.values_list("created_at", "pk", *columns)[:size])
+        while part:
+            yield part
+            if len(part) < size:
+                return
+            at, key = part[-1][:2]
+            older = models.Q(created_at__lt=at) | models.Q(created_at=at, pk__lt=key)
+            rest = rows.filter(older, created_at__lte=at)
+            part = list(rest.values_list("created_at", "pk", *columns)[:size])

@@ -1,4 +1,4 @@
-"""The admin: the ledger, conversations and prompts."""
+"""The admin: the ledger, budgets, indexes, providers, conversations and prompts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from django_obc_ai.admin.budgets import BudgetAdmin, BudgetAlertAdmin, BudgetCha
 from django_obc_ai.admin.content import StoredContentAdmin
 from django_obc_ai.admin.conversations import ConversationAdmin
 from django_obc_ai.admin.corrections import CostCorrectionAdmin
+from django_obc_ai.admin.indexes import IndexStateAdmin
 from django_obc_ai.admin.operations import AIOperationAdmin
 from django_obc_ai.admin.prompts import PromptTemplateAdmin
+from django_obc_ai.admin.providers import ProviderPauseAdmin
 
 __all__ = [
     "AIOperationAdmin",
@@ -16,6 +18,8 @@ __all__ = [
     "BudgetChangeAdmin",
     "ConversationAdmin",
     "CostCorrectionAdmin",
+    "IndexStateAdmin",
     "PromptTemplateAdmin",
+    "ProviderPauseAdmin",
     "StoredContentAdmin",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -65,19 +65,52 @@ class BudgetChangeAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(BudgetAlert)
 class BudgetAlertAdmin(ReadOnly, ModelAdmin):
-    """Look at the thresholds that were reached."""
+    """Look at the thresholds that were reached, and acknowledge them."""
 
-    list_display = ("created_at", "key", "percent", "level", "unit", "spent", "limit", "resets_at")
-    list_filter = ("level", "percent")
+    list_display = (
+        "created_at",
+        "key",
+        "percent",
+        "level",
+        "unit",
+        "spent",
+        "limit",
+        "resets_at",
+        "acknowledged_by",
+        "acknowledged_at",
+    )
+    list_filter = ("level", "percent", ("acknowledged_at", admin.EmptyFieldListFilter))
+    actions = ("acknowledge",)
+
+    @admin.action(description="Acknowledge the chosen alerts", permissions=["acknowledge"])
+    def acknowledge(self, request: HttpRequest, queryset: QuerySet[BudgetAlert]) -> None:
+        """Note who has seen to them; the admin reminds nobody of them any more."""
+        now, who, done = timezone.now(), str(request.user.get_username()), 0
+        for alert in queryset:
+            waiting = BudgetAlert.objects.filter(pk=alert.pk, acknowledged_at=None)
+            if waiting.update(acknowledged_by=who, acknowledged_at=now):
+                self.log_change(request, alert, "Acknowledged.")
+                done += 1
+        text = f"Acknowledged: {done} of {len(queryset)}."
+        self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
+
+    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
+        """Return whether somebody may change alerts, of which this is the only way."""
+        return request.user.has_perm("django_obc_ai.change_budgetalert")
 
 
 def tell_of_alerts(request: HttpRequest) -> None:
-    """Add a message for the highest threshold of each budget in its present period."""
+    """Add a message for the highest threshold of each budget in its present period.
+
+    None for one that was acknowledged: who has seen to 90 % knows of 75 %.
+    """
     running = BudgetAlert.objects.filter(Q(resets_at=None) | Q(resets_at__gt=timezone.now()))
     highest: dict[str, BudgetAlert] = {}
     for alert in running.order_by("percent"):
         highest[alert.key] = alert
     for alert in highest.values():
+        if alert.acknowledged_at is not None:
+            continue
         level = messages.ERROR if alert.level == "critical" else messages.WARNING
         text = f"The budget {alert.key} has reached {alert.percent} % of its limit."
         messages.add_message(request, level, text)

@@ -33,6 +33,9 @@ class ConversationAdmin(NotesReaders, ModelAdmin):
     date_hierarchy = "updated_at"
     show_full_result_count = False
 
+    class Media:
+        css = {"all": ("django_obc_ai/operators.css",)}
+
     @admin.display(description="User", ordering="user_id")
     def caller(self, conversation: Conversation) -> str:
         """Return who it belongs to."""
@@ -52,9 +55,7 @@ class ConversationAdmin(NotesReaders, ModelAdmin):
             (each.created_at.strftime("%Y-%m-%d %H:%M:%S"), each.role, _marks(each), each.text)
             for each in rows
         )
-        return format_html_join(
-            "", '<p style="white-space:pre-wrap">{} <b>{}</b>{}<br>{}</p>', said
-        )
+        return format_html_join("", '<p class="ai-said">{} <b>{}</b>{}<br>{}</p>', said)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         """Return conversations from the database they live in."""

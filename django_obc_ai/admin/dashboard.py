@@ -17,10 +17,10 @@ from django.urls import reverse
 
 from django_obc_ai.admin import dashboard_tables as tables
 from django_obc_ai.admin.people import users_are_near
-from django_obc_ai.chat.export import write_rows
 from django_obc_ai.exceptions import ConfigurationError, CostStoreError
 from django_obc_ai.models import AIOperation, BudgetAlert
 from django_obc_ai.querysets import current_day, day_bounds
+from django_obc_ai.safe_csv import write_rows
 from django_obc_ai.services import figures
 from django_obc_ai.services.tally import DIMENSIONS
 

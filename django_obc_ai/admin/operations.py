@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import path
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import path, reverse
 from django.utils.html import format_html_join
 
-from django_obc_ai.admin import dashboard
+from django_obc_ai.admin import audit, dashboard
 from django_obc_ai.admin.corrections import CostCorrectionInline
+from django_obc_ai.admin.downloads import operations_csv
+from django_obc_ai.admin.large_lists import (
+    BoundedPaginator,
+    ErrorFilter,
+    LargeChangeList,
+    ValuesInUseFilter,
+)
 from django_obc_ai.admin.people import name_of, users_are_near
 from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import AIOperation
@@ -24,6 +35,8 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AIOperation]  # generic in the stubs only
 else:
     ModelAdmin = admin.ModelAdmin
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @admin.register(AIOperation)
@@ -47,20 +60,25 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "success",
         "cached",
-        "operation_type",
-        "module",
-        "model_used",
-        "error_category",
+        ("operation_type", ValuesInUseFilter),
+        ("module", ValuesInUseFilter),
+        ("model_used", ValuesInUseFilter),
+        ("error_category", ErrorFilter),
     )
     search_fields = ("scope__exact", "prompt_hash__exact")
     search_help_text = "Exact operation id, scope or prompt hash"
     date_hierarchy = "created_at"
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would be counted over all rows
+    list_per_page = 50  # what takes time is to write the rows
+    paginator = BoundedPaginator
     inlines = (CostCorrectionInline,)
 
     def get_urls(self) -> list[Any]:
-        """Add the dashboard and its parts."""
-        site, mine = self.admin_site, []
+        """Add the dashboard and its parts, and the list as a file."""
+        site = self.admin_site
+        download = site.admin_view(self.csv_view)
+        mine = [path("csv/", download, name="django_obc_ai_aioperation_csv")]
         for route, view, name in (
             ("dashboard/", dashboard.view, ""),
             ("dashboard/repeated/", dashboard.repeated, "_repeated"),
@@ -69,6 +87,23 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
             answer = site.admin_view(partial(view, site=site))
             mine.append(path(route, answer, name=f"django_obc_ai_dashboard{name}"))
         return [*mine, *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LargeChangeList]:
+        """Return a list that reads a bounded number of rows."""
+        return LargeChangeList
+
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer with all rows that the list has under the same filters."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            rows: Any = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            url = reverse(f"{self.admin_site.name}:django_obc_ai_aioperation_changelist")
+            return HttpResponseRedirect(f"{url}?e=1")
+        chosen = request.GET.urlencode() or "everything"
+        audit.note(request, AIOperation, "CSV file", f"Downloaded as CSV: {chosen}")
+        return operations_csv(request, rows)
 
     @admin.display(description="Tokens")
     def tokens(self, operation: AIOperation) -> str:
@@ -98,11 +133,27 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AIOperation], search_term: str
     ) -> tuple[QuerySet[AIOperation], bool]:
-        """Look for an operation's id, too, which databases write in different ways."""
-        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        """Look for an operation's id, a prompt's hash or a scope, whichever is there.
+
+        One after the other, because all in one question is more than databases find indexes for.
+        """
+        term, rows = search_term.strip(), AIOperation.objects.order_by()
+        if not term:
+            return queryset, False
+        found: Any = queryset  # the ledger's own, which the stubs do not know here
+        of_scope = found.filter(scope=term)
+        others = []
+        if _HASH.fullmatch(term) and rows.of_prompt(term).exists():
+            others.append(found.of_prompt(term))
         with suppress(ValueError):
-            found |= queryset.filter(pk=UUID(search_term.strip()))
-        return found, may_have_duplicates
+            key = UUID(term)
+            if rows.filter(pk=key).exists():
+                others.append(found.filter(pk=key))
+        if not others:
+            return of_scope, False
+        if rows.filter(scope=term).exists():  # a tenant may be named like that, too
+            others.append(of_scope)
+        return reduce(or_, others), False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields, the user as in the list."""

@@ -16,8 +16,9 @@ def users_are_near() -> bool:
 
 
 def name_of(row: models.Model, field: str) -> str:
-    """Return the name of a row's user, or only the key where users live elsewhere."""
+    """Return the name of a row's user, or only the key where users live elsewhere or it is gone."""
     key: Any = getattr(row, f"{field}_id")
     if key is None:
         return "-"
-    return str(getattr(row, field)) if users_are_near() else f"#{key}"
+    user = getattr(row, field) if users_are_near() else None
+    return f"#{key}" if user is None else str(user)

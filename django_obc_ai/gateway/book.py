@@ -24,7 +24,7 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, content, ledger, prices, retry, shrink
+from django_obc_ai.gateway import budget, cache, content, ledger, pauses, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.gateway.trace import CallTrace
 from django_obc_ai.logs import events
@@ -105,10 +105,11 @@ class CallBook:
         self.trace.begin(self.request, provider)
 
     def open(self, provider: BaseProvider) -> None:
-        """Hold the ceiling of one attempt; raise if a budget refuses it."""
+        """Hold the ceiling of one attempt; raise if an operator or a budget refuses it."""
         self._provider = provider
         self._pay()  # what the attempt before has cost
         self._hold = budget.NOTHING_HELD
+        pauses.refuse_if_paused(self.info.provider)
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         price = prices.bounding_price(self.request.model, self._at)
         try:

@@ -42,6 +42,12 @@ GATEWAY_FOREIGN_ERROR = Event(
     level=ERROR,
     message="The provider raised an error that is none of ours.",
 )
+GATEWAY_PAUSES_UNREAD = Event(
+    name="gateway.pauses_unread",
+    level=ERROR,
+    message="The paused providers cannot be read; what was read last goes on to hold.",
+    every_seconds=_OFTEN,
+)
 
 # --- budget --------------------------------------------------------------------------------------
 BUDGET_REFUSED = Event(

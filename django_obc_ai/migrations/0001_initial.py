@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -111,6 +112,46 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["created_at"],
+            },
+        ),
+        migrations.CreateModel(
+            name="IndexRequest",
+            fields=[
+                ("name", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("sweep", "index what waits"), ("rebuild", "rebuild")],
+                        max_length=10,
+                    ),
+                ),
+                ("requested_by", models.CharField(blank=True, default="", max_length=150)),
+                ("requested_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="ProviderPause",
+            fields=[
+                (
+                    "alias",
+                    models.CharField(
+                        max_length=50, primary_key=True, serialize=False, verbose_name="provider"
+                    ),
+                ),
+                ("reason", models.CharField(max_length=300)),
+                ("paused_by", models.CharField(blank=True, default="", max_length=150)),
+                ("since", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "until",
+                    models.DateTimeField(
+                        blank=True, help_text="Empty: until somebody resumes it.", null=True
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "pause of a provider",
+                "verbose_name_plural": "AI providers",
+                "ordering": ["alias"],
             },
         ),
         migrations.CreateModel(
@@ -246,6 +287,8 @@ class Migration(migrations.Migration):
                 ("spent", models.BigIntegerField(help_text="When the threshold was noticed.")),
                 ("resets_at", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("acknowledged_by", models.CharField(blank=True, default="", max_length=150)),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 "ordering": ["-created_at"],
@@ -508,6 +551,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "search index",
+                "verbose_name_plural": "search indexes",
+                "permissions": (("rebuild_index", "Can rebuild search indexes"),),
+            },
         ),
         migrations.AddField(
             model_name="indexgeneration",
@@ -696,6 +744,48 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="aioperation",
             index=models.Index(fields=["scope", "created_at"], name="obc_ai_op_scope"),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(fields=["operation_type", "created_at"], name="obc_ai_op_type"),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(fields=["model_used", "created_at"], name="obc_ai_op_model"),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(("success", False)),
+                fields=["created_at", "error_category"],
+                name="obc_ai_op_failed",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(("cached", True)), fields=["created_at"], name="obc_ai_op_cached"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(("cost_known", False)),
+                fields=["created_at"],
+                name="obc_ai_op_unpriced",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                models.Func(
+                    models.F("prompt_hash"),
+                    function="SUBSTR",
+                    output_field=models.CharField(),
+                    template="%(function)s(%(expressions)s, 1, 8)",
+                ),
+                name="obc_ai_op_prompt",
+            ),
         ),
         migrations.AddConstraint(
             model_name="aioperation",

@@ -17,6 +17,7 @@ from django_obc_ai.models.indexes import (
 )
 from django_obc_ai.models.ledger import Ledger
 from django_obc_ai.models.operations import AIOperation, CostCorrection
+from django_obc_ai.models.operators import IndexRequest, ProviderPause
 from django_obc_ai.models.prompts import PromptTemplate
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
 
@@ -34,12 +35,14 @@ __all__ = [
     "CostTotal",
     "DirtyRow",
     "IndexGeneration",
+    "IndexRequest",
     "IndexState",
     "IndexVersion",
     "Ledger",
     "NanoDollarField",
     "OperationRollup",
     "PromptTemplate",
+    "ProviderPause",
     "RollupMark",
     "StoredContent",
     "Tombstone",

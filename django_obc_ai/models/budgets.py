@@ -145,7 +145,12 @@ class BudgetChange(models.Model):
 
 
 class BudgetAlert(models.Model):
-    """A threshold that was reached, once per scope, period and threshold."""
+    """A threshold that was reached, once per scope, period and threshold.
+
+    Attributes:
+        acknowledged_by: Who has seen to it, by name; the admin no longer reminds people.
+        acknowledged_at: When that was.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     key = models.CharField(max_length=250)
@@ -156,6 +161,8 @@ class BudgetAlert(models.Model):
     spent = models.BigIntegerField(help_text="When the threshold was noticed.")
     resets_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
+    acknowledged_by = models.CharField(max_length=150, blank=True, default="")
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
 
     objects = ConfiguredManager["BudgetAlert"]()
 

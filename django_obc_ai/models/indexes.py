@@ -30,6 +30,11 @@ class IndexState(models.Model):
         "IndexGeneration", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
 
+    class Meta:
+        verbose_name = "search index"
+        verbose_name_plural = "search indexes"
+        permissions = (("rebuild_index", "Can rebuild search indexes"),)
+
     def __str__(self) -> str:
         """Return the name."""
         return self.name

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.managers import AIOperationManager, ConfiguredManager
+from django_obc_ai.querysets import start_of_hash
 from django_obc_ai.types import Usage
 
 
@@ -32,6 +33,7 @@ class AIOperation(models.Model):
         null=True,
         blank=True,
         db_constraint=False,  # the ledger may live in another database than the users
+        db_index=False,  # obc_ai_op_user begins with it
         related_name="+",
     )
     scope = models.CharField(max_length=100, blank=True, default="")
@@ -75,6 +77,25 @@ class AIOperation(models.Model):
             models.Index(fields=["module", "created_at"], name="obc_ai_op_module"),
             models.Index(fields=["user", "created_at"], name="obc_ai_op_user"),
             models.Index(fields=["scope", "created_at"], name="obc_ai_op_scope"),
+            # The next five are for the filters of the admin: without one, a value that is rare
+            # or gone is looked for in every row. Partial ones cost what there is to find.
+            models.Index(fields=["operation_type", "created_at"], name="obc_ai_op_type"),
+            models.Index(fields=["model_used", "created_at"], name="obc_ai_op_model"),
+            models.Index(
+                fields=["created_at", "error_category"],
+                condition=models.Q(success=False),
+                name="obc_ai_op_failed",
+            ),
+            models.Index(
+                fields=["created_at"], condition=models.Q(cached=True), name="obc_ai_op_cached"
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(cost_known=False),
+                name="obc_ai_op_unpriced",
+            ),
+            # A whole hash would make the largest index of all; its start is as good.
+            models.Index(start_of_hash(), name="obc_ai_op_prompt"),
         ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(

@@ -14,7 +14,6 @@ from django.db import connections
 
 from django_obc_ai import telemetry
 from django_obc_ai.chat import query
-from django_obc_ai.chat.export import write_csv
 from django_obc_ai.chat.guard import check_plan
 from django_obc_ai.chat.inert import InertText
 from django_obc_ai.chat.statements import show_sql
@@ -24,6 +23,7 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     UnknownConversationError,
 )
+from django_obc_ai.safe_csv import write_rows
 from django_obc_ai.services._chat_calls import Ask
 from django_obc_ai.services._chat_log import find_answer, open_log
 from django_obc_ai.services._chat_trace import begin_turn, noted, turn_span
@@ -119,7 +119,8 @@ class ChatService:
             UnknownConversationError: The user has no such answer, or it rests on no rows.
             DangerousQuery: The user may no longer ask that.
         """
-        return write_csv(query.run(_plan_of(message_id, user=user), user=user))
+        found = query.run(_plan_of(message_id, user=user), user=user)
+        return write_rows(found.labels, found.rows)
 
     def show_query(self, message_id: Any, *, user: Any) -> str:
         """Return the SQL of an answer's query, as it runs for this user today.

@@ -14,6 +14,7 @@ from django.test.utils import TestContextDecorator, override_settings
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.gateway import pauses
 from django_obc_ai.indexes import get_index, get_indexes
 from django_obc_ai.logs.event import forget_limits
 from django_obc_ai.services.indexing import IndexingService
@@ -77,6 +78,7 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
             CACHES={**settings.CACHES, cache: {"BACKEND": _CACHE_BACKEND, "LOCATION": cache}},
         )
         self._override.enable()
+        pauses.forget()  # those of another test
         self._cache = cache
         return self
 

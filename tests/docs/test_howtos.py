@@ -14,6 +14,7 @@ SERVED = {
     "choose-an-embedder",
     "gemini",
     "openai-compatible",
+    "operate-in-the-admin",
     "trace-and-measure",
     "watch-the-dashboard",
 }
@@ -100,3 +101,8 @@ print(AIOperation.objects.filter(error_category="abandoned", cost_known=False).c
         "[True, True]",
         "1",
     ]
+
+
+def test_what_operators_do_in_code_works(project: Path) -> None:
+    page = Page(DOCS / "howto" / "operate-in-the-admin.md", project, settings="mysite.settings")
+    assert page.follow() == 2

@@ -52,7 +52,7 @@ INTERNAL = {
 
 
 #: The same of whole modules: what the admin is made of.
-INTERNAL_MODULES = {"explanation", "figures", "metrics", "rollups", "tally"}
+INTERNAL_MODULES = {"explanation", "figures", "index_requests", "metrics", "rollups", "tally"}
 
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from django_obc_ai.exceptions import BudgetExceededError, ConfigurationError, ObcAIError
 from django_obc_ai.indexes import get_indexes
 from django_obc_ai.services._index_reports import IndexEstimate, IndexReport, IndexVerification
+from django_obc_ai.services.index_requests import run_requested
 from django_obc_ai.services.indexing import BATCH_SIZE, IndexingService
 
 
@@ -36,6 +37,11 @@ class Command(BaseCommand):
         what.add_argument(
             "--sweep", action="store_true", help="Work off what waits in the outbox, only."
         )
+        what.add_argument(
+            "--requested",
+            action="store_true",
+            help="Do what operators have asked for in the admin, only.",
+        )
         parser.add_argument(
             "--repair", action="store_true", help="With --verify: bring up to date what differs."
         )
@@ -54,6 +60,9 @@ class Command(BaseCommand):
             elif options["sweep"]:
                 for name in names:
                     _write_sweep(self, IndexingService().sweep(name), options["verbosity"])
+            elif options["requested"]:
+                for report in run_requested(names):
+                    _write_sweep(self, report, options["verbosity"])
             else:
                 run(self, names, options)
         except (ObcAIError, ConfigurationError, DatabaseError) as error:
@@ -63,7 +72,10 @@ class Command(BaseCommand):
 
 def _write_sweep(command: BaseCommand, report: IndexReport, verbosity: int) -> None:
     if verbosity > 0:
-        command.stdout.write(f"{report.index}: {report.seen} changes, {report.embedded} embedded")
+        what = "rows" if report.reason else "changes"
+        line = f"{report.index}: {report.seen} {what}, {report.embedded} embedded"
+        line += f" (new generation: {report.reason})" if report.reason else ""
+        command.stdout.write(line)
 
 
 def _verify(command: BaseCommand, names: list[str], *, is_repair: bool) -> None:

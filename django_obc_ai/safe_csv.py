@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
-
-from django_obc_ai.types.chat import QueryResult
 
 #: What makes spreadsheets take a text for a formula, alone or after white space.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def write_csv(result: QueryResult) -> str:
+def write_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return the rows with a header line, as text with CRLF line ends.
 
     Texts that a spreadsheet would take for a formula begin with an apostrophe; numbers stay
     numbers.
     """
-    return write_rows(result.labels, result.rows)
+    return "".join(write_parts(header, [rows]))
 
 
-def write_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return any rows so; see write_csv()."""
+def write_parts(header: Sequence[str], parts: Iterable[Iterable[Sequence[Any]]]) -> Iterator[str]:
+    """Yield the same text in pieces: the header line, then each part of the rows."""
+    yield write_lines([header])
+    for rows in parts:
+        yield write_lines(rows)
+
+
+def write_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as lines without a header; see write_rows()."""
     file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow([_safe(each) for each in header])
-    writer.writerows([_safe(each) for each in row] for row in rows)
+    csv.writer(file).writerows([_safe(each) for each in row] for row in rows)
     return file.getvalue()
 
 

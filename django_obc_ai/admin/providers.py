@@ -1,0 +1,231 @@
+"""The admin of providers: which are asked, which rest; pausing one, and resuming it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import DELETION
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from django_obc_ai.admin import audit
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.models import AIOperation, ProviderPause
+from django_obc_ai.services.pauses import pause_provider, paused_providers, resume_provider
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[ProviderPause]  # generic in the stubs only
+    ModelForm = forms.ModelForm[ProviderPause]
+else:
+    ModelAdmin, ModelForm = admin.ModelAdmin, forms.ModelForm
+
+_LIST = "django_obc_ai_providerpause_changelist"
+#: Operations in which the last success and failure of each provider are looked for.
+_LATEST = 1_000
+
+
+class PauseForm(ModelForm):
+    """Which provider, why, and until when."""
+
+    class Meta:
+        model = ProviderPause
+        fields = ("alias", "reason", "until")
+        widgets = {"reason": forms.Textarea(attrs={"rows": 3, "maxlength": 300})}
+
+    def clean_until(self) -> Any:
+        """Refuse an end in the past."""
+        until = self.cleaned_data["until"]
+        if until is not None and until <= timezone.now():
+            raise forms.ValidationError("That is over already; choose a time to come, or none.")
+        return until
+
+
+class PauseAddForm(PauseForm):
+    """The same for a provider that is not paused yet."""
+
+    alias = forms.ChoiceField(label="Provider")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Offer what is configured and not paused."""
+        super().__init__(*args, **kwargs)
+        taken = set(ProviderPause.objects.values_list("pk", flat=True))
+        free = [alias for alias in providers if alias not in taken]
+        field: Any = self.fields["alias"]
+        field.choices = [(alias, alias) for alias in free]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A configured provider as the list shows it; no option but the model is looked at.
+
+    Attributes:
+        alias: In ``OBC_AI["PROVIDERS"]``.
+        kind: Name of the class.
+        model: As configured, "" for the class's own.
+        pause: The pause that holds now, if any.
+        has_row: Whether a pause is stored, even one that is over.
+        answered: When it last answered, among the latest operations.
+        failed: When a call last failed, with the category.
+    """
+
+    alias: str
+    kind: str
+    model: str
+    pause: Any
+    has_row: bool
+    answered: Any
+    failed: Any
+
+
+@admin.register(ProviderPause)
+class ProviderPauseAdmin(ModelAdmin):
+    """Look at the configured providers; a stored pause is added, changed or deleted."""
+
+    delete_confirmation_template = "admin/django_obc_ai/resume.html"
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        """Leave "Add" out of the menus: nobody adds a provider here."""
+        return {**super().get_model_perms(request), "add": False}
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the form; which provider it is about does not change."""
+        kwargs["form"] = PauseAddForm if obj is None else PauseForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return who and since when, too, of a pause that is there."""
+        return () if obj is None else ("alias", "paused_by", "since")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return what can be written, and of a pause that is there, its story."""
+        return ["alias", "reason", "until", *(() if obj is None else ("paused_by", "since"))]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show each configured provider and its state."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "AI providers",
+            "opts": self.opts,
+            "providers": _rows(),
+            "latest": _LATEST,
+            "may_pause": self.has_add_permission(request),
+            "may_change": self.has_change_permission(request),
+            "may_resume": self.has_delete_permission(request),
+            "history": audit.latest(ProviderPause),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/django_obc_ai/providers.html", context)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Call it what it does."""
+        context = {"title": "Pause a provider", **(extra_context or {})}
+        return super().add_view(request, form_url, context)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """See add_view()."""
+        context = {"title": "Resume a provider", **(extra_context or {})}
+        return super().delete_view(request, object_id, context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Leave out the buttons that make no sense here."""
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Pause the provider, or go on with other words."""
+        made = pause_provider(obj.alias, reason=obj.reason, user=request.user, until=obj.until)
+        obj.paused_by, obj.since = made.paused_by, made.since
+        obj._state.adding = False
+
+    def delete_model(self, request: HttpRequest, obj: ProviderPause) -> None:
+        """Resume the provider."""
+        resume_provider(obj.alias)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Write down why, and until when."""
+        return super().log_addition(request, obj, f"Paused{_end(obj)}: {obj.reason}")
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """See log_addition()."""
+        return super().log_change(request, obj, f"Paused anew{_end(obj)}: {obj.reason}")
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        """Write down that it was resumed."""
+        for each in queryset:
+            audit.note(
+                request, ProviderPause, each.alias, "Resumed.", key=each.alias, flag=DELETION
+            )
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
+        """Say what happened, on the list."""
+        return self._done(
+            request, f"The provider {obj} is paused{_end(obj)}: new calls are refused."
+        )
+
+    def response_change(self, request: HttpRequest, obj: Any) -> Any:
+        """See response_add()."""
+        return self.response_add(request, obj)
+
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> Any:
+        """See response_add()."""
+        return self._done(request, f"The provider {obj_display} is resumed: it is asked again.")
+
+    def _done(self, request: HttpRequest, text: str) -> HttpResponseRedirect:
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:{_LIST}"))
+
+
+def _end(pause: ProviderPause) -> str:
+    return "" if pause.until is None else f" until {_local(pause.until):%Y-%m-%d %H:%M %Z}".rstrip()
+
+
+def _local(moment: Any) -> Any:
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
+def _rows() -> list[Row]:
+    paused = paused_providers()
+    stored = set(ProviderPause.objects.values_list("pk", flat=True))
+    answered: dict[str, Any] = {}
+    failed: dict[str, Any] = {}
+    columns = ("provider", "success", "cached", "error_category", "created_at")
+    latest = AIOperation.objects.order_by("-created_at").values_list(*columns)[:_LATEST]
+    for alias, success, cached, category, at in latest:
+        if success and not cached:
+            answered.setdefault(alias, at)
+        elif not success:
+            failed.setdefault(alias, (at, category))
+    found = []
+    for alias in providers:
+        spec = providers.spec(alias)
+        found.append(
+            Row(
+                alias=alias,
+                kind=spec.path.rpartition(".")[2],
+                model=str(spec.options.get("model", "")),
+                pause=paused.get(alias),
+                has_row=alias in stored,
+                answered=answered.get(alias),
+                failed=failed.get(alias),
+            )
+        )
+    return found
