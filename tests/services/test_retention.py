@@ -31,8 +31,11 @@ SCOPES = ("global", "module", "operation_type", "model", "user", "tenant")
 BUDGETS = [
     {"scope": scope, "period": period, limit: 10**6}
     for scope in SCOPES
-    for period in ("total", "month", "week")
-    for limit in ("limit_usd", "limit_tokens", "limit_requests")
+    for period, limit in (
+        ("total", "limit_usd"),
+        ("total", "limit_tokens"),
+        ("week", "limit_requests"),
+    )
 ]
 
 
@@ -84,8 +87,7 @@ def budgets(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("zone", ["Asia/Manila", "America/New_York"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "zone"), [(0, "Asia/Manila"), (1, "America/New_York")])
 def test_no_sum_changes_when_operations_go(
     zone: str, seed: int, settings: Any, budgets: None
 ) -> None:
@@ -108,7 +110,7 @@ def test_budgets_that_count_purged_operations_are_not_empty(budgets: None) -> No
     purge()
     AIOperation.objects.all().delete()
     spent = recovery.spent_by_key()
-    assert sum(amount > 0 for amount in spent.values()) > 60
+    assert sum(amount > 0 for amount in spent.values()) > 30
 
 
 def test_the_rows_that_stay_and_those_that_went_are_the_tally_by_hand() -> None:
