@@ -33,13 +33,13 @@ class Cell:
         text: For people.
         plain: For machines, exact.
         url: Of the rows that are counted, "" for none.
-        share: Of a bar below, in percent; None draws none.
+        share: Of a bar below, in percent; "" draws none.
     """
 
     text: str
     plain: Any
     url: str = ""
-    share: str | None = None
+    share: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -324,7 +324,7 @@ TABLES: dict[str, Callable[[Shown], Table]] = {
 
 def _share(part: int, whole: int) -> str:
     """Return the length of a bar in percent, as SVG wants it."""
-    return f"{100 * part / whole:.1f}" if whole else "0"
+    return f"{100 * part / whole:.1f}" if whole else ""
 
 
 def _days(found: Figures) -> list[str]:

@@ -20,13 +20,15 @@
     return `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: digits })}`;
   }
 
-  // The table below a chart holds the address of the rows behind each bar and point.
-  function addressOf(figure, series, { datasetIndex, index }) {
-    const cells = figure.querySelectorAll("tbody tr")[index].cells;
-    return cells[cells.length - series.length + datasetIndex].querySelector("a")?.href;
+  // The table below a chart holds the address of the rows behind each bar, and of each day's.
+  function addressOf(figure, chart, event, found) {
+    const [hit] = chart.getElementsAtEventForMode(event, "nearest", { intersect: true }, false);
+    const row = figure.querySelectorAll("tbody tr")[(hit ?? found[0])?.index];
+    const cell = hit && row.cells[row.cells.length - chart.data.datasets.length + hit.datasetIndex];
+    return (cell?.querySelector("a") ?? row?.querySelector("a"))?.href;
   }
 
-  function options(figure, { unit, series }, isStacked) {
+  function options(figure, unit, isStacked) {
     const text = colour("--body-fg");
     const line = colour("--hairline-color");
     const scale = { stacked: isStacked, ticks: { color: text }, grid: { color: line } };
@@ -36,13 +38,12 @@
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
       onClick(event, found, chart) {
-        const [hit] = chart.getElementsAtEventForMode(event, "nearest", { intersect: isStacked }, false);
-        const address = hit && addressOf(figure, series, hit);
+        const address = addressOf(figure, chart, event, found);
         if (address) location.assign(address);
       },
       scales: {
         x: { ...scale, grid: { display: false }, ticks: days },
-        y: { ...scale, beginAtZero: true, ticks: { color: text, callback: (value) => written(unit, value) } },
+        y: { ...scale, beginAtZero: true, ticks: { color: text, precision: unit ? undefined : 0, callback: (value) => written(unit, value) } },
       },
       plugins: {
         legend: { labels: { color: text, boxWidth: 12 } },
@@ -58,7 +59,7 @@
     while (drawn.length) drawn.pop().destroy();
     for (const figure of document.querySelectorAll("[data-chart]")) {
       const name = figure.dataset.chart;
-      const { labels, names, series } = data[name];
+      const { labels, names, series, unit } = data[name];
       const isLine = name === "times";
       const palette = name === "calls" ? OF_CALLS : COLOURS;
       const datasets = names.map((label, number) => ({
@@ -74,7 +75,7 @@
         new Chart(figure.querySelector("canvas"), {
           type: isLine ? "line" : "bar",
           data: { labels, datasets },
-          options: options(figure, data[name], !isLine),
+          options: options(figure, unit, !isLine),
         }),
       );
       figure.dataset.drawn = "true";
