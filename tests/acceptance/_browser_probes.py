@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: What axe-core finds in the markup of Django's own admin: rule, and where it lies.
-OF_DJANGO: dict[str, str] = {}
+OF_DJANGO = {
+    "label-title-only": "#changelist-search",  # the field of the list's search
+    "link-name": "#changelist-filter",  # the choice of an empty text in a filter by values
+}
 _FOCUSABLE = "#ai-dashboard :is(a[href], button, input, select, summary, [tabindex='0'])"
 _COLOURS = """(name) => {
   const canvas = document.querySelector(`[data-chart=${name}] canvas`);
