@@ -215,7 +215,8 @@ def tokens(shown: Shown) -> Table:
     rows = []
     for name, label in _TOKENS.items():
         number, old = now[name], before[name]
-        url = shown.link(**{f"{name}__gt": 0}) if number else ""
+        has_some: dict[str, Any] = {f"{name}__gt": 0}  # Any: what filters take
+        url = shown.link(**has_some) if number else ""
         share = _share(number, largest)
         rows.append(
             [

@@ -7,7 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, Link, filter_of
-from django_obc_ai.admin.dashboard_writing import count, dollars, percent, seconds, usd
+from django_obc_ai.admin.dashboard_writing import (
+    count,
+    dollars,
+    operations,
+    percent,
+    seconds,
+    usd,
+)
 from django_obc_ai.services.attention import Concern
 from django_obc_ai.services.figures import (
     Figures,
@@ -43,13 +50,13 @@ def tiles(found: Figures, link: Link) -> list[dict[str, Any]]:
         _tile(found, "spent", "Spent", lambda t: t.sums["cost_nano"], dollars, link(),
               note=presumed, note_url=link(cost_known__exact=0)),
         _tile(found, "answered", "Answered", success_rate_of, percent, link(success__exact=1),
-              note=f"{sums['operations'] - sums['failures']:,} operations"),
+              note=operations(sums["operations"] - sums["failures"])),
         _tile(found, "failed", "Failed", failure_rate_of, percent, link(success__exact=0),
-              note=f"{sums['failures']:,} operations"),
+              note=operations(sums["failures"])),
         _tile(found, "hit-rate", "Cache hit rate", hit_rate_of, percent, link(cached__exact=1),
               note=target, is_short=hit_rate is not None and hit_rate < _HIT_RATE_TARGET),
         _tile(found, "saved", "Saved by the cache", lambda t: t.sums["saved_nano"], dollars,
-              link(cached__exact=1), note=f"{sums['cached']:,} operations"),
+              link(cached__exact=1), note=operations(sums["cached"])),
         _tile(found, "mean", "Response, mean", mean_ms, seconds, timed),
         _tile(found, "p50", "Response, median", lambda t: t.percentile(0.5), seconds, timed),
         _tile(found, "p95", "Response, 95 of 100", lambda t: t.percentile(0.95), seconds, timed),

@@ -10,6 +10,11 @@ def count(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
 
 
+def operations(number: int) -> str:
+    """Return how many operations."""
+    return f"{number:,} operation{'' if number == 1 else 's'}"
+
+
 def dollars(nano: float | None) -> str:
     """Return nano-dollars in dollars, small amounts with more digits."""
     if nano is None:

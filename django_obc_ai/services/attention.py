@@ -54,8 +54,10 @@ def read_concerns(
     """
     every = [*_of_spool(), *_of_failures(found), *_of_budgets(gauges), *_of_indexes(indexes)]
     if unknown := found.total.sums["cost_unknown"]:
-        message = f"{unknown:,} operations have a presumed cost: no price is known for their model"
-        message += ", or the provider did not tell what they used."
+        message = (
+            f"{_operations(unknown, 'has', 'have')} a presumed cost: no price is known for the"
+        )
+        message += " model, or the provider did not tell what was used."
         every.append(Concern(about="price", message=message))
     return sorted(every, key=lambda each: not each.is_urgent)
 
@@ -91,7 +93,8 @@ def _of_indexes(indexes: Sequence[IndexFreshness]) -> Iterator[Concern]:
             message = f"The settings of the index {name} changed since it was built."
             message += f" Run: manage.py ai_index {name}"
         elif index.oldest is not None and timezone.now() - index.oldest > _SLOW_INDEX:
-            message = f"{index.waiting:,} changes wait for the index {name} since"
+            waiting = "1 change waits" if index.waiting == 1 else f"{index.waiting:,} changes wait"
+            message = f"{waiting} for the index {name} since"
             message += f" {_local(index.oldest):%Y-%m-%d %H:%M}. Run: manage.py ai_index {name}"
         else:
             continue
@@ -100,11 +103,11 @@ def _of_indexes(indexes: Sequence[IndexFreshness]) -> Iterator[Concern]:
 
 def _of_spool() -> Iterator[Concern]:
     if aside := spool.count_set_aside():
-        message = f"{aside:,} operations were set aside in the spool: broken, or refused by the"
-        message += " database. The log of django_obc_ai.ledger says which."
+        message = f"{_operations(aside, 'was', 'were')} set aside in the spool: broken, or refused"
+        message += " by the database. The log of django_obc_ai.ledger says which."
         yield Concern(about="spool", message=message, is_urgent=True)
     if waiting := len(spool.find(get_settings().database)):
-        message = f"{waiting:,} operations wait on disk and are in no figure yet."
+        message = f"{_operations(waiting, 'is', 'are')} waiting on disk and in no figure yet."
         message += " Run: manage.py ai_drain_spool"
         yield Concern(about="spool", message=message)
 
@@ -115,6 +118,10 @@ def _of_failures(found: Figures) -> Iterator[Concern]:
             times = "once" if number == 1 else f"{number:,} times"
             message = f"{said} {times} on {found.last:%Y-%m-%d}."
             yield Concern(about="failures", message=message, key=category, is_urgent=True)
+
+
+def _operations(number: int, one: str, many: str) -> str:
+    return f"1 operation {one}" if number == 1 else f"{number:,} operations {many}"
 
 
 def _local(moment: datetime.datetime) -> datetime.datetime:

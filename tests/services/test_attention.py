@@ -107,8 +107,8 @@ def test_operations_on_disk_are_said_and_broken_ones_first(tmp_path: Path) -> No
         (tmp_path / f"{mark}-{number}{spool.SUFFIX}").touch()
     (tmp_path / f"x{spool.BROKEN}").touch()
     broken, waiting = said()
-    assert broken.is_urgent and "1 operations were set aside" in broken.message
-    assert "2 operations wait on disk" in waiting.message
+    assert broken.is_urgent and "1 operation was set aside" in broken.message
+    assert "2 operations are waiting on disk" in waiting.message
     assert "ai_drain_spool" in waiting.message
 
 
