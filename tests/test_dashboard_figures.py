@@ -13,6 +13,7 @@ import pytest
 from django.urls import reverse
 
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services import retention
 from tests.dashboard_ledger import DAY, NAME, Ledger
 from tests.dashboard_page import read_page, rows_behind
 
@@ -111,6 +112,24 @@ def test_each_tile_is_that_of_the_rows_whatever_comes_late(ledger: Ledger) -> No
     check(ledger)
     ledger.now += datetime.timedelta(hours=20)
     check(ledger)
+
+
+def test_figures_stay_when_their_rows_are_purged(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_sleep", lambda seconds: None)
+    now = by_hand(ledger.rows(ledger.first, ledger.last))
+    dearest = [row["Cost"] for row in ledger.download("dearest")]
+    assert retention.purge_operations(2 * DAY).deleted
+    page = ledger.ask()
+    for name, tile in page.tiles.items():
+        assert is_same(name, tile["data-value"], now[name]), name
+    assert [row["Cost"] for row in ledger.download("dearest")] == dearest
+    for line in page.tables["dearest"] + page.tables["slowest"]:
+        url = line[0][1]
+        assert (url == "") == (line[1][0] == "purged")
+        assert not url or ledger.client.get(url).status_code == 200
+    assert any(line[1][0] == "purged" for line in page.tables["dearest"])
 
 
 def test_each_tile_leads_to_the_rows_that_it_counts(ledger: Ledger) -> None:

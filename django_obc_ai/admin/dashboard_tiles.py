@@ -138,7 +138,10 @@ def _gauge_row(gauge: Gauge, link: Link) -> dict[str, Any]:
 
 def _writer(unit: str) -> Callable[[Decimal], str]:
     if unit == "usd":
-        return lambda amount: dollars(float(amount * 10**9))
+        # Whole cents, as most limits are, without digits of cents.
+        return lambda amount: (
+            f"${amount:,.2f}" if amount == round(amount, 2) else dollars(float(amount * 10**9))
+        )
     return lambda amount: f"{amount:,.0f} {unit}"
 
 

@@ -174,12 +174,7 @@ def fill(count: int) -> str:
 
 
 def _set_budgets() -> None:
-    from django.utils import timezone
-
-    from django_obc_ai.backends.cost_stores import cost_stores
-    from django_obc_ai.gateway import policy
-    from django_obc_ai.models import Budget, BudgetAlert
-    from django_obc_ai.types import Amount, BudgetHold
+    from django_obc_ai.models import Budget
 
     wanted = [
         ("global", "", "day", 100, 112, 0),
@@ -193,12 +188,27 @@ def _set_budgets() -> None:
     Budget.objects.create(
         scope="tenant", key="north", period="day", limit_requests=500, enforce=False
     )
+    spend({each[:3]: each[3:] for each in wanted})
+
+
+def spend(wanted: dict[tuple[str, str, str], tuple[float, float, float]]) -> None:
+    """Let budgets, by scope, key and period, have spent and hold so many dollars.
+
+    Args:
+        wanted: (limit, spent, held) of each.
+    """
+    from django.utils import timezone
+
+    from django_obc_ai.backends.cost_stores import cost_stores
+    from django_obc_ai.gateway import policy
+    from django_obc_ai.models import BudgetAlert
+    from django_obc_ai.types import Amount, BudgetHold
+
     store, now = cost_stores["default"], timezone.now()
-    spending = {each[:3]: each[3:] for each in wanted}
     for budget in policy.in_force():
-        if (facts := (budget.scope, budget.key, budget.period)) not in spending:
+        if (facts := (budget.scope, budget.key, budget.period)) not in wanted:
             continue
-        limit, spent, held = (each * 10**9 for each in spending[facts])
+        limit, spent, held = (round(each * 10**9) for each in wanted[facts])
         total = policy.key_of(budget, budget.key, policy.period(budget, now)[0])
         for amount in (spent, held):
             number = uuid.uuid4()
