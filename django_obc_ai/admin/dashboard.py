@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth import get_user_model
@@ -14,48 +12,45 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 
 from django_obc_ai.admin import dashboard_tables as tables
+from django_obc_ai.admin import dashboard_tiles as tiles
+from django_obc_ai.admin.dashboard_links import Choice, Link
 from django_obc_ai.admin.people import users_are_near
 from django_obc_ai.exceptions import ConfigurationError, CostStoreError
 from django_obc_ai.models import AIOperation, BudgetAlert
-from django_obc_ai.querysets import current_day, day_bounds
+from django_obc_ai.querysets import current_day
 from django_obc_ai.safe_csv import write_rows
 from django_obc_ai.services import figures
+from django_obc_ai.services.attention import read_concerns
 from django_obc_ai.services.tally import DIMENSIONS
 
 PERMISSION = "django_obc_ai.view_dashboard"
 MOST_DAYS = 366
 _DEFAULT_DAYS = 30
 _REPEATED = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The days and the breakdown that are shown."""
-
-    first: datetime.date
-    last: datetime.date
-    by: str
-
-    def query(self, **changes: Any) -> str:
-        """Return the choice as a query string, with changes."""
-        values = {"from": self.first, "to": self.last, "by": self.by, **changes}
-        return urlencode(values)
+_CHARTS = {
+    "spend": "Spend by day",
+    "calls": "Operations by day",
+    "times": "Response times by day, within 5 %",
+}
 
 
 def view(request: HttpRequest, site: Any) -> HttpResponse:
     """Answer with the page. Any: an admin site."""
     check(request)
     choice = choice_of(request)
-    found = figures.read_figures(choice.first, choice.last, by=choice.by)
+    shown = read_shown(request, site, choice)
+    found, link = shown.found, shown.link
     gauges: list[figures.Gauge] = []
     try:
         gauges = figures.read_gauges()
     except (CostStoreError, ConfigurationError) as error:
         messages.error(request, f"Budgets cannot be shown: {error}")
-    names = names_of(each for each in found.total.by["user"] if each)
-    link = Link(site, choice)
+    indexes = figures.read_indexes()
+    made = {name: make(shown) for name, make in tables.TABLES.items()}
+    dashboard = f"{site.name}:django_obc_ai_dashboard"
     context = {
         **site.each_context(request),
         "title": "AI dashboard",
@@ -63,21 +58,18 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         "presets": presets(choice),
         "dimensions": [(name, name.replace("_", " ")) for name in DIMENSIONS],
         "figures": found,
-        "tiles": tables.tiles(found, link),
-        "spend": tables.spend(found, names, link),
-        "calls": tables.calls(found, link),
-        "times": tables.times(found),
-        "errors": tables.errors(found, link),
-        "tokens": tables.tokens(found),
-        "users": tables.users(found, names, link),
-        "dearest": tables.operations(found.total.dearest, "cost", site),
-        "slowest": tables.operations(found.total.slowest, "time", site),
-        "gauges": gauges,
+        "concerns": tiles.concern_rows(read_concerns(found, gauges, indexes), link, found),
+        "tiles": tiles.tiles(found, link),
+        "charts": [(name, title, made[name]) for name, title in _CHARTS.items()],
+        "tables": made,
+        "gauges": tiles.gauge_rows(gauges, link),
         "alerts": BudgetAlert.objects.order_by("-created_at")[:5],
-        "indexes": figures.read_indexes(),
-        "repeated_url": reverse(f"{site.name}:django_obc_ai_dashboard_repeated"),
+        "alerts_url": link.to("budgetalert"),
+        "budgets_url": link.to("budget"),
+        "indexes": indexes,
+        "repeated_url": reverse(f"{dashboard}_repeated"),
+        "data": {name: made[name].data for name in _CHARTS},
     }
-    context["data"] = {name: context[name].data for name in ("spend", "calls", "times")}
     return TemplateResponse(request, "admin/django_obc_ai/dashboard.html", context)
 
 
@@ -85,18 +77,12 @@ def csv(request: HttpRequest, site: Any, table: str) -> HttpResponse:
     """Answer with one table as CSV."""
     check(request)
     choice = choice_of(request)
-    found = figures.read_figures(choice.first, choice.last, by=choice.by)
-    names = names_of(each for each in found.total.by["user"] if each)
-    link = Link(site, choice)
-    made = {
-        "spend": lambda: tables.spend(found, names, link),
-        "calls": lambda: tables.calls(found, link),
-        "times": lambda: tables.times(found),
-        "users": lambda: tables.users(found, names, link),
-    }
-    if table not in made:
+    if table == "repeated":
+        shown = read_repeated(request, site, choice)
+    elif table in tables.TABLES:
+        shown = tables.TABLES[table](read_shown(request, site, choice))
+    else:
         raise Http404("There is no such table.")
-    shown = made[table]()
     response = HttpResponse(
         write_rows(shown.header, shown.plain), content_type="text/csv; charset=utf-8"
     )
@@ -108,13 +94,36 @@ def csv(request: HttpRequest, site: Any, table: str) -> HttpResponse:
 def repeated(request: HttpRequest, site: Any) -> HttpResponse:
     """Answer with the prompts that were paid for again, a part of the page loaded later."""
     check(request)
-    choice = choice_of(request)
+    table = read_repeated(request, site, choice_of(request))
+    context = {"table": table, "name": "repeated", "title": "Prompts paid for again"}
+    return TemplateResponse(request, "admin/django_obc_ai/table.html", context)
+
+
+def read_shown(request: HttpRequest, site: Any, choice: Choice) -> tables.Shown:
+    """Read what all tables are made of."""
+    found = figures.read_figures(choice.first, choice.last, by=choice.by)
+    kept = read_kept([key for _, key in (*found.total.dearest, *found.total.slowest)])
+    callers = {str(row["user_id"]) for row in kept.values() if row["user_id"] is not None}
+    names = names_of({*tables.users_shown(found), *callers})
+    return tables.Shown(found=found, link=Link(request, site, choice), names=names, kept=kept)
+
+
+def read_repeated(request: HttpRequest, site: Any, choice: Choice) -> tables.Table:
+    """Return the prompts that were paid for again."""
     rows = AIOperation.objects.between(choice.first, choice.last).repeated_prompts(_REPEATED)
-    link = Link(site, choice)
-    context = {
-        "rows": [{**row, "url": link(prompt_hash=row["prompt_hash"])} for row in rows],
-    }
-    return TemplateResponse(request, "admin/django_obc_ai/repeated.html", context)
+    return tables.repeated(rows, Link(request, site, choice))
+
+
+def read_kept(keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Return what is told of single operations, by key; of those that are still there."""
+    columns = ("pk", "created_at", "module", "operation_type", "model_used", "user_id")
+    rows = AIOperation.objects.filter(pk__in=set(keys)).order_by().values(*columns)
+    return {str(row["pk"]): {**row, "began": _local(row["created_at"])} for row in rows}
+
+
+def _local(moment: datetime.datetime) -> datetime.datetime:
+    is_aware = timezone.is_aware(moment)
+    return timezone.localtime(moment, timezone.get_default_timezone()) if is_aware else moment
 
 
 def check(request: HttpRequest) -> None:
@@ -173,24 +182,11 @@ def presets(choice: Choice) -> list[tuple[str, str, bool]]:
 
 
 def names_of(keys: Iterable[str]) -> dict[str, str]:
-    """Return the names of users by key; without names where users live elsewhere."""
-    wanted = list(keys)
+    """Return the names of users by key; of those that are deleted, none.
+
+    Where users live in another database each is named by the key.
+    """
     if not users_are_near():
-        return {key: f"#{key}" for key in wanted}
-    found = get_user_model()._default_manager.in_bulk(wanted[:500])
-    return {key: f"#{key}" for key in wanted} | {str(pk): str(u) for pk, u in found.items()}
-
-
-class Link:
-    """Addresses of the filtered list of operations, within the chosen days."""
-
-    def __init__(self, site: Any, choice: Choice) -> None:
-        """Take the admin site (Any) and the days."""
-        self._url = reverse(f"{site.name}:django_obc_ai_aioperation_changelist")
-        self._choice = choice
-
-    def __call__(self, *, first: datetime.date | None = None, **more: Any) -> str:
-        """Return the address of one day, by default of the chosen ones, with more filters."""
-        start, end = day_bounds(first or self._choice.first, first or self._choice.last)
-        values = {"created_at__gte": start.isoformat(), "created_at__lt": end.isoformat()}
-        return f"{self._url}?{urlencode({**values, **more})}"
+        return {key: f"#{key}" for key in keys}
+    found = get_user_model()._default_manager.in_bulk(list(keys))
+    return {str(key): str(user) for key, user in found.items()}

@@ -1,35 +1,20 @@
-"""The tables and tiles of the dashboard, ready to be shown, drawn and downloaded."""
+"""The tables of the dashboard, ready to be shown, drawn and downloaded."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from django.urls import reverse
-
-from django_obc_ai.services.figures import (
-    Figures,
-    first_chunk_ms,
-    hit_rate_of,
-    mean_ms,
-    success_rate_of,
-)
-from django_obc_ai.services.tally import Tally
+from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, Link, filter_of
+from django_obc_ai.admin.dashboard_writing import count, dollars, seconds, usd
+from django_obc_ai.services.figures import Figures
 
 #: Values of the breakdown that are drawn apart; the rest are one.
 _MOST_DRAWN = 7
 _MOST_USERS = 10
-_HIT_RATE_TARGET = 0.8
-_FILTERS = {
-    "module": "module",
-    "operation_type": "operation_type",
-    "model": "model_used",
-    "user": "user__id__exact",
-    "scope": "scope",
-}
 _TOKENS = {
     "input_tokens": "Input, cached part included",
     "cached_tokens": "of it read from the provider's cache",
@@ -38,16 +23,28 @@ _TOKENS = {
     "thinking_tokens": "Thinking",
     "tool_tokens": "Tools",
 }
-Linker = Callable[..., str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What is written in a table, what is downloaded, and where it leads."""
+    """What is written in a table, what is downloaded, and where it leads.
+
+    Attributes:
+        text: For people.
+        plain: For machines, exact.
+        url: Of the rows that are counted, "" for none.
+        share: Of a bar below, in percent; "" draws none.
+    """
 
     text: str
     plain: Any
     url: str = ""
+    share: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Return whether it is set to the right."""
+        return self.plain is None or isinstance(self.plain, (int, float, Decimal))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,84 +66,76 @@ class Table:
         """Return the rows as they are downloaded."""
         return [[cell.plain for cell in row] for row in self.rows]
 
-
-def tiles(found: Figures, link: Linker) -> list[dict[str, Any]]:
-    """Return the figures of the head line, each beside that of the days before."""
-    total, before = found.total, found.before
-    sums = total.sums
-    hit_rate, timed = hit_rate_of(total), link(success__exact=1, cached__exact=0)
-    return [
-        _tile("Operations", total, before, lambda t: t.sums["operations"], count, link()),
-        _tile(
-            "Spent", total, before, lambda t: t.sums["cost_nano"], dollars, link(),
-            note=f"{sums['cost_unknown']:,} with a presumed cost" if sums["cost_unknown"] else "",
-            note_url=link(cost_known__exact=0),
-        ),
-        _tile(
-            "Answered", total, before, success_rate_of, percent, link(success__exact=1),
-            note=f"{sums['failures']:,} failed" if sums["failures"] else "",
-            note_url=link(success__exact=0),
-        ),
-        _tile("Mean response", total, before, mean_ms, seconds, timed),
-        _tile(
-            "Response p50 / p95", total, before, lambda t: t.percentile(0.5), seconds,
-            timed, second=seconds(total.percentile(0.95)),
-        ),
-        _tile("First piece of a stream", total, before, first_chunk_ms, seconds,
-              link(first_chunk_ms__isnull=0)),
-        _tile(
-            "Cache hit rate", total, before, hit_rate_of, percent, link(cached__exact=1),
-            note=f"the target is {_HIT_RATE_TARGET * 100:.0f} %",
-            is_short=hit_rate is not None and hit_rate < _HIT_RATE_TARGET,
-        ),
-        _tile("Saved by the cache", total, before, lambda t: t.sums["saved_nano"], dollars,
-              link(cached__exact=1)),
-    ]  # fmt: skip
-
-
-def _tile(
-    label: str,
-    total: Tally,
-    before: Tally,
-    read: Callable[[Tally], float | None],
-    write: Callable[[Any], str],
-    url: str,
-    **more: Any,
-) -> dict[str, Any]:
-    now, old = read(total), read(before)
-    change = None if now is None or not old else (now - old) / old * 100
-    return {
-        "label": label,
-        "value": write(now),
-        "before": write(old),
-        "change": None if change is None else f"{change:+.0f} %",
-        "url": url,
-        **more,
-    }
-
-
-def spend(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
-    """Return dollars by day and value of the chosen dimension, the dearest values first."""
-    shares = found.total.by[found.by]
-    order = sorted(shares, key=lambda value: (-shares[value][3], -shares[value][0], value))
-    drawn = order[:_MOST_DRAWN]
-    rest = set(order[_MOST_DRAWN:])
-    labels = [_label(found.by, value, names) for value in drawn] + (["others"] if rest else [])
-    rows, series = [], [[0.0] * len(found.days) for _ in labels]
-    for at, (day, tally) in enumerate(found.days.items()):
-        parts = tally.by[found.by]
-        amounts = [parts[value][3] if value in parts else 0 for value in drawn]
-        if rest:
-            amounts.append(sum(share[3] for value, share in parts.items() if value in rest))
-        for number, nano in enumerate(amounts):
-            series[number][at] = nano / 1e9
-        urls = [link(first=day, **_filter(found.by, value)) for value in drawn]
-        cells = [
-            Cell(text=dollars(nano), plain=_usd(nano), url=url if nano else "")
-            for nano, url in zip(amounts, [*urls, ""], strict=False)
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Return each column's name, and whether it holds numbers."""
+        first = self.rows[0] if self.rows else []
+        return [
+            (name, at < len(first) and first[at].is_number) for at, name in enumerate(self.header)
         ]
-        sum_of_day = tally.sums["cost_nano"]
-        whole = Cell(text=dollars(sum_of_day), plain=_usd(sum_of_day), url=link(first=day))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What tables are made of.
+
+    Attributes:
+        found: The figures.
+        link: To the rows behind them.
+        names: Of users by key; keys that are missing have no user any more.
+        kept: The dearest and slowest operations by key; those that are missing were purged.
+    """
+
+    found: Figures
+    link: Link
+    names: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def label(self, dimension: str, value: str) -> str:
+        """Return what a value of a dimension is called."""
+        if dimension == "user":
+            return self.names.get(value, f"#{value}, deleted") if value else "nobody"
+        return value or f"no {dimension.replace('_', ' ')}"
+
+    def to(self, dimension: str, *values: str, **more: Any) -> str:
+        """Return the address of the rows with one of some values; a deleted user has none."""
+        if dimension == "user" and any(each and each not in self.names for each in values):
+            return ""
+        chosen = filter_of(dimension, *values)
+        return "" if chosen is None else self.link(**more, **chosen)
+
+
+def by_spend(shares: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return the values of a breakdown, the dearest first."""
+    return sorted(shares, key=lambda value: (-shares[value][3], -shares[value][0], value))
+
+
+def users_shown(found: Figures) -> list[str]:
+    """Return the users whose names are wanted."""
+    most = max(_MOST_USERS, _MOST_DRAWN)
+    return [each for each in by_spend(found.total.by["user"])[:most] if each]
+
+
+def spend(shown: Shown) -> Table:
+    """Return dollars by day and value of the chosen dimension, the dearest values first."""
+    found, link = shown.found, shown.link
+    order = by_spend(found.total.by[found.by])
+    groups = [[value] for value in order[:_MOST_DRAWN]]
+    if rest := order[_MOST_DRAWN:]:
+        groups.append(rest)
+    labels = [shown.label(found.by, group[0]) for group in groups]
+    if rest:
+        labels[-1] = f"{len(rest)} others" if len(rest) > 1 else labels[-1]
+    rows, series = [], [[0.0] * len(found.days) for _ in groups]
+    for at, (day, tally) in enumerate(found.days.items()):
+        parts, cells = tally.by[found.by], []
+        for number, group in enumerate(groups):
+            nano = sum(parts[value][3] for value in group if value in parts)
+            series[number][at] = nano / 1e9
+            url = shown.to(found.by, *group, first=day) if nano else ""
+            cells.append(Cell(text=dollars(nano), plain=usd(nano), url=url))
+        of_day = tally.sums["cost_nano"]
+        whole = Cell(text=dollars(of_day), plain=usd(of_day), url=link(first=day))
         rows.append([_day_cell(day, link), whole, *cells])
     return Table(
         header=["Day", "All", *labels],
@@ -155,26 +144,21 @@ def spend(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
     )
 
 
-def calls(found: Figures, link: Linker) -> Table:
+def calls(shown: Shown) -> Table:
     """Return operations by day: paid answers, cached answers, failures."""
+    found, link = shown.found, shown.link
     rows: list[list[Cell]] = []
     series: list[list[int]] = [[], [], []]
+    # Any: what filters take.
+    filters: list[dict[str, Any]] = [ANSWERED_ANEW, {"cached__exact": 1}, {"success__exact": 0}]
     for day, tally in found.days.items():
-        sums = tally.sums
+        sums, cells = tally.sums, []
         answered = sums["operations"] - sums["failures"] - sums["cached"]
-        for number, amount in enumerate((answered, sums["cached"], sums["failures"])):
+        amounts = (answered, sums["cached"], sums["failures"])
+        for number, (amount, chosen) in enumerate(zip(amounts, filters, strict=True)):
             series[number].append(amount)
-        filters: list[dict[str, int]] = [
-            {"success__exact": 1, "cached__exact": 0},
-            {"cached__exact": 1},
-            {"success__exact": 0},
-        ]
-        cells = [
-            Cell(text=count(amount), plain=amount, url=link(first=day, **each) if amount else "")
-            for amount, each in zip(
-                (answered, sums["cached"], sums["failures"]), filters, strict=True
-            )
-        ]
+            url = link(first=day, **chosen) if amount else ""
+            cells.append(Cell(text=count(amount), plain=amount, url=url))
         rows.append([_day_cell(day, link), *cells])
     names = ["Answered by the provider", "From the cache", "Failed"]
     return Table(
@@ -184,8 +168,9 @@ def calls(found: Figures, link: Linker) -> Table:
     )
 
 
-def times(found: Figures) -> Table:
+def times(shown: Shown) -> Table:
     """Return the median and the 95th percentile of response times by day, in seconds."""
+    found, link = shown.found, shown.link
     rows: list[list[Cell]] = []
     series: list[list[float | None]] = [[], []]
     for day, tally in found.days.items():
@@ -194,9 +179,10 @@ def times(found: Figures) -> Table:
             found_ms = tally.percentile(share)
             plain = None if found_ms is None else round(found_ms / 1000, 3)
             series[number].append(plain)
-            cells.append(Cell(text=seconds(found_ms), plain=plain))
-        rows.append([Cell(text=f"{day:%Y-%m-%d}", plain=day), *cells])
-    names = ["p50", "p95"]
+            url = "" if plain is None else link(first=day, **ANSWERED_ANEW)
+            cells.append(Cell(text=seconds(found_ms), plain=plain, url=url))
+        rows.append([_day_cell(day, link), *cells])
+    names = ["Median", "95 of 100"]
     return Table(
         header=["Day", *names],
         rows=rows,
@@ -204,102 +190,147 @@ def times(found: Figures) -> Table:
     )
 
 
-def errors(found: Figures, link: Linker) -> list[dict[str, Any]]:
+def errors(shown: Shown) -> Table:
     """Return failures by category, most frequent first."""
-    ordered = sorted(found.total.errors.items(), key=lambda each: (-each[1], each[0]))
-    return [
-        {"name": name, "count": number, "url": link(success__exact=0, error_category=name)}
-        for name, number in ordered
-    ]
-
-
-def tokens(found: Figures) -> list[dict[str, Any]]:
-    """Return tokens by bucket, with their share of the largest."""
-    largest = max(1, *(found.total.sums[name] for name in _TOKENS))
-    return [
-        {"label": label, "count": found.total.sums[name],
-         "share": round(100 * found.total.sums[name] / largest)}
-        for name, label in _TOKENS.items()
-    ]  # fmt: skip
-
-
-def users(found: Figures, names: Mapping[str, str], link: Linker) -> Table:
-    """Return who spent most."""
-    shares = found.total.by["user"]
-    order = sorted(shares, key=lambda value: (-shares[value][3], -shares[value][0], value))
+    now, before = shown.found.total.errors, shown.found.before.errors
+    every = shown.found.total.sums["failures"]
     rows = []
-    for value in order[:_MOST_USERS]:
-        number, failed, cached, nano = shares[value]
-        who = _label("user", value, names)
+    for name, number in sorted(now.items(), key=lambda each: (-each[1], each[0])):
+        url = shown.link(success__exact=0, error_category__exact=name)
+        old, label = before.get(name, 0), name.replace("_", " ") or "no category"
         rows.append(
             [
-                Cell(text=who, plain=who, url=link(**_filter("user", value))),
-                Cell(text=count(number), plain=number),
-                Cell(text=count(failed), plain=failed),
-                Cell(text=count(cached), plain=cached),
-                Cell(text=dollars(nano), plain=_usd(nano)),
+                Cell(text=label, plain=name, url=url),
+                Cell(text=count(number), plain=number, url=url, share=_share(number, every)),
+                Cell(text=count(old), plain=old),
             ]
         )
-    return Table(header=["User", "Operations", "Failed", "Cached", "Spent"], rows=rows)
+    return Table(header=["Category", "Operations", "Before"], rows=rows)
 
 
-def operations(kept: Sequence[tuple[int, str]], unit: str, site: Any) -> list[dict[str, str]]:
-    """Return single operations, each with its address. Any: an admin site."""
-    write = dollars if unit == "cost" else seconds
-    return [
-        {
-            "value": write(amount),
-            "key": key,
-            "url": reverse(f"{site.name}:django_obc_ai_aioperation_change", args=[key]),
-        }
-        for amount, key in kept
+def tokens(shown: Shown) -> Table:
+    """Return tokens by bucket."""
+    now, before = shown.found.total.sums, shown.found.before.sums
+    largest = max(now[name] for name in _TOKENS)
+    rows = []
+    for name, label in _TOKENS.items():
+        number, old = now[name], before[name]
+        has_some: dict[str, Any] = {f"{name}__gt": 0}  # Any: what filters take
+        url = shown.link(**has_some) if number else ""
+        share = _share(number, largest)
+        rows.append(
+            [
+                Cell(text=label, plain=name),
+                Cell(text=count(number), plain=number, url=url, share=share),
+                Cell(text=count(old), plain=old),
+            ]
+        )
+    return Table(header=["Tokens", "Number", "Before"], rows=rows)
+
+
+def users(shown: Shown) -> Table:
+    """Return who spent most."""
+    shares, before = shown.found.total.by["user"], shown.found.before.by["user"]
+    order = by_spend(shares)[:_MOST_USERS]
+    most, rows = max((shares[value][3] for value in order), default=0), []
+    for value in order:
+        number, failed, cached, nano = shares[value]
+        old = before[value][3] if value in before else 0
+        who, url = shown.label("user", value), shown.to("user", value)
+        of_failed = shown.to("user", value, success__exact=0) if failed else ""
+        of_cached = shown.to("user", value, cached__exact=1) if cached else ""
+        rows.append(
+            [
+                Cell(text=who, plain=who, url=url),
+                Cell(text=dollars(nano), plain=usd(nano), url=url, share=_share(nano, most)),
+                Cell(text=dollars(old), plain=usd(old)),
+                Cell(text=count(number), plain=number, url=url),
+                Cell(text=count(failed), plain=failed, url=of_failed),
+                Cell(text=count(cached), plain=cached, url=of_cached),
+            ]
+        )
+    header = ["User", "Spent", "Before", "Operations", "Failed", "Cached"]
+    return Table(header=header, rows=rows)
+
+
+def dearest(shown: Shown) -> Table:
+    """Return the calls that cost most."""
+    amounts = [
+        (Cell(text=dollars(nano), plain=usd(nano), url=shown.link.to("aioperation", key)), key)
+        for nano, key in shown.found.total.dearest
     ]
+    return _operations("Cost", amounts, shown)
 
 
-def count(number: float | None) -> str:
-    """Return a number as people write it."""
-    return "-" if number is None else f"{number:,.0f}"
+def slowest(shown: Shown) -> Table:
+    """Return the answers that took longest."""
+    amounts = [
+        (Cell(text=seconds(ms), plain=ms / 1000, url=shown.link.to("aioperation", key)), key)
+        for ms, key in shown.found.total.slowest
+    ]
+    return _operations("Time", amounts, shown)
 
 
-def dollars(nano: float | None) -> str:
-    """Return nano-dollars in dollars, small amounts with more digits."""
-    if nano is None:
-        return "-"
-    amount = nano / 1e9
-    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:,.4f}"
+def _operations(name: str, amounts: Sequence[tuple[Cell, str]], shown: Shown) -> Table:
+    rows = []
+    for amount, key in amounts:
+        row = shown.kept.get(key)
+        if row is None:  # its figure is in the rollup, it itself is gone
+            purged = Cell(text="purged", plain="purged")
+            empty = Cell(text="", plain="")
+            rows.append([Cell(text=amount.text, plain=amount.plain), purged, empty, empty])
+            continue
+        user = "" if row["user_id"] is None else str(row["user_id"])
+        parts = (row["module"], row["operation_type"], row["model_used"])
+        what, who = " · ".join(filter(None, parts)), shown.label("user", user)
+        began = f"{row['began']:%Y-%m-%d %H:%M}"
+        rows.append([amount, *(Cell(text=each, plain=each) for each in (began, what, who))])
+    return Table(header=[name, "When", "What", "User"], rows=rows)
 
 
-def percent(share: float | None) -> str:
-    """Return a share as percent."""
-    return "-" if share is None else f"{share * 100:.1f} %"
+def repeated(prompts: Iterable[Mapping[str, Any]], link: Link) -> Table:
+    """Return the prompts that were paid for again."""
+    rows = []
+    for row in prompts:
+        url = link(
+            prompt_hash__exact=row["prompt_hash"],
+            module__exact=row["module"],
+            cost_usd__gt=0,
+            **ANSWERED_ANEW,
+        )
+        nano = int(row["spent"].scaleb(9))
+        rows.append(
+            [
+                Cell(text=row["prompt_hash"][:12], plain=row["prompt_hash"], url=url),
+                Cell(text=row["module"] or "no module", plain=row["module"]),
+                Cell(text=count(row["times"]), plain=row["times"], url=url),
+                Cell(text=dollars(nano), plain=row["spent"], url=url),
+            ]
+        )
+    return Table(header=["Prompt", "Module", "Times paid", "Spent"], rows=rows)
 
 
-def seconds(milliseconds: float | None) -> str:
-    """Return milliseconds in seconds, or in themselves below one."""
-    if milliseconds is None:
-        return "-"
-    return f"{milliseconds / 1000:,.2f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
+#: By name, as in the addresses of the downloads.
+TABLES: dict[str, Callable[[Shown], Table]] = {
+    "spend": spend,
+    "calls": calls,
+    "times": times,
+    "errors": errors,
+    "tokens": tokens,
+    "users": users,
+    "dearest": dearest,
+    "slowest": slowest,
+}
 
 
-def _usd(nano: int) -> Decimal:
-    return Decimal(nano).scaleb(-9)
+def _share(part: int, whole: int) -> str:
+    """Return the length of a bar in percent, as SVG wants it."""
+    return f"{100 * part / whole:.1f}" if whole else ""
 
 
 def _days(found: Figures) -> list[str]:
     return [f"{day:%Y-%m-%d}" for day in found.days]
 
 
-def _day_cell(day: datetime.date, link: Linker) -> Cell:
+def _day_cell(day: datetime.date, link: Link) -> Cell:
     return Cell(text=f"{day:%Y-%m-%d}", plain=day, url=link(first=day))
-
-
-def _filter(dimension: str, value: str) -> dict[str, Any]:
-    if dimension == "user" and not value:
-        return {"user__isnull": 1}
-    return {_FILTERS[dimension]: value}
-
-
-def _label(dimension: str, value: str, names: Mapping[str, str]) -> str:
-    if dimension == "user":
-        return names.get(value, f"#{value}") if value else "nobody"
-    return value or f"no {dimension.replace('_', ' ')}"

@@ -37,7 +37,7 @@ class Figures:
         first: The first day.
         last: The last day.
         total: Of all days together; ``total.by`` holds the chosen dimension and users.
-        before: Of as many days before; without breakdowns.
+        before: The same of as many days before.
         days: By day, in order, days without operations included.
         by: The chosen dimension.
         left: Quarters of an hour that are not added up yet; the figures lack them.
@@ -67,12 +67,11 @@ def read_figures(first: datetime.date, last: datetime.date, *, by: str = "module
     left = rollups.roll_up(most=1_000)
     length = (last - first).days + 1
     step = datetime.timedelta(days=1)
-    days = rollups.read_days(first, last, by={by, "user"})
+    days = rollups.read_days(first - step * length, last, by={by, "user"})
     total, before = Tally(), Tally()
-    for each in days.values():
-        total.merge(each)
-    for each in rollups.read_days(first - step * length, first - step, by=()).values():
-        before.merge(each)
+    for day, each in days.items():
+        (before if day < first else total).merge(each)
+    days = {day: each for day, each in days.items() if day >= first}
     return Figures(first=first, last=last, total=total, before=before, days=days, by=by, left=left)
 
 
@@ -94,6 +93,12 @@ def success_rate_of(tally: Tally) -> float | None:
     return 1 - tally.sums["failures"] / total if total else None
 
 
+def failure_rate_of(tally: Tally) -> float | None:
+    """Return failures in operations, 0 to 1."""
+    total = tally.sums["operations"]
+    return tally.sums["failures"] / total if total else None
+
+
 def first_chunk_ms(tally: Tally) -> float | None:
     """Return the median time to the first piece of a stream, in milliseconds, within 5 %."""
     return percentile(tally.first_chunks, 0.5)
@@ -105,6 +110,7 @@ class Gauge:
 
     Attributes:
         budget: What was set.
+        value: Whose total it is, for a budget of each module, user and so on; else its key.
         name: Scope, key and period in words.
         value: What the budget is for: its key, or one of those that it is for each of.
         key: Of its total in the cost store.
@@ -112,10 +118,13 @@ class Gauge:
         spent: What is settled.
         held: What calls under way may still take.
         expected: What it comes to by the period's end at this pace; None if it never ends.
+        starts_at: When the period began; None is always.
         resets_at: When the period is over; None is never.
+        marks: Shares of the limit that are announced, in percent.
     """
 
     budget: BudgetSettings
+    value: str
     name: str
     value: str
     key: str
@@ -123,6 +132,7 @@ class Gauge:
     spent: Decimal
     held: Decimal
     expected: Decimal | None
+    starts_at: datetime.datetime | None
     resets_at: datetime.datetime | None
     marks: tuple[int, ...] = field(default=())
 
@@ -163,6 +173,7 @@ def read_gauges(*, most: int | None = _MOST_GAUGES, without: Collection[str] = (
         found.append(
             Gauge(
                 budget=budget,
+                value=value,
                 name=_name(budget, value),
                 value=value,
                 key=key,
@@ -170,6 +181,7 @@ def read_gauges(*, most: int | None = _MOST_GAUGES, without: Collection[str] = (
                 spent=spent,
                 held=held,
                 expected=expected,
+                starts_at=start,
                 resets_at=end,
                 marks=budget.alert_percent,
             )

@@ -66,7 +66,8 @@ cat <<END
 
   $venv/bin/python $here/manage.py runserver
 
-and go to http://127.0.0.1:8000/. For the admin, first make yourself a user:
+and go to http://127.0.0.1:8000/. For the admin, and for "Costs" (the dashboard of what the site asked
+and what it cost), first make yourself a user:
 
   $venv/bin/python $here/manage.py createsuperuser
 END

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Take docs/images/search.png from the example site. Needs chromium on PATH and a run of demo.sh.
+# docs/images/dashboard.png is of invented figures: tests/acceptance/_dashboard_image.py takes it.
 #
 #   example_project/scripts/screenshots.sh
 set -euo pipefail

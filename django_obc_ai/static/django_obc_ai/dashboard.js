@@ -3,31 +3,53 @@
 
 (() => {
   const data = JSON.parse(document.getElementById("ai-data").textContent);
+  const page = document.getElementById("ai-dashboard");
   // Distinguishable for colour-blind people, on light and on dark (Okabe and Ito).
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#888888"];
   const OF_CALLS = ["#0072b2", "#009e73", "#d55e00"];
+  const ON_PAPER = { "--body-fg": "#333", "--hairline-color": "#ccc" };
   const drawn = [];
+  let isOnPaper = false;
 
-  const colour = (name, otherwise) =>
-    getComputedStyle(document.documentElement).getPropertyValue(name).trim() || otherwise;
+  const colour = (name) =>
+    (!isOnPaper && getComputedStyle(page).getPropertyValue(name).trim()) || ON_PAPER[name];
 
-  function options(unit, isStacked) {
-    const text = colour("--body-fg", "#333");
-    const line = colour("--hairline-color", "#e8e8e8");
-    const write = (value) => (unit === "$" ? `$${value}` : unit ? `${value} ${unit}` : `${value}`);
+  function written(unit, value) {
+    if (unit !== "$") return unit ? `${value} ${unit}` : value.toLocaleString("en");
+    const digits = value && Math.abs(value) < 1 ? 4 : 2;
+    return `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: digits })}`;
+  }
+
+  // The table below a chart holds the address of the rows behind each bar, and of each day's.
+  function addressOf(figure, chart, event, found) {
+    const [hit] = chart.getElementsAtEventForMode(event, "nearest", { intersect: true }, false);
+    const row = figure.querySelectorAll("tbody tr")[(hit ?? found[0])?.index];
+    const cell = hit && row.cells[row.cells.length - chart.data.datasets.length + hit.datasetIndex];
+    return (cell?.querySelector("a") ?? row?.querySelector("a"))?.href;
+  }
+
+  function options(figure, unit, isStacked) {
+    const text = colour("--body-fg");
+    const line = colour("--hairline-color");
     const scale = { stacked: isStacked, ticks: { color: text }, grid: { color: line } };
+    const days = { color: text, maxRotation: 0, autoSkip: true, autoSkipPadding: 16 };
     return {
       animation: false,
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
+      onClick(event, found, chart) {
+        const address = addressOf(figure, chart, event, found);
+        if (address) location.assign(address);
+      },
       scales: {
-        x: { ...scale, grid: { display: false } },
-        y: { ...scale, beginAtZero: true, ticks: { color: text, callback: write } },
+        x: { ...scale, grid: { display: false }, ticks: days },
+        y: { ...scale, beginAtZero: true, ticks: { color: text, precision: unit ? undefined : 0, callback: (value) => written(unit, value) } },
       },
       plugins: {
         legend: { labels: { color: text, boxWidth: 12 } },
         tooltip: {
-          callbacks: { label: (item) => `${item.dataset.label}: ${write(item.parsed.y)}` },
+          filter: (item) => Boolean(item.parsed.y),
+          callbacks: { label: (item) => `${item.dataset.label}: ${written(unit, item.parsed.y)}` },
         },
       },
     };
@@ -41,7 +63,7 @@
       const isLine = name === "times";
       const palette = name === "calls" ? OF_CALLS : COLOURS;
       const datasets = names.map((label, number) => ({
-        label,
+        label: label.length > 32 ? `${label.slice(0, 31)}…` : label,
         data: series[number],
         backgroundColor: palette[number % palette.length],
         borderColor: palette[number % palette.length],
@@ -53,7 +75,7 @@
         new Chart(figure.querySelector("canvas"), {
           type: isLine ? "line" : "bar",
           data: { labels, datasets },
-          options: options(unit, !isLine),
+          options: options(figure, unit, !isLine),
         }),
       );
       figure.dataset.drawn = "true";
@@ -70,9 +92,15 @@
     }
   }
 
+  function drawOn(paper) {
+    isOnPaper = paper;
+    draw();
+  }
+
   draw();
   document.querySelectorAll("[data-load]").forEach(load);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  addEventListener("beforeprint", () => drawn.forEach((chart) => chart.resize()));
+  addEventListener("beforeprint", () => drawOn(true));
+  addEventListener("afterprint", () => drawOn(false));
 })();

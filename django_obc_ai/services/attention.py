@@ -1,0 +1,128 @@
+"""What needs a hand, in words: passed budgets, stale indexes, operations that wait on disk."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from django.utils import timezone
+
+from django_obc_ai.conf import get_settings
+from django_obc_ai.gateway import spool
+from django_obc_ai.services.figures import Figures, Gauge, IndexFreshness
+
+#: Failures that come again until somebody changes a setting or a contract.
+_NEEDS_SOMEBODY = {
+    "authentication": "The provider refused the key",
+    "configuration": "The configuration did not work",
+    "model_not_found": "The provider does not know the model",
+    "quota_exhausted": "The provider's quota was used up",
+}
+_SLOW_INDEX = datetime.timedelta(hours=1)
+#: A forecast is told from so much of the limit on; before, it jumps about.
+_TOLD_FROM_PERCENT = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concern:
+    """Something that does not get better by itself.
+
+    Attributes:
+        about: What it concerns, which says where to look.
+        message: What is wrong, and what to do.
+        key: The budget's key, the name of the index, or the category of the failures.
+        is_urgent: Whether calls fail or rows may be lost meanwhile.
+    """
+
+    about: Literal["budget", "index", "spool", "failures", "price"]
+    message: str
+    key: str = ""
+    is_urgent: bool = False
+
+
+def read_concerns(
+    found: Figures, gauges: Sequence[Gauge], indexes: Sequence[IndexFreshness]
+) -> list[Concern]:
+    """Return what needs a hand, the urgent first; it asks the database nothing.
+
+    Args:
+        found: The days whose last one is looked at for failures, and all for unknown prices.
+        gauges: Of `read_gauges`.
+        indexes: Of `read_indexes`.
+    """
+    every = [*_of_spool(), *_of_failures(found), *_of_budgets(gauges), *_of_indexes(indexes)]
+    if unknown := found.total.sums["cost_unknown"]:
+        message = (
+            f"{_operations(unknown, 'has', 'have')} a presumed cost: no price is known for the"
+        )
+        message += " model, or the provider did not tell what was used."
+        every.append(Concern(about="price", message=message))
+    return sorted(every, key=lambda each: not each.is_urgent)
+
+
+def _of_budgets(gauges: Sequence[Gauge]) -> Iterator[Concern]:
+    for gauge in gauges:
+        used, resets = gauge.used_percent, ""
+        if gauge.resets_at is not None:
+            resets = f" until {timezone.localtime(gauge.resets_at):%Y-%m-%d %H:%M}"
+        if used >= 100:
+            does = f"calls are refused{resets}" if gauge.budget.enforce else "it is not enforced"
+            message = f"The budget of {gauge.name} is used up ({used:.0f} %); {does}."
+            yield Concern(
+                about="budget", message=message, key=gauge.key, is_urgent=gauge.budget.enforce
+            )
+        elif reached := [mark for mark in gauge.marks if mark <= used]:
+            message = f"The budget of {gauge.name} has passed {max(reached)} % of its limit."
+            yield Concern(about="budget", message=message, key=gauge.key)
+        elif gauge.expected and gauge.expected > gauge.limit and used >= _TOLD_FROM_PERCENT:
+            message = f"At this pace the budget of {gauge.name} is used up before its end."
+            yield Concern(about="budget", message=message, key=gauge.key)
+
+
+def _of_indexes(indexes: Sequence[IndexFreshness]) -> Iterator[Concern]:
+    for index in indexes:
+        name, is_urgent = index.name, False
+        if index.fault:
+            message, is_urgent = f"The index {name} has a fault: {index.fault}", True
+        elif not index.is_built:
+            message = f"The index {name} is not built. Run: manage.py ai_index {name}"
+            is_urgent = True
+        elif not index.is_current:
+            message = f"The settings of the index {name} changed since it was built."
+            message += f" Run: manage.py ai_index {name}"
+        elif index.oldest is not None and timezone.now() - index.oldest > _SLOW_INDEX:
+            waiting = "1 change waits" if index.waiting == 1 else f"{index.waiting:,} changes wait"
+            message = f"{waiting} for the index {name} since"
+            message += f" {_local(index.oldest):%Y-%m-%d %H:%M}. Run: manage.py ai_index {name}"
+        else:
+            continue
+        yield Concern(about="index", message=message, key=name, is_urgent=is_urgent)
+
+
+def _of_spool() -> Iterator[Concern]:
+    if aside := spool.count_set_aside():
+        message = f"{_operations(aside, 'was', 'were')} set aside in the spool: broken, or refused"
+        message += " by the database. The log of django_obc_ai.ledger says which."
+        yield Concern(about="spool", message=message, is_urgent=True)
+    if waiting := len(spool.find(get_settings().database)):
+        message = f"{_operations(waiting, 'is', 'are')} waiting on disk and in no figure yet."
+        message += " Run: manage.py ai_drain_spool"
+        yield Concern(about="spool", message=message)
+
+
+def _of_failures(found: Figures) -> Iterator[Concern]:
+    for category, said in _NEEDS_SOMEBODY.items():
+        if number := found.days[found.last].errors.get(category):
+            times = "once" if number == 1 else f"{number:,} times"
+            message = f"{said} {times} on {found.last:%Y-%m-%d}."
+            yield Concern(about="failures", message=message, key=category, is_urgent=True)
+
+
+def _operations(number: int, one: str, many: str) -> str:
+    return f"1 operation {one}" if number == 1 else f"{number:,} operations {many}"
+
+
+def _local(moment: datetime.datetime) -> datetime.datetime:
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
