@@ -112,7 +112,6 @@ class Gauge:
         budget: What was set.
         value: Whose total it is, for a budget of each module, user and so on; else its key.
         name: Scope, key and period in words.
-        value: What the budget is for: its key, or one of those that it is for each of.
         key: Of its total in the cost store.
         limit: In the budget's unit, as are the next three.
         spent: What is settled.
@@ -126,7 +125,6 @@ class Gauge:
     budget: BudgetSettings
     value: str
     name: str
-    value: str
     key: str
     limit: Decimal
     spent: Decimal
@@ -175,7 +173,6 @@ def read_gauges(*, most: int | None = _MOST_GAUGES, without: Collection[str] = (
                 budget=budget,
                 value=value,
                 name=_name(budget, value),
-                value=value,
                 key=key,
                 limit=budget.limit,
                 spent=spent,
