@@ -7,7 +7,7 @@ from typing import Any
 
 _MEBIBYTE = 1024 * 1024
 _HERE = "django_obc_ai.logs"
-#: What the SDKs log below warnings are requests: addresses, and in some the prompt itself.
+#: Below warnings SDKs log requests: addresses, and in some versions the prompt itself.
 SDK_LOGGERS = (
     "google", "google_genai", "grpc", "httpcore", "httpcore2", "httpx", "httpx2", "openai",
     "urllib3",
