@@ -236,8 +236,9 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
             return None
         table = connection.ops.quote_name(self.model._meta.db_table)
         with connection.cursor() as cursor:
-            statement = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)"
-            cursor.execute(statement, [table])
+            cursor.execute(
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)", [table]
+            )
             row = cursor.fetchone()
         return None if row is None or row[0] < 0 else int(row[0])
 

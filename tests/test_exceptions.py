@@ -35,6 +35,7 @@ CODES = {
     "authentication",
     "invalid_request",
     "model_not_found",
+    "provider_paused",
     "rate_limited",
     "quota_exhausted",
     "transient",

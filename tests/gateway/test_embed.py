@@ -25,12 +25,14 @@ from django_obc_ai.exceptions import (
     BudgetExceededError,
     ConfigurationError,
     InvalidRequestError,
+    ProviderPausedError,
     TransientError,
 )
 from django_obc_ai.gateway.budget import period_key
 from django_obc_ai.models import AIOperation, CostReservation
 from django_obc_ai.services.embeddings import EmbeddingService
 from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.services.pauses import pause_provider
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.testing import EmbedderContract, override_ai
 from tests.extras import is_installed, requires
@@ -322,3 +324,11 @@ def test_a_paid_embedder_has_no_way_around_the_gateway() -> None:
         for embed in (embedders["default"].embed_documents, embedders["default"].embed_queries):
             with pytest.raises(InvalidRequestError, match="EmbeddingService"):
                 embed(["rice"])
+
+
+def test_a_paused_provider_embeds_nothing(server: GeminiServer) -> None:
+    pause_provider("default", reason="x")
+    with pytest.raises(ProviderPausedError):
+        EmbeddingService().embed_documents(["a text"])
+    assert server.journal == [] and spent() == 0
+    assert AIOperation.objects.get().error_category == "provider_paused"
