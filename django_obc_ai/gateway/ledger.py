@@ -12,7 +12,6 @@ A row must outlive the caller's rollback and a database that is away for a while
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -30,13 +29,14 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import AbandonedCallError
 from django_obc_ai.gateway import intents, spool
 from django_obc_ai.gateway.rows import row_of
+from django_obc_ai.logs import events
+from django_obc_ai.logs.event import name_of
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of, with_writer
 from django_obc_ai.signals import operation_finished
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
-logger = logging.getLogger("django_obc_ai.ledger")
 _TAKEN_UP_PER_CALL = 50  # a backlog is worked off by many calls, none of which waits for all
 _seen_pid = 0
 
@@ -97,7 +97,33 @@ def record(
     operation = row_of(request, info, outcome)
     is_stored = _write(operation, get_settings().database)
     intents.withdraw(announced)
+    _log(operation)
     return is_stored
+
+
+def _log(operation: AIOperation) -> None:
+    """Log the call, in its own context; who asked and what was asked stay out of it."""
+    event = events.CALLS_CACHED if operation.cached else events.CALLS_FINISHED
+    event = event if operation.success else events.CALLS_FAILED
+    if event.is_enabled:
+        event.log(
+            about=operation.error_category,
+            operation_id=operation.pk,
+            operation_type=operation.operation_type,
+            ai_module=operation.module,
+            provider=operation.provider,
+            model=operation.model_used or operation.model_requested,
+            input_tokens=operation.input_tokens,
+            cached_tokens=operation.cached_tokens,
+            output_tokens=operation.output_tokens,
+            thinking_tokens=operation.thinking_tokens,
+            cost_usd=operation.cost_usd,
+            cost_known=operation.cost_known,
+            response_time_ms=operation.response_time_ms,
+            attempts=operation.attempts,
+            cached=operation.cached,
+            outcome=operation.error_category or "success",
+        )
 
 
 def _write(operation: AIOperation, alias: str) -> bool:
@@ -106,7 +132,7 @@ def _write(operation: AIOperation, alias: str) -> bool:
             if spool.write(operation, alias):
                 _drain_afterwards(alias)
                 return False
-            logger.warning("Without a spool, a rollback will take AIOperation %s.", operation.pk)
+            events.LEDGER_WITHOUT_SPOOL.log(operation_id=operation.pk)
         is_new = _store(operation, alias)
     except Exception as error:  # noqa: BLE001 - the answer is paid for and must be delivered
         _keep(operation, alias, error)
@@ -150,11 +176,7 @@ def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) ->
             state = _take_up(path, operation, alias)
             done[state] += 1
             if state == "stored":
-                logger.warning(
-                    "A process died during AIOperation %s; $%s are presumed spent.",
-                    operation.pk,
-                    operation.cost_usd,
-                )
+                events.LEDGER_ABANDONED.log(operation_id=operation.pk, cost_usd=operation.cost_usd)
     done["left"] += len(files) - taken
     return DrainReport(**done)
 
@@ -163,12 +185,12 @@ def _take_up(path: Path, operation: AIOperation, alias: str) -> str:
     """Store what a file holds, remove the file, and say which count of the report it is."""
     try:
         is_new = _store(operation, alias)
-    except (IntegrityError, DataError):
+    except (IntegrityError, DataError) as error:
         spool.set_aside(path, spool.REFUSED)
-        logger.exception("The spooled AIOperation %s is refused for good.", operation.pk)
+        events.LEDGER_REFUSED.log(error=error, operation_id=operation.pk)
         return "refused"
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("The spool waits: the database failed with %s.", type(error).__name__)
+        events.LEDGER_SPOOL_WAITS.log(error=error)
         return "left"
     spool.remove(path)
     if is_new:
@@ -270,18 +292,16 @@ def _exists(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
 
 def _keep(operation: AIOperation, alias: str, error: Exception) -> None:
     """Put a row that the database did not take into the spool, else into the log."""
-    kind = type(error).__name__
     if not isinstance(error, (IntegrityError, DataError)) and spool.write(operation, alias):
-        logger.warning("AIOperation %s waits in the spool: %s.", operation.pk, kind)
+        events.LEDGER_SPOOLED.log(error=error, operation_id=operation.pk)
         return
-    logger.error(
-        "AIOperation %s was not stored: $%s, model %s, %d tokens, error %r.",
-        operation.pk,
-        operation.cost_usd,
-        operation.model_used,
-        operation.total_tokens,
-        operation.error_category,
-        exc_info=error,
+    events.LEDGER_LOST.log(
+        error=error,
+        operation_id=operation.pk,
+        cost_usd=operation.cost_usd,
+        model=operation.model_used,
+        tokens=operation.total_tokens,
+        outcome=operation.error_category or "success",
     )
 
 
@@ -297,19 +317,20 @@ def _drain_after_request(**_: Any) -> None:
         alias = get_settings().database
         if spool.find(alias) and transaction_of(alias) == "none":
             _drain_some(alias)
-    except Exception:  # the signal would carry it into the server
-        logger.exception("The spool could not be taken up after a request; it waits.")
+    except Exception as error:  # noqa: BLE001 - the signal would carry it into the server
+        events.LEDGER_SPOOL_FAILED.log(error=error)
 
 
 def _drain_some(alias: str) -> None:
     """Take up a part of the spool; what fails is logged and waits."""
     try:
         drain(alias, limit=_TAKEN_UP_PER_CALL)
-    except Exception:  # an answer is on its way to the caller, who did nothing wrong
-        logger.exception("The spool could not be taken up; it waits.")
+    except Exception as error:  # noqa: BLE001 - an answer is on its way to its caller
+        events.LEDGER_SPOOL_FAILED.log(error=error)
 
 
 def _tell(operation: AIOperation) -> None:
     for receiver, result in operation_finished.send_robust(AIOperation, operation=operation):
         if isinstance(result, Exception):
-            logger.error("A receiver of operation_finished failed: %r", receiver, exc_info=result)
+            name = name_of(receiver)
+            events.LEDGER_RECEIVER_FAILED.log(about=name, error=result, receiver=name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -18,11 +17,11 @@ from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.exceptions import AbandonedCallError, ConfigurationError, CostStoreError
 from django_obc_ai.gateway import intents, ledger, policy, retry
+from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation, CostStoreMark, Ledger
 from django_obc_ai.models.connections import apart, persist
 from django_obc_ai.types import Amount, ExpiredHold, nano_from_usd, usd_from_nano
 
-logger = logging.getLogger("django_obc_ai.budget")
 _COLUMNS = {
     "module": "module",
     "operation_type": "operation_type",
@@ -81,11 +80,10 @@ def _book(store: BaseCostStore, hold: ExpiredHold) -> None:
             " booked and is written later."
         ) from error
     if own is None:
-        logger.warning(
-            "Reservation %s was not settled by %s: $%s is booked.",
-            hold.reservation,
-            hold.owner,
-            usd_from_nano(hold.amount.nano),
+        events.BUDGET_HOLD_ABANDONED.log(
+            reservation=hold.reservation,
+            owner=hold.owner,
+            cost_usd=usd_from_nano(hold.amount.nano),
         )
     elif hold.is_from_before_loss:
         store.release(hold.reservation)  # the totals were rebuilt with that row
@@ -146,7 +144,7 @@ def _rebuild(alias: str) -> bool:
             f" {database!r} failed ({type(error).__name__}). Nothing was sent."
         ) from error
     if done and not is_new:
-        logger.warning("The totals of the cost store %r were rebuilt from the ledger.", alias)
+        events.BUDGET_STORE_REBUILT.log(store=alias)
     return done
 
 

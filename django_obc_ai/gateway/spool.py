@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -24,9 +23,9 @@ from typing import Any
 from django.db import connections
 
 from django_obc_ai.conf import get_settings
+from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
 
-logger = logging.getLogger("django_obc_ai.ledger")
 SUFFIX = ".json"
 #: Files that nobody takes up: not readable, or refused by the database for good.
 BROKEN, REFUSED = ".broken", ".refused"
@@ -57,7 +56,7 @@ def write(operation: AIOperation, alias: str) -> bool:
         make(folder)
         put(folder, _name_of(operation, alias), dump(operation), is_durable=True)
     except OSError as error:
-        logger.warning("The spool %s cannot be written: %s.", folder, error.strerror)
+        events.LEDGER_SPOOL_UNWRITABLE.log(error=error, folder=folder)
         return False
     return True
 
@@ -149,9 +148,9 @@ def read(path: Path) -> AIOperation | None:
                 setattr(found, field.attname, field.to_python(values[field.attname]))
     except FileNotFoundError:
         return None
-    except Exception:  # whatever stands there: the other files must not wait for it
+    except Exception as error:  # noqa: BLE001 - whatever stands there, the other files go on
         set_aside(path, BROKEN)
-        logger.exception("The spooled operation %s cannot be read and was set aside.", path.name)
+        events.LEDGER_SPOOL_UNREADABLE.log(error=error, file=path.name)
         return None
     return found
 

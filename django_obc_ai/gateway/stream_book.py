@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from django_obc_ai.backends.providers import BaseProvider
 from django_obc_ai.exceptions import StreamInterruptedError
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.types import (
@@ -25,6 +26,9 @@ class StreamBook(CallBook):
         self._texts: list[str] = []
         self._seen: Usage | None = None
         self._last: StreamChunk = StreamChunk()
+
+    def _begin_trace(self, provider: BaseProvider) -> None:
+        self.trace.begin(self.request, provider, is_streamed=True)
 
     def see(self, chunk: StreamChunk) -> str:
         """Note a chunk and return its text; usage is cumulative and does not fall."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django_obc_ai.indexes.base import VectorIndex
-
-logger = logging.getLogger("django_obc_ai.indexes")
+from django_obc_ai.logs import events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +49,10 @@ def read_documents(index: VectorIndex, keys: Sequence[str]) -> Documents:
         key = index.key_of(instance)
         try:
             texts = index.split(instance)
-        except Exception as error:  # the project's get_text may raise anything
-            logger.exception("The index %r cannot read the text of %s.", index.name, key)
+        except Exception as error:  # noqa: BLE001 - the project's get_text may raise anything
+            events.INDEXES_TEXT_FAILED.log(
+                about=index.name, error=error, index=index.name, object_key=key
+            )
             broken[key] = error
             pieces.pop(key, None)
             continue

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import logging
 import secrets
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,7 +29,6 @@ from django_obc_ai.models import (
 )
 from django_obc_ai.models.connections import persist
 
-logger = logging.getLogger("django_obc_ai.indexes")
 ResultT = TypeVar("ResultT")
 #: Versions and tombstones that are kept; a replica further behind loads everything anew.
 KEPT_VERSIONS = 10_000

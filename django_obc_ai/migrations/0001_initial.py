@@ -118,6 +118,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
                 ("through", models.DateTimeField(null=True)),
+                ("purges", models.PositiveBigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -37,13 +38,17 @@ def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPT
 
 
 def apart(work: Callable[[], ResultT]) -> ResultT:
-    """Run work in a thread, which has connections of its own: outside the caller's transaction."""
+    """Run work in a thread, which has connections of its own: outside the caller's transaction.
+
+    The caller's context goes along, and with it the correlation id of what is logged.
+    """
+    context = contextvars.copy_context()
     found: list[ResultT] = []
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            found.append(work())
+            found.append(context.run(work))
         except BaseException as error:  # noqa: BLE001 - raised below
             failed.append(error)
         finally:

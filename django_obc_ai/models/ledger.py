@@ -5,19 +5,25 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from django.db import models, transaction
 from django.utils import timezone
 
+from django_obc_ai.conf import get_settings
 from django_obc_ai.models.operations import AIOperation
-from django_obc_ai.models.rollups import OperationRollup
+from django_obc_ai.models.rollups import OperationRollup, RollupMark
 from django_obc_ai.querysets import BreakdownKey, day_bounds, default_zone
 from django_obc_ai.types import nano_from_usd, usd_from_nano
 from django_obc_ai.types.money import EXACT
 
+ResultT = TypeVar("ResultT")
+ParamT = ParamSpec("ParamT")
 #: What sums of purged operations are kept by, and the column that it is.
 PURGED_BY: dict[str, str] = {
     "module": "module",
@@ -30,6 +36,7 @@ PURGED_BY: dict[str, str] = {
 }
 _OF_COLUMN = {column: name for name, column in PURGED_BY.items()}
 _WIDTH = 7
+_ATTEMPTS = 3
 
 
 @dataclass(slots=True)
@@ -100,6 +107,36 @@ def _add(mine: list[int], others: Any) -> None:
         mine[at] += amount
 
 
+@contextmanager
+def locked(*, is_purge: bool = False) -> Iterator[None]:
+    """Let nobody else write rollups or purge; on SQLite nobody writes at all."""
+    alias = get_settings().database
+    with transaction.atomic(using=alias):
+        change = {"purges": models.F("purges") + 1} if is_purge else {"id": 1}
+        RollupMark.objects.using(alias).filter(pk=1).update(**change)
+        yield
+
+
+def _purges() -> int:
+    return RollupMark.objects.filter(pk=1).values_list("purges", flat=True).first() or 0
+
+
+def _steadily(read: Callable[ParamT, ResultT]) -> Callable[ParamT, ResultT]:
+    """Read again where operations were purged in between: they would count twice, or not at all."""
+
+    @wraps(read)
+    def reading(*args: ParamT.args, **kwargs: ParamT.kwargs) -> ResultT:
+        for _ in range(_ATTEMPTS):
+            before = _purges()
+            found = read(*args, **kwargs)
+            if before == _purges():
+                return found
+        with locked():
+            return read(*args, **kwargs)
+
+    return reading
+
+
 class Ledger:
     """All operations of some time, for sums that a purge must not change."""
 
@@ -141,20 +178,24 @@ class Ledger:
         """Return that of the days first to last, in the project's time zone by default."""
         return cls(*day_bounds(first, last, zone), scope=scope)
 
+    @_steadily
     def exists(self) -> bool:
         """Return whether there was any operation."""
         return self.rows.exists() or any(amounts[0] for _, amounts in self._amounts())
 
+    @_steadily
     def total_cost(self) -> Decimal:
         """Return the summed cost in US dollars, exact to the nano-dollar."""
         nano = sum(amounts[3] for _, amounts in self._amounts())
         return EXACT.add(self.rows.total_cost(), usd_from_nano(nano))
 
+    @_steadily
     def total_saved(self) -> Decimal:
         """Return what the cached answers had cost when they were paid for, in US dollars."""
         nano = sum(sums.saved_nano for _, sums in self._purged())
         return EXACT.add(self.rows.total_saved(), usd_from_nano(nano))
 
+    @_steadily
     def breakdown(self, by: BreakdownKey) -> list[dict[str, Any]]:
         """See `AIOperationQuerySet.breakdown`."""
         purged: dict[Any, list[int]] = defaultdict(lambda: [0] * _WIDTH)
@@ -184,6 +225,7 @@ class Ledger:
         # As the rows alone are: dearest first, then by key, "nobody" last.
         return sorted(found.values(), key=lambda r: (-r["cost"], r["key"] is None, r["key"] or 0))
 
+    @_steadily
     def failures_by_category(self) -> list[dict[str, Any]]:
         """See `AIOperationQuerySet.failures_by_category`."""
         counts = {row["error_category"]: row["count"] for row in self.rows.failures_by_category()}
@@ -193,6 +235,7 @@ class Ledger:
         ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
         return [{"error_category": category, "count": count} for category, count in ordered]
 
+    @_steadily
     def presumed(self) -> tuple[int, Decimal]:
         """Return how many operations have no known cost, and what is presumed for them."""
         unknown = self.rows.filter(cost_known=False)
@@ -202,6 +245,7 @@ class Ledger:
             nano += sum(each[1] for each in sums.priced.values())
         return count, EXACT.add(unknown.total_cost(), usd_from_nano(nano))
 
+    @_steadily
     def daily_by_model(self, zone: zoneinfo.ZoneInfo | None = None) -> list[dict[str, Any]]:
         """See `AIOperationQuerySet.daily_by_model`; here its ``purged`` is a part of presumed."""
         found = {
@@ -219,11 +263,13 @@ class Ledger:
                 row["unknown"] += unknown
         return [row for _, row in sorted(found.items())]
 
+    @_steadily
     def priced_models(self) -> list[str]:
         """Return the models that calls are put down to, in order."""
         purged = {model for _, sums in self._purged() for model in sums.priced}
         return sorted({*self.rows.priced_models(), *purged} - {""})
 
+    @_steadily
     def spent_by(
         self, column: str | None, *, without: list[str] | None = None
     ) -> dict[str, tuple[int, int, int]]:

@@ -52,10 +52,13 @@ class RollupMark(models.Model):
 
     Attributes:
         through: What began before is in the rollups, unless it was recorded since.
+        purges: How many batches of operations were purged. Who reads rows and purged sums reads
+            this before and after.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     through = models.DateTimeField(null=True)
+    purges = models.PositiveBigIntegerField(default=0)
 
     objects = ConfiguredManager["RollupMark"]()
 

@@ -17,8 +17,8 @@ from django_obc_ai.models import (
     PromptTemplate,
     RollupMark,
 )
+from django_obc_ai.models.ledger import locked
 from django_obc_ai.services._people import Person
-from django_obc_ai.services.rollups import locked
 from django_obc_ai.services.tally import merge_shares
 
 _AT_ONCE = 200

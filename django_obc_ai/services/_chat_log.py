@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -14,14 +13,13 @@ from django_obc_ai.chat.citations import to_json
 from django_obc_ai.chat.plan import as_mapping
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import UnknownConversationError
+from django_obc_ai.logs import events
 from django_obc_ai.models import ChatMessage, Conversation
 from django_obc_ai.models.chat import TITLE_LENGTH
 from django_obc_ai.models.connections import persist
 from django_obc_ai.services.conversations import start_conversation
 from django_obc_ai.services.text import scope_of
 from django_obc_ai.types.chat import ChatAnswer
-
-logger = logging.getLogger("django_obc_ai.chat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +51,8 @@ class ChatLog:
         alias = get_settings().database
         try:
             persist(alias, lambda: self._save(row))
-        except (DatabaseError, InterfaceError):
-            logger.exception("An answer of the conversation %s was not stored.", self.conversation)
+        except (DatabaseError, InterfaceError) as error:
+            events.CHAT_ANSWER_NOT_STORED.log(error=error, conversation=self.conversation.pk)
             return answer
         return replace(answer, message_id=row.key)
 

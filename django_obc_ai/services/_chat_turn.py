@@ -6,7 +6,6 @@ streams them. All work on databases is done between two calls; none is held open
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -30,6 +29,7 @@ from django_obc_ai.exceptions import (
     UnknownIndexError,
 )
 from django_obc_ai.gateway.embed import noting_operations
+from django_obc_ai.logs import events
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services._chat_calls import Ask, write_ask
 from django_obc_ai.services._chat_log import ChatLog
@@ -37,7 +37,6 @@ from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.types import GenerationResult, SearchResult
 from django_obc_ai.types.chat import ChatAnswer, Citation, QueryPlan, QueryResult
 
-logger = logging.getLogger("django_obc_ai.chat")
 _HITS = 6
 _TRIES = 2
 _SUGGESTIONS = 3
@@ -95,7 +94,7 @@ class Turn:
             code = str(failure)
             answer = self._made(text=say_failure(code, self._language), error=code)
         except (ObcAIError, ConfigurationError) as error:
-            logger.warning("A question was not answered: %s", error)
+            events.CHAT_NOT_ANSWERED.log(about=error.code, error=error)
             answer = self._made(text=say_failure(error.code, self._language), error=error.code)
         return self._log.store(answer)
 
@@ -186,7 +185,7 @@ class Turn:
         except SearchError as error:
             if plan.kind == "search":
                 raise
-            logger.warning("A question was answered without a search: %s", error)
+            events.CHAT_NO_SEARCH.log(error=error)
             return [], (self._say("no_search"),)
 
     def _ask(self, name: str, question: str, history: History, **more: Any) -> Ask:
@@ -252,7 +251,7 @@ class Turn:
             try:
                 allowed.append(check_plan(raw, user=self._user))
             except DangerousQuery:
-                logger.info("An earlier plan of a conversation is no longer allowed.")
+                events.CHAT_PLAN_REFUSED.log()
         return allowed
 
     def _note(self, result: GenerationResult) -> None:

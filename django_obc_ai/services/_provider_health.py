@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from django.utils import timezone
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.backends.handler import BackendHandler
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ConfigurationError, ProviderError
@@ -67,6 +68,15 @@ def describe(name: str, backend: BaseBackend, where: str) -> HealthItem:
     if backend.deprecation:
         return replace(item, status="warning", hint=backend.deprecation)
     return item
+
+
+def check_backend(label: str, handler: BackendHandler[Any], alias: str) -> HealthItem:
+    """Look at a backend of any family.
+
+    Raises:
+        ConfigurationError: It cannot be built.
+    """
+    return describe(f"{label} {alias}", handler[alias], handler.where(alias))
 
 
 def check_provider(alias: str, may_ping: bool) -> HealthItem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import threading
 import time
 from typing import Any
@@ -13,9 +12,9 @@ from django.utils import timezone
 
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.indexes import VectorIndex
+from django_obc_ai.logs import events
 from django_obc_ai.models import DirtyRow
 
-logger = logging.getLogger("django_obc_ai.indexing")
 #: The process that wrote an outbox row works it off itself, at once. Older rows are left over.
 LEFT_OVER_AFTER = datetime.timedelta(seconds=0.2)
 #: A paid call may take so long; taken up earlier, its texts would be paid for twice.
@@ -50,8 +49,8 @@ def take_up_left_overs(index: VectorIndex) -> None:
             oldest = _oldest_left_over(index)
             if oldest is None:
                 return
-        except DatabaseError:  # a search that works is worth more than this look
-            logger.exception("The outbox of the index %r could not be read.", index.name)
+        except DatabaseError as error:  # a search that works is worth more than this look
+            events.INDEXES_SWEEP_FAILED.log(about=index.name, error=error, index=index.name)
             return
         thread = threading.Thread(
             target=_sweep, args=(index, oldest), name=f"obc-ai-sweep-{index.name}", daemon=True
@@ -85,9 +84,9 @@ def _sweep(index: VectorIndex, oldest: int) -> None:
         IndexingService().process_changes(index.name)
         if _oldest_left_over(index) == oldest:
             _next_look[index.name] = _clock() + _BACK_OFF_SECONDS
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - nobody waits for this thread
         _next_look[index.name] = _clock() + _BACK_OFF_SECONDS
-        logger.exception("The outbox of the index %r could not be worked off.", index.name)
+        events.INDEXES_SWEEP_FAILED.log(about=index.name, error=error, index=index.name)
     finally:
         connections.close_all()  # this thread's own
         _running.pop(index.name, None)

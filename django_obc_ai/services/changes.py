@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from django.db import connections, models, router, transaction
 
 from django_obc_ai.indexes import VectorIndex, get_indexes, outbox
+from django_obc_ai.logs import events
 
-logger = logging.getLogger("django_obc_ai.indexing")
 _PAGE = 500  # below SQLite's limit on query parameters
 
 
@@ -131,13 +130,8 @@ def _wake(name: str) -> Callable[[], None]:
             from django_obc_ai.services.indexing import IndexingService  # numpy, at first use
 
             IndexingService().process_changes(name)
-        except Exception:
-            logger.exception(
-                "The index %r was not brought up to date; the changes stay in its outbox."
-                " Run: manage.py ai_index %s",
-                name,
-                name,
-            )
+        except Exception as error:  # noqa: BLE001 - the caller's rows are committed
+            events.INDEXES_UPDATE_FAILED.log(about=name, error=error, index=name)
 
     wake.__dict__["wakes"] = name
     return wake

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -11,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.db import connections
 
+from django_obc_ai import telemetry
 from django_obc_ai.chat import query
 from django_obc_ai.chat.export import write_csv
 from django_obc_ai.chat.guard import check_plan
@@ -24,6 +26,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.services._chat_calls import Ask
 from django_obc_ai.services._chat_log import find_answer, open_log
+from django_obc_ai.services._chat_trace import begin_turn, noted, turn_span
 from django_obc_ai.services._chat_turn import Asking, Turn
 from django_obc_ai.services.results import AsyncTextStream, TextStream, unconfigured
 from django_obc_ai.services.text import TextService
@@ -66,23 +69,25 @@ class ChatService:
         Raises:
             UnknownConversationError: The user has no such conversation.
         """
-        turn = self._begin(message, user=user, conversation=conversation)
-        ask, answer = _advance(turn, None)
-        while ask is not None:
-            result = self._text.generate_text(ask.prompt, **ask.arguments)
-            ask, answer = _advance(turn, result)
-        return _ended(answer)
+        with turn_span(self._module) as span:
+            turn = self._begin(message, user=user, conversation=conversation)
+            ask, answer = _advance(turn, None)
+            while ask is not None:
+                result = self._text.generate_text(ask.prompt, **ask.arguments)
+                ask, answer = _advance(turn, result)
+            return noted(span, _ended(answer))
 
     async def asend(self, message: str, *, user: Any, conversation: Any = None) -> ChatAnswer:
         """See send()."""
-        begin = sync_to_async(self._begin)
-        turn = await begin(message, user=user, conversation=conversation)
-        step = sync_to_async(_released)
-        ask, answer = await step(turn, None)
-        while ask is not None:
-            result = await self._text.agenerate_text(ask.prompt, **ask.arguments)
-            ask, answer = await step(turn, result)
-        return _ended(answer)
+        with turn_span(self._module) as span:
+            begin = sync_to_async(self._begin)
+            turn = await begin(message, user=user, conversation=conversation)
+            step = sync_to_async(_released)
+            ask, answer = await step(turn, None)
+            while ask is not None:
+                result = await self._text.agenerate_text(ask.prompt, **ask.arguments)
+                ask, answer = await step(turn, result)
+            return noted(span, _ended(answer))
 
     def stream(self, message: str, *, user: Any, conversation: Any = None) -> ChatStream:
         """Answer a message in pieces of text; see send().
@@ -90,13 +95,17 @@ class ChatService:
         Every piece is as safe to show as the whole; joined they are the text of the answer.
         """
         return ChatStream(
-            self._text, lambda: self._begin(message, user=user, conversation=conversation)
+            self._text,
+            lambda: self._begin(message, user=user, conversation=conversation),
+            module=self._module,
         )
 
     def astream(self, message: str, *, user: Any, conversation: Any = None) -> AsyncChatStream:
         """See stream()."""
         return AsyncChatStream(
-            self._text, lambda: self._begin(message, user=user, conversation=conversation)
+            self._text,
+            lambda: self._begin(message, user=user, conversation=conversation),
+            module=self._module,
         )
 
     def export_csv(self, message_id: Any, *, user: Any) -> str:
@@ -151,10 +160,14 @@ class ChatStream(Iterator[str]):
     not raise: they end the text, and ``answer.error`` holds their category.
     """
 
-    def __init__(self, text: TextService, begin: Callable[[], Asking]) -> None:
+    def __init__(
+        self, text: TextService, begin: Callable[[], Asking], *, module: str = "general"
+    ) -> None:
         """Wrap a turn that begins with the first piece."""
         self._answer: ChatAnswer | None = None
-        self._pieces = self._run(text, begin)
+        self._span = telemetry.Span()
+        began = partial(begin_turn, self._span, module)
+        self._pieces = telemetry.steps(self._span, began, self._run(text, begin))
 
     def _run(self, text: TextService, begin: Callable[[], Asking]) -> Generator[str, None, None]:
         turn, told = begin(), _Told()
@@ -173,7 +186,7 @@ class ChatStream(Iterator[str]):
                     told.error = error
                 result = told.end(stream)
             ask, answer = _advance(turn, result)
-        self._answer = _ended(answer)
+        self._answer = noted(self._span, _ended(answer))
         yield from told.rest_of(self._answer)
 
     def __next__(self) -> str:
@@ -203,10 +216,14 @@ class ChatStream(Iterator[str]):
 class AsyncChatStream(AsyncIterator[str]):
     """See `ChatStream`; close it with ``aclose()`` or ``async with``."""
 
-    def __init__(self, text: TextService, begin: Callable[[], Asking]) -> None:
+    def __init__(
+        self, text: TextService, begin: Callable[[], Asking], *, module: str = "general"
+    ) -> None:
         """Wrap a turn that begins with the first piece."""
         self._answer: ChatAnswer | None = None
-        self._pieces = self._run(text, begin)
+        self._span = telemetry.Span()
+        began = partial(begin_turn, self._span, module)
+        self._pieces = telemetry.asteps(self._span, began, self._run(text, begin))
 
     async def _run(
         self, text: TextService, begin: Callable[[], Asking]
@@ -229,7 +246,7 @@ class AsyncChatStream(AsyncIterator[str]):
                     told.error = error
                 result = told.end(stream)
             ask, answer = await step(turn, result)
-        self._answer = _ended(answer)
+        self._answer = noted(self._span, _ended(answer))
         for ready in told.rest_of(self._answer):
             yield ready
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.gateway import embed as gateway
 from django_obc_ai.services.text import scope_of
+from django_obc_ai.telemetry import Span, spanning
 from django_obc_ai.types import CallInfo, EmbeddingPurpose
 
 
@@ -81,7 +83,8 @@ class EmbeddingService:
         if isinstance(embedder, PaidEmbedder):
             found = self._buy(embedder, texts, purpose="document", user=user)
         else:
-            found = embedder.embed_documents(texts, state=state)
+            with self._in_process(texts):
+                found = embedder.embed_documents(texts, state=state)
         return self._checked(found, len(texts))
 
     def embed_queries(
@@ -95,8 +98,21 @@ class EmbeddingService:
         if isinstance(embedder, PaidEmbedder):
             found = self._buy(embedder, texts, purpose="query", user=user)
         else:
-            found = embedder.embed_queries(texts, state=state)
+            with self._in_process(texts):
+                found = embedder.embed_queries(texts, state=state)
         return self._checked(found, len(texts))
+
+    def _in_process(self, texts: Sequence[str]) -> AbstractContextManager[Span]:
+        """Cover what costs nothing by a span; what is paid for has one from the gateway."""
+        return spanning(
+            f"embeddings {self.alias}",
+            {
+                "gen_ai.operation.name": "embeddings",
+                "gen_ai.provider.name": "obc_ai.in_process",
+                "obc_ai.embedder": self.alias,
+                "obc_ai.embeddings.texts": len(texts),
+            },
+        )
 
     def _buy(
         self, embedder: PaidEmbedder, texts: Sequence[str], *, purpose: EmbeddingPurpose, user: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -106,6 +106,7 @@ class Gauge:
     Attributes:
         budget: What was set.
         name: Scope, key and period in words.
+        value: What the budget is for: its key, or one of those that it is for each of.
         key: Of its total in the cost store.
         limit: In the budget's unit, as are the next three.
         spent: What is settled.
@@ -116,6 +117,7 @@ class Gauge:
 
     budget: BudgetSettings
     name: str
+    value: str
     key: str
     limit: Decimal
     spent: Decimal
@@ -131,16 +133,21 @@ class Gauge:
         return float(used * 100 / self.limit) if self.limit else (100.0 if used else 0.0)
 
 
-def read_gauges() -> list[Gauge]:
+def read_gauges(*, most: int | None = _MOST_GAUGES, without: Collection[str] = ()) -> list[Gauge]:
     """Return the budgets that are in force, the most used first.
 
     A budget for each module, user and so on is shown for those that had operations today.
+
+    Args:
+        most: So many at most; None is all.
+        without: Scopes that are left out.
 
     Raises:
         CostStoreError: Budgets or totals cannot be read.
     """
     now = datetime.datetime.now(datetime.UTC)
-    wanted = [(each, value) for each in policy.in_force() for value in _values(each)]
+    budgets = [each for each in policy.in_force() if each.scope not in without]
+    wanted = [(each, value) for each in budgets for value in _values(each)]
     keys = {(b, v): policy.key_of(b, v, policy.period(b, now)[0]) for b, v in wanted}
     totals = cost_stores["default"].totals(sorted(set(keys.values())))
     found = []
@@ -157,6 +164,7 @@ def read_gauges() -> list[Gauge]:
             Gauge(
                 budget=budget,
                 name=_name(budget, value),
+                value=value,
                 key=key,
                 limit=budget.limit,
                 spent=spent,
@@ -166,7 +174,7 @@ def read_gauges() -> list[Gauge]:
                 marks=budget.alert_percent,
             )
         )
-    return sorted(found, key=lambda each: -each.used_percent)[:_MOST_GAUGES]
+    return sorted(found, key=lambda each: -each.used_percent)[:most]
 
 
 def _values(budget: BudgetSettings) -> Iterable[str]:

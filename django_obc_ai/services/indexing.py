@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -15,12 +14,12 @@ from django_obc_ai.indexes.documents import (
     read_documents,
 )
 from django_obc_ai.indexes.reuse import held_elsewhere, holds
+from django_obc_ai.logs import events
 from django_obc_ai.models import IndexGeneration, IndexState
 from django_obc_ai.services._index_reports import IndexReport, Progress
 from django_obc_ai.services._verification import Verifying
 from django_obc_ai.services.embeddings import EmbeddingService
 
-logger = logging.getLogger("django_obc_ai.indexing")
 BATCH_SIZE = 200
 _PASSES = 5
 
@@ -197,12 +196,7 @@ class IndexingService(Verifying):
             left = self._pass(index, left, tally, dirty=dirty, force=force)
             if not left:
                 return
-        logger.warning(
-            "The index %r: %d objects change faster than they can be embedded; they stay"
-            " in the outbox.",
-            index.name,
-            len(left),
-        )
+        events.INDEXES_CHANGES_TOO_FAST.log(about=index.name, index=index.name, objects=len(left))
         outbox.add_dirty(index, left)
 
     def _pass(

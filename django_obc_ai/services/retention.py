@@ -19,8 +19,8 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import ledger, recovery, retry
 from django_obc_ai.models import AIOperation, CostCorrection, OperationRollup, StoredContent
 from django_obc_ai.models.connections import persist
-from django_obc_ai.models.ledger import PURGED_BY, PurgedSums
-from django_obc_ai.services.rollups import MARGIN, bucket_of, locked, roll_up
+from django_obc_ai.models.ledger import PURGED_BY, PurgedSums, locked
+from django_obc_ai.services.rollups import MARGIN, bucket_of, roll_up
 from django_obc_ai.services.tally import COLUMNS, Tally, tally_of
 
 __all__ = ["PurgeReport", "purge_operations"]
@@ -99,7 +99,7 @@ def _purge_some(
     before: datetime.datetime, position: datetime.datetime | None, most: int
 ) -> tuple[int, datetime.datetime | None]:
     """Delete a batch from a position on; return how many went and where to go on, or None."""
-    with locked():
+    with locked(is_purge=True):
         rows = AIOperation.objects.filter(created_at__lt=before).order_by("created_at")
         if position is not None:  # what was deleted before need not be passed again
             rows = rows.filter(created_at__gte=position)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
-from django_obc_ai.conf import get_settings
 from django_obc_ai.models import AIOperation, OperationRollup, RollupMark
+from django_obc_ai.models.ledger import locked
 from django_obc_ai.querysets import day_bounds
 from django_obc_ai.services.tally import COLUMNS, DIMENSIONS, Tally, tally_of
 
@@ -90,15 +88,6 @@ def _groups(buckets: Sequence[datetime.datetime]) -> Iterator[list[datetime.date
         group.append(bucket)
     if group:
         yield group
-
-
-@contextmanager
-def locked() -> Iterator[None]:
-    """Let nobody else write rollups or purge; on SQLite nobody writes at all."""
-    alias = get_settings().database
-    with transaction.atomic(using=alias):
-        RollupMark.objects.using(alias).filter(pk=1).update(id=1)
-        yield
 
 
 def _roll(buckets: Sequence[datetime.datetime], now: datetime.datetime) -> None:

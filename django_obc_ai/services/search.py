@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from numpy.typing import NDArray
 
+from django_obc_ai import telemetry
 from django_obc_ai.conf import suggest
 from django_obc_ai.exceptions import (
     IndexNotReadyError,
@@ -22,12 +22,12 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.indexes import VectorIndex, get_index, get_indexes
 from django_obc_ai.indexes.replica import Replica
+from django_obc_ai.logs import events
 from django_obc_ai.models import Chunk
 from django_obc_ai.services._nearest import find_nearest
 from django_obc_ai.services.embeddings import EmbeddingService
 from django_obc_ai.types import SearchResult
 
-logger = logging.getLogger("django_obc_ai.search")
 _MAX_OWN_CHUNKS = 32  # of an object that others are compared with
 
 
@@ -76,7 +76,8 @@ class SimilaritySearchService:
             service = EmbeddingService(declared.embedder)
             return service.embed_queries([query], state=state, user=user)
 
-        return find_nearest(declared, embed, visible, k, threshold)
+        with _retrieval(declared, k) as span:
+            return _counted(span, find_nearest(declared, embed, visible, k, threshold))
 
     def search_all(
         self, query: str, *, user: Any, k: int = 10, threshold: float | None = None
@@ -108,7 +109,9 @@ class SimilaritySearchService:
             try:
                 found = self.search(declared.name, query, user=user, k=k, threshold=threshold)
             except IndexNotReadyError as error:
-                logger.warning("search_all() leaves an index out: %s", error)
+                events.SEARCH_INDEX_LEFT_OUT.log(
+                    about=declared.name, error=error, index=declared.name
+                )
                 not_ready.append(error)
                 continue
             service = EmbeddingService(declared.embedder)
@@ -168,7 +171,25 @@ class SimilaritySearchService:
             return np.frombuffer(joined, dtype="<f4").reshape(-1, dimension).astype(np.float32)
 
         others = visible.exclude(pk=declared.pk_of(key)) if is_seen else visible
-        return find_nearest(declared, stored, others, k, threshold)
+        with _retrieval(declared, k) as span:
+            return _counted(span, find_nearest(declared, stored, others, k, threshold))
+
+
+def _retrieval(index: VectorIndex, k: int) -> AbstractContextManager[telemetry.Span]:
+    """Cover a search by a span, which holds no text of the query."""
+    return telemetry.spanning(
+        f"retrieval {index.name}",
+        {
+            "gen_ai.operation.name": "retrieval",
+            "gen_ai.data_source.id": index.name,
+            "obc_ai.search.k": k,
+        },
+    )
+
+
+def _counted(span: telemetry.Span, found: list[SearchResult]) -> list[SearchResult]:
+    span.add({"obc_ai.search.results": len(found)})
+    return found
 
 
 def _check_range(k: int, threshold: float | None) -> None:

@@ -15,6 +15,7 @@ from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import get_index, get_indexes
+from django_obc_ai.logs.event import forget_limits
 from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.testing.provider import ScriptedProvider
 from django_obc_ai.types import ReplicaState
@@ -54,6 +55,7 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
     def enable(self) -> Self:
         """Override the settings and start with empty stores."""
         self._ended_with = None
+        forget_limits()  # a test that looks at logs finds what another has logged before
         cache = f"obc-ai-test-{uuid.uuid4()}"
         families = {
             "PROVIDERS": "django_obc_ai.backends.providers.offline.OfflineProvider",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -43,3 +43,10 @@ class LogSettings:
     redact: tuple[str, ...]
     redact_patterns: tuple[re.Pattern[str], ...]
     redact_with: str | Callable[[str], str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """``OBC_AI["METRICS"]``: what lets a monitoring system read the metrics; None: nothing."""
+
+    token: str | None = field(default=None, repr=False)

@@ -187,13 +187,13 @@ def measure(count: int, runs: int) -> tuple[list[str], float]:
 
 
 def _explained(work: Callable[[], Any]) -> str:
-    """Return the plan of the one query that a function runs."""
+    """Return the plan of the query over the ledger that a function runs."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
     with CaptureQueriesContext(connection) as queries:
         work()
-    (query,) = queries
+    (query,) = [each for each in queries if '"django_obc_ai_aioperation"' in each["sql"]]
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF, TIMING OFF) {query['sql']}")
         lines = [line for (line,) in cursor.fetchall()]

@@ -25,7 +25,11 @@ API, COSTS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
 )
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
+    "check_disk",
+    "expand",
     "find_nearest",
+    "look_at",
+    "Part",
     "ask_once",
     "Ask",
     "Turn",
@@ -41,11 +45,14 @@ INTERNAL = {
     "result_of",
     "scope_of",
     "unconfigured",
+    "begin_turn",
+    "noted",
+    "turn_span",
 }
 
 
 #: The same of whole modules: what the admin is made of.
-INTERNAL_MODULES = {"explanation", "figures", "rollups", "tally"}
+INTERNAL_MODULES = {"explanation", "figures", "metrics", "rollups", "tally"}
 
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:

@@ -31,6 +31,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "RETRY": {},
     "LOG": {},
     "CHAT": {},
+    "METRICS": {},
 }
 
 

@@ -94,7 +94,7 @@ def test_what_cannot_be_redacted_is_not_stored_and_the_answer_is_delivered(
     keeping("A", log={"redact_with": _refuse})
     assert ask().text == "A"
     assert AIOperation.objects.exists() and not StoredContent.objects.exists()
-    assert "not stored: ValueError" in caplog.text and SECRET not in caplog.text
+    assert "are not stored. ValueError at" in caplog.text and SECRET not in caplog.text
 
 
 def test_what_the_database_refuses_is_forgotten(

@@ -174,7 +174,10 @@ class Shell:
 
     def run(self, *arguments: str, obc_ai: str = "{}", **environment: str) -> Any:
         (self.folder / "health_site.py").write_text(
-            f"import os\nfrom tests.settings import *\nOBC_AI = {obc_ai}\n"
+            "import os\nfrom tests.settings import *\n"
+            "CACHES = {'default': {'BACKEND':"
+            " 'django.core.cache.backends.filebased.FileBasedCache', 'LOCATION': 'cache'}}\n"
+            f"OBC_AI = {obc_ai}\n"
         )
         inherited = {name: v for name, v in os.environ.items() if name != "OBC_AI_TEST_DATABASE"}
         # The package under test, not the sources beside the tests.

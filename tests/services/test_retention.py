@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from django_obc_ai.gateway import recovery
 from django_obc_ai.models import AIOperation, CostCorrection, OperationRollup
+from django_obc_ai.models.ledger import Ledger
 from django_obc_ai.querysets import BREAKDOWN_FIELDS
 from django_obc_ai.services import retention, rollups
 from django_obc_ai.services.costs import CostTracker, DailyCostReport
@@ -27,11 +28,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 FIRST, LAST = DAY - datetime.timedelta(days=1), DAY + datetime.timedelta(days=5)
 TWO_DAYS = datetime.timedelta(days=2)
 SCOPES = ("global", "module", "operation_type", "model", "user", "tenant")
+COUNTED = (("total", "limit_usd"), ("total", "limit_tokens"), ("week", "limit_requests"))
 BUDGETS = [
     {"scope": scope, "period": period, limit: 10**6}
     for scope in SCOPES
-    for period in ("total", "month", "week")
-    for limit in ("limit_usd", "limit_tokens", "limit_requests")
+    for period, limit in (
+        ("total", "limit_usd"),
+        ("total", "limit_tokens"),
+        ("week", "limit_requests"),
+    )
 ]
 
 
@@ -83,8 +88,7 @@ def budgets(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("zone", ["Asia/Manila", "America/New_York"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "zone"), [(0, "Asia/Manila"), (1, "America/New_York")])
 def test_no_sum_changes_when_operations_go(
     zone: str, seed: int, settings: Any, budgets: None
 ) -> None:
@@ -107,7 +111,7 @@ def test_budgets_that_count_purged_operations_are_not_empty(budgets: None) -> No
     purge()
     AIOperation.objects.all().delete()
     spent = recovery.spent_by_key()
-    assert sum(amount > 0 for amount in spent.values()) > 60
+    assert sum(amount > 0 for amount in spent.values()) > 20
 
 
 def test_the_rows_that_stay_and_those_that_went_are_the_tally_by_hand() -> None:
@@ -232,6 +236,26 @@ def test_the_command_says_what_it_did(clock: list[datetime.datetime]) -> None:
     assert said("2d", "--dry-run") == f"{old} operations would be deleted.\n"
     assert said("2d") == f"{old} operations were deleted in 1 batches; their sums are kept.\n"
     assert said("1w") == "0 operations were deleted.\n"
+
+
+@pytest.mark.parametrize("batches", [1, 9])
+def test_who_reads_while_a_batch_goes_reads_again(
+    batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the query for the rows and that for purged sums, operations would count twice."""
+    rows = fill(8)
+    rollups.roll_up()
+    real, left = Ledger._purged, [batches]
+
+    def interrupted(self: Ledger) -> Any:
+        if left[0] and not connections["default"].in_atomic_block:
+            left[0] -= 1
+            purge(most=10)
+        return real(self)
+
+    monkeypatch.setattr(Ledger, "_purged", interrupted)
+    assert sum(each["operations"] for each in Ledger().breakdown("module")) == len(rows)
+    assert left[0] == max(0, batches - 3)  # after that it locks
 
 
 def test_local_times_without_a_zone_are_purged_alike(

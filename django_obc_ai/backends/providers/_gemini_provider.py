@@ -39,6 +39,7 @@ class GeminiProvider(BaseProvider):
     """Base class of the providers of both SDKs."""
 
     requires_api_key = True
+    telemetry_name = "gcp.gemini"
     supports_schema = True
     supports_streaming = True
     supports_embedding = True

@@ -48,6 +48,9 @@ class BaseProvider(BaseBackend, ABC):
     ping_meaning: ClassVar[str] = "It was asked, free of charge, and accepts."
     #: Texts that one call of `embed` takes at most.
     embedding_batch_size: ClassVar[int] = 100
+    #: Its ``gen_ai.provider.name`` in traces, a well-known one where the conventions of
+    #: OpenTelemetry have it; "" takes the alias.
+    telemetry_name: ClassVar[str] = ""
     #: Names of the extra keyword arguments that `GenerationRequest.options` may hold.
     generation_options: ClassVar[frozenset[str]] = frozenset()
 

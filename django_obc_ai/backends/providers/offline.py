@@ -49,6 +49,7 @@ class OfflineProvider(BaseProvider):
 
     is_free = True
     is_offline = True
+    telemetry_name = "obc_ai.offline"
     supports_schema = True
     supports_streaming = True
 

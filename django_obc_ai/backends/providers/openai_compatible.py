@@ -65,6 +65,7 @@ class OpenAICompatibleProvider(BaseProvider):
     extra = "openai"
     sdk_module = "openai"
     requires_api_key = True
+    telemetry_name = "openai"
     supports_schema = True
     supports_streaming = True
     supports_embedding = True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -35,12 +34,12 @@ from django_obc_ai.backends.vector_stores._snapshots import (
     sync_folder,
 )
 from django_obc_ai.backends.vector_stores.base import check_dimension
+from django_obc_ai.logs import events
 from django_obc_ai.types import ReplicaState
 
 if TYPE_CHECKING:
     from django_obc_ai.backends.vector_stores.base import Batch
 
-logger = logging.getLogger("django_obc_ai.vector_stores")
 KEPT_ASIDE = 3
 _ATTEMPTS = 20
 _POLL_SECONDS = 0.05
@@ -246,11 +245,8 @@ class IndexFolder:
             folder.rename(target)
         except OSError:  # another process was faster, or this one may not write
             return
-        logger.warning(
-            "A snapshot of the index %r cannot be used: %s. It is now %s.",
-            self.index,
-            reason,
-            target.name,
+        events.VECTOR_STORES_SNAPSHOT_SET_ASIDE.log(
+            index=self.index, reason=reason, folder=target.name
         )
         aside = sorted(self.path.glob("set-aside-*"), key=lambda each: each.name)
         for each in aside[:-KEPT_ASIDE]:

@@ -7,7 +7,6 @@ the old one. See docs/explanation/search-index.md.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -37,6 +36,7 @@ from django_obc_ai.backends.vector_stores.base import (
     not_held,
 )
 from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
+from django_obc_ai.logs import events
 from django_obc_ai.types import ReplicaState, SearchHit
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from django_obc_ai.backends.vector_stores.base import Batch
 
-logger = logging.getLogger("django_obc_ai.vector_stores")
 _RETRY_SECONDS = 60.0
 #: How long a process waits while another one reads a whole index from the database.
 _FILL_SECONDS = 300.0
@@ -266,8 +265,8 @@ class FaissVectorStore(BaseVectorStore):
             is_written = self.fold(index)
         except _ClosingError:
             is_written = True
-        except Exception:  # whatever it is, searches go on from memory
-            logger.exception("The next snapshot of the index %r was not written.", index)
+        except Exception as error:  # noqa: BLE001 - whatever it is, searches go on from memory
+            events.VECTOR_STORES_SNAPSHOT_NOT_WRITTEN.log(about=index, error=error, index=index)
             is_written = False
         with self._lock:
             if not is_written:

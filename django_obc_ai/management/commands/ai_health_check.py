@@ -38,15 +38,34 @@ class Command(BaseCommand):
             action="store_true",
             help="Do not ask providers whether they accept the key, which is free of charge.",
         )
+        parser.add_argument(
+            "--only",
+            nargs="+",
+            default=[],
+            metavar="NAME",
+            help='Look at these parts alone, for example "provider" or "index places".',
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=10.0,
+            metavar="SECONDS",
+            help="What has not answered by then is told as such (default: 10).",
+        )
         parser.add_argument("--format", choices=("text", "json"), default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check and report."""
-        report = check_health(
-            is_live=options["live"],
-            provider=options["provider"],
-            may_ping=not options["no_ping"],
-        )
+        try:
+            report = check_health(
+                is_live=options["live"],
+                provider=options["provider"],
+                may_ping=not options["no_ping"],
+                only=options["only"],
+                timeout_seconds=options["timeout"],
+            )
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
         words = {0: "healthy", 1: "unhealthy", 2: "could not tell"}
         if options["format"] == "json":
             body = {

@@ -1,0 +1,1 @@
+"""What other programs ask: thin views over the services."""

@@ -1,0 +1,239 @@
+"""What a monitoring system reads: the ledger's sums, and how its parts are at this moment.
+
+Everything is read from the database when it is asked for, so that each of several processes says
+the same, and a restart changes nothing. No metric tells users or tenants apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Literal, TypeAlias
+
+from django.utils import timezone
+
+from django_obc_ai import __version__
+from django_obc_ai.conf import get_settings
+from django_obc_ai.gateway import spool
+from django_obc_ai.services import figures
+from django_obc_ai.services._ledger_total import BY, prepare, read_total
+from django_obc_ai.services.tally import BIN_GROWTH, Share, Tally
+
+__all__ = ["METRICS", "Metric", "Sample", "prepare", "read_metrics"]
+logger = logging.getLogger("django_obc_ai.metrics")
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+_NONE = "(none)"
+#: Every fifth bin of a tally, from 10 ms to 10 minutes. Times are whole milliseconds, so a bin
+#: that ends at 10.8 ends at 10, and a bound counts exactly what lies in the bins up to it.
+_BINS = tuple(range(25, 141, 5))
+_BUDGET = ("scope", "key", "period", "unit", "enforced", "time_zone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric without its values; ``name`` is that of its samples, but for a histogram's."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One value of a metric; that of a histogram is the sum of what it counted."""
+
+    metric: Metric
+    labels: tuple[str, ...] = ()
+    value: Decimal | int | float | None = None
+    buckets: tuple[tuple[str, int], ...] = ()
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=f"obc_ai_{name}_total", kind="counter", help=text, labels=labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=f"obc_ai_{name}", kind="gauge", help=text, labels=labels)
+
+
+def _histogram(name: str, text: str) -> Metric:
+    return Metric(name=f"obc_ai_{name}", kind="histogram", help=text)
+
+
+INFO = _gauge("info", "Always 1; which version answers.", "version")
+UP = _gauge("part_up", "Whether a part could be read, 0 or 1.", "part")
+OPERATIONS = _counter(
+    "operations", "Operations: answered by a provider, by the cache, or failed.", "outcome"
+)
+FAILURES = _counter("failures", "Failed operations by category.", "category")
+TOKENS = _counter("tokens", "Billed tokens; the kinds do not overlap.", "kind")
+COST = _gauge("cost_dollars", "What all operations cost, corrections included.")
+UNKNOWN = _gauge("cost_unknown_operations", "Operations whose cost is only presumed.")
+SAVED = _counter("saved_dollars", "What cached answers cost when they were paid for.")
+RESPONSES = _histogram("response_seconds", "Times of answers that were not cached.")
+FIRST_CHUNKS = _histogram("first_chunk_seconds", "Times until the first piece of a stream.")
+LIMIT = _gauge("budget_limit", "The limit of a budget, in its unit.", *_BUDGET)
+SPENT = _gauge("budget_spent", "What is settled in the present period.", *_BUDGET)
+HELD = _gauge("budget_held", "What calls under way may still take.", *_BUDGET)
+USED = _gauge("budget_used_ratio", "Spent and held, in the limit.", *_BUDGET)
+SPOOLED = _gauge("spool_waiting", "Operations on this machine's disk that wait for the database.")
+ASIDE = _gauge("spool_set_aside", "Operations on disk that somebody must look at.")
+WAITING = _gauge("index_waiting", "Changed rows that are not indexed yet.", "index")
+LAG = _gauge("index_lag_seconds", "Age of the oldest of them; 0 if there is none.", "index")
+READY = _gauge("index_ready", "Whether an index can be searched as it is configured.", "index")
+#: By dimension: operations, failures, cached, cost; the order of a `Share`.
+BREAKDOWNS: dict[str, tuple[Metric, ...]] = {
+    name: (
+        _counter(f"{name}_operations", f"Operations by {words}.", name),
+        _counter(f"{name}_failures", f"Failed operations by {words}.", name),
+        _counter(f"{name}_cached", f"Cached answers by {words}.", name),
+        _gauge(f"{name}_cost_dollars", f"Cost by {words}, corrections included.", name),
+    )
+    for name, words in ((each, each.replace("_", " ")) for each in BY)
+}
+METRICS = (
+    INFO, UP, OPERATIONS, FAILURES, TOKENS, COST, UNKNOWN, SAVED, RESPONSES, FIRST_CHUNKS,
+    LIMIT, SPENT, HELD, USED, SPOOLED, ASIDE, WAITING, LAG, READY,
+    *(metric for metrics in BREAKDOWNS.values() for metric in metrics),
+)  # fmt: skip
+
+
+class _NotYet(Exception):
+    """A part cannot be told now, without a fault."""
+
+
+def read_metrics() -> list[Sample]:
+    """Return all samples; of a part that fails, none, and 0 for `UP`.
+
+    Every part is asked whatever became of the others. The ledger is left out, too, until it has
+    been added up for the first time.
+    """
+    found = [Sample(metric=INFO, labels=(__version__,), value=1)]
+    parts: dict[str, Callable[[], Iterator[Sample]]] = {
+        "ledger": _ledger,
+        "budgets": _budgets,
+        "spool": _spool,
+        "indexes": _indexes,
+    }
+    for name, read in parts.items():
+        samples, is_up = _guarded(name, read)
+        found += [*samples, Sample(metric=UP, labels=(name,), value=int(is_up))]
+    return found
+
+
+def _guarded(name: str, read: Callable[[], Iterator[Sample]]) -> tuple[list[Sample], bool]:
+    try:
+        return list(read()), True
+    except _NotYet:
+        logger.warning("The ledger is not added up yet; run manage.py ai_rollup once.")
+    except Exception:
+        # Whatever it is: the others must be told, or nobody sees what is wrong.
+        logger.exception("The metrics of the part %r cannot be read.", name)
+    return [], False
+
+
+def _ledger() -> Iterator[Sample]:
+    total = read_total()
+    if total is None:
+        raise _NotYet
+    sums = total.sums
+    answered = sums["operations"] - sums["failures"] - sums["cached"]
+    for outcome, count in (
+        ("answered", answered),
+        ("cached", sums["cached"]),
+        ("failed", sums["failures"]),
+    ):
+        yield Sample(metric=OPERATIONS, labels=(outcome,), value=count)
+    for category, count in sorted(total.errors.items()):
+        yield Sample(metric=FAILURES, labels=(category,), value=count)
+    for kind, count in _tokens(sums).items():
+        yield Sample(metric=TOKENS, labels=(kind,), value=count)
+    yield Sample(metric=COST, value=_dollars(sums["cost_nano"]))
+    yield Sample(metric=UNKNOWN, value=sums["cost_unknown"])
+    yield Sample(metric=SAVED, value=_dollars(sums["saved_nano"]))
+    seconds = Decimal(sums["response_ms"]).scaleb(-3)
+    yield Sample(metric=RESPONSES, value=seconds, buckets=_buckets(total.times))
+    yield Sample(metric=FIRST_CHUNKS, buckets=_buckets(total.first_chunks))
+    for dimension in BY:
+        yield from _breakdown(dimension, total)
+
+
+def _tokens(sums: dict[str, int]) -> dict[str, int]:
+    plain = sums["input_tokens"] - sums["cached_tokens"] - sums["audio_tokens"]
+    return {
+        "input": plain,
+        "cached_input": sums["cached_tokens"],
+        "audio_input": sums["audio_tokens"],
+        "output": sums["output_tokens"],
+        "thinking": sums["thinking_tokens"],
+        "tool": sums["tool_tokens"],
+    }
+
+
+def _breakdown(dimension: str, total: Tally) -> Iterator[Sample]:
+    shares: dict[str, Share] = total.by[dimension]
+    for number, metric in enumerate(BREAKDOWNS[dimension]):
+        for value, share in sorted(shares.items()):
+            amount = share[number]
+            yield Sample(
+                metric=metric,
+                labels=(value or _NONE,),
+                value=_dollars(amount) if metric.kind == "gauge" else amount,
+            )
+
+
+def _buckets(bins: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    """Return how many times lie at or below each bound, in seconds."""
+    counts = {int(name): count for name, count in bins.items()}
+    found = [
+        (
+            f"{int(BIN_GROWTH**last) / 1000:g}",
+            sum(count for number, count in counts.items() if number <= last),
+        )
+        for last in _BINS
+    ]
+    return (*found, ("+Inf", sum(counts.values())))
+
+
+def _budgets() -> Iterator[Sample]:
+    gauges = figures.read_gauges(most=None, without=("user", "tenant"))
+    told: dict[tuple[str, ...], figures.Gauge] = {}
+    for gauge in gauges:  # the most used first: of two with one name, that is the one to look at
+        budget = gauge.budget
+        labels: tuple[str, ...] = (
+            budget.scope,
+            gauge.value,
+            budget.period,
+            budget.unit,
+            "true" if budget.enforce else "false",
+            budget.time_zone,
+        )
+        told.setdefault(labels, gauge)
+    for labels, gauge in told.items():
+        sample = partial(Sample, labels=labels)
+        yield sample(metric=LIMIT, value=gauge.limit)
+        yield sample(metric=SPENT, value=gauge.spent)
+        yield sample(metric=HELD, value=gauge.held)
+        yield sample(metric=USED, value=gauge.used_percent / 100)
+
+
+def _spool() -> Iterator[Sample]:
+    yield Sample(metric=SPOOLED, value=len(spool.find(get_settings().database)))
+    yield Sample(metric=ASIDE, value=spool.count_set_aside())
+
+
+def _indexes() -> Iterator[Sample]:
+    now = timezone.now()
+    for index in figures.read_indexes():
+        lag = 0.0 if index.oldest is None else max(0.0, (now - index.oldest).total_seconds())
+        yield Sample(metric=WAITING, labels=(index.name,), value=index.waiting)
+        yield Sample(metric=LAG, labels=(index.name,), value=lag)
+        yield Sample(metric=READY, labels=(index.name,), value=int(index.is_current))
+
+
+def _dollars(nano: int) -> Decimal:
+    return Decimal(nano).scaleb(-9)

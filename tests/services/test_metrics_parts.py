@@ -1,0 +1,138 @@
+"""Budgets, spool and indexes as a monitoring system sees them, and parts that fail."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from django_obc_ai.exceptions import CostStoreError
+from django_obc_ai.gateway import spool
+from django_obc_ai.models import DirtyRow
+from django_obc_ai.services import _ledger_total, metrics
+from django_obc_ai.services.text import TextService
+from django_obc_ai.testing import Reply, index_now, override_ai
+from django_obc_ai.types import Usage
+from tests.gateway.conftest import PRICES
+from tests.services.test_rollups import operation
+from tests.testapp.models import Place
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    _ledger_total.forget()
+    yield
+    _ledger_total.forget()
+
+
+def values() -> dict[tuple[str, ...], Any]:
+    return {
+        (each.metric.name, *each.labels): each.value
+        for each in metrics.read_metrics()
+        if not each.buckets
+    }
+
+
+def test_no_sample_tells_users_or_tenants_apart(django_user_model: Any) -> None:
+    user = django_user_model.objects.create(pk=987_654, username="somebody")
+    budgets = [
+        {"scope": "user", "period": "day", "limit_usd": "5"},
+        {"scope": "user", "key": "987654", "period": "month", "limit_usd": "5"},
+        {"scope": "tenant", "period": "day", "limit_usd": "5"},
+        {"scope": "module", "period": "day", "limit_usd": "5"},
+    ]
+    with override_ai([Reply("A", usage=Usage(input_tokens=9))], PRICES=PRICES, BUDGETS=budgets):
+        TextService().generate_text("Q", user=user, scope="north", module="mana")
+        samples = metrics.read_metrics()
+    told = {label for each in samples for label in each.labels}
+    assert {"module", "mana"} <= told
+    assert not told & {"987654", "user", "tenant", "north", "somebody"}
+
+
+def test_budgets_are_told_with_what_is_spent_held_and_left() -> None:
+    budgets = [
+        {"scope": "global", "period": "day", "limit_usd": "0.002"},
+        {"scope": "global", "period": "day", "limit_usd": "0.004", "enforce": False},
+        {"scope": "global", "period": "day", "limit_usd": "0.001"},  # the tighter of two
+        {"scope": "global", "period": "month", "limit_requests": 10, "time_zone": "Asia/Tokyo"},
+    ]
+    usage = Usage(input_tokens=100, output_tokens=100)
+    with override_ai([Reply("A", usage=usage)], PRICES=PRICES, BUDGETS=budgets):
+        TextService().generate_text("Q", max_output_tokens=150).raise_for_error()
+        found = values()
+    day = ("global", "", "day", "usd", "true", "")
+    assert found["obc_ai_budget_limit", *day] == Decimal("0.001")
+    assert found["obc_ai_budget_spent", *day] == Decimal("0.0005")
+    assert found["obc_ai_budget_used_ratio", *day] == 0.5
+    soft = ("global", "", "day", "usd", "false", "")
+    assert found["obc_ai_budget_limit", *soft] == Decimal("0.004")
+    tokyo = ("global", "", "month", "requests", "true", "Asia/Tokyo")
+    assert (found["obc_ai_budget_spent", *tokyo], found["obc_ai_budget_held", *tokyo]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "error"),
+    [
+        ("ledger", "django_obc_ai.services.rollups.roll_up", DatabaseError("gone")),
+        ("budgets", "django_obc_ai.services.figures.read_gauges", CostStoreError("gone")),
+        ("spool", "django_obc_ai.gateway.spool.find", OSError("gone")),
+        ("indexes", "django_obc_ai.services.figures.read_indexes", DatabaseError("gone")),
+    ],
+)
+def test_a_part_that_fails_is_told_and_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, part: str, place: str, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    found = values()
+    up = {name[1]: value for name, value in found.items() if name[0] == "obc_ai_part_up"}
+    assert up == {each: int(each != part) for each in ("ledger", "budgets", "spool", "indexes")}
+
+
+def test_a_cost_store_out_of_reach_is_told() -> None:
+    pytest.importorskip("redis")
+    lost = {
+        "BACKEND": "django_obc_ai.backends.cost_stores.redis.RedisCostStore",
+        "OPTIONS": {"url": "redis://127.0.0.1:9/0"},
+    }
+    budgets = [{"scope": "global", "period": "day", "limit_usd": "5"}]
+    with override_ai(["A"], COST_STORES={"default": lost}, BUDGETS=budgets):
+        assert values()["obc_ai_part_up", "budgets"] == 0
+
+
+def test_what_waits_on_disk_is_counted(tmp_path: Path) -> None:
+    with override_ai(["A"], LOG={"spool": tmp_path / "spool"}):
+        assert spool.write(operation(random.Random(1), timezone.now()), "default")
+        (tmp_path / "spool" / "x.broken").write_text("?")
+        found = values()
+    assert (found["obc_ai_spool_waiting",], found["obc_ai_spool_set_aside",]) == (1, 1)
+
+
+def test_an_index_is_told_with_what_waits_for_it() -> None:
+    with override_ai():
+        found = values()
+        assert (found["obc_ai_index_ready", "places"], found["obc_ai_index_waiting", "places"]) == (
+            0, 0,
+        )  # fmt: skip
+        index_now("places")
+        Place.objects.create(name="Marawi", province="Lanao")
+        (row,) = DirtyRow.objects.all()
+        row.created_at = timezone.now() - datetime.timedelta(hours=1)
+        row.save()
+        found = values()
+    assert (found["obc_ai_index_ready", "places"], found["obc_ai_index_waiting", "places"]) == (
+        1,
+        1,
+    )
+    assert found["obc_ai_index_lag_seconds", "places"] >= 3600
