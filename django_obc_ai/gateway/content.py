@@ -67,7 +67,10 @@ def _keep_quietly(row: StoredContent, alias: str) -> None:
 
 
 def _tell(operation_id: UUID, error: Exception) -> None:
-    events.CONTENT_NOT_STORED.log(operation_id=operation_id, error=error)
+    # An error of redaction or of a database may quote a text; an event says no more than is safe.
+    events.CONTENT_NOT_STORED.log(
+        about=type(error).__name__, error=error, operation_id=operation_id
+    )
 
 
 def _store(row: StoredContent, alias: str) -> None:

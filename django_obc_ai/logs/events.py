@@ -22,11 +22,7 @@ _CALL_TEXT = (
 CALLS_FINISHED = Event(name="calls.finished", level=INFO, message=_CALL_TEXT, fields=_CALL)
 CALLS_CACHED = Event(name="calls.cached", level=DEBUG, message=_CALL_TEXT, fields=_CALL)
 CALLS_FAILED = Event(
-    name="calls.failed",
-    level=WARNING,
-    message=_CALL_TEXT,
-    fields=_CALL,
-    every_seconds=10.0,
+    name="calls.failed", level=WARNING, message=_CALL_TEXT, fields=_CALL, every_seconds=10.0
 )
 
 # --- gateway -------------------------------------------------------------------------------------
@@ -313,7 +309,6 @@ HEALTH_CHECK_FAILED = Event(
     fields=("part",),
     every_seconds=_OFTEN,
 )
-
 HEALTH_WARNING = Event(
     name="health.warning",
     level=WARNING,
