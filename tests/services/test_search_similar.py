@@ -13,6 +13,7 @@ from django.db.models import F
 
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.exceptions import IndexNotReadyError, SearchError, UnknownIndexError
+from django_obc_ai.logs.event import forget_limits
 from django_obc_ai.models import Chunk, IndexState
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.testing import index_now, override_ai
@@ -94,6 +95,7 @@ def test_an_index_that_is_not_built_is_left_out_and_said_so(
         search_all("market")
     places("market")
     caplog.clear()
+    forget_limits()
     assert [each.index for each in search_all("market")] == ["places"]
     assert "'uuids' has not been built" in caplog.text
 
