@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -13,8 +14,10 @@ from django_obc_ai.models import (
     BudgetAlert,
     BudgetChange,
     CostCorrection,
+    IndexRequest,
     OperationRollup,
     PromptTemplate,
+    ProviderPause,
     RollupMark,
 )
 from django_obc_ai.models.ledger import locked
@@ -79,9 +82,22 @@ def changes_of(person: Person) -> models.QuerySet[BudgetChange]:
     )
 
 
-def corrections_by(person: Person) -> models.QuerySet[CostCorrection]:
-    """Return corrections that were made in this user's name."""
-    return CostCorrection.objects.filter(made_by__in={str(person.key), person.name} - {""})
+#: Where a name is kept, not a key: who did it, as the admin or a command has written it.
+_NAMES: tuple[tuple[type[models.Model], str], ...] = (
+    (CostCorrection, "made_by"),
+    (BudgetAlert, "acknowledged_by"),
+    (ProviderPause, "paused_by"),
+    (IndexRequest, "requested_by"),
+)
+
+
+def named(person: Person) -> list[tuple[models.QuerySet[Any], str]]:
+    """Return the rows that say this user's name or key in a text, each with its column."""
+    names = {str(person.key), person.name} - {""}
+    return [
+        (model._default_manager.filter(**{f"{column}__in": names}), column)
+        for model, column in _NAMES
+    ]
 
 
 def prompts_by(person: Person) -> models.QuerySet[PromptTemplate]:
@@ -109,8 +125,8 @@ def forget_budgets(person: Person) -> int:
 
 
 def forget_names(person: Person) -> int:
-    """Leave out who corrected costs and who wrote or activated prompts."""
-    count = corrections_by(person).update(made_by="")
+    """Leave out who did something and who wrote or activated prompts."""
+    count = sum(rows.update(**{column: ""}) for rows, column in named(person))
     versions = PromptTemplate.objects
     count += versions.filter(created_by=person.key).update(created_by=None)
     return count + versions.filter(activated_by=person.key).update(activated_by=None)

@@ -44,7 +44,7 @@ class ErasureReport:
         contents: Stored prompts and answers that were deleted.
         budgets: The user's own budgets and alerts that were deleted, and changes of budgets
             that no longer name the user.
-        names: Corrections and prompts that no longer name the user.
+        names: Corrections, prompts, pauses and the like that no longer name the user.
         chunks: Pieces of text that were removed from indexes beside the usual update.
         mentions: Rows and cached answers of others that mentioned the user.
         undeclared_indexes: Indexes in the database that no ``ai_indexes.py`` declares, so that
@@ -120,7 +120,7 @@ def _count(person: _people.Person, pattern: re.Pattern[str] | None) -> ErasureRe
         _attribution.alerts_of(person),
         _attribution.changes_of(person),
     ]
-    names = [_attribution.corrections_by(person), _attribution.prompts_by(person)]
+    names = [*(rows for rows, _ in _attribution.named(person)), _attribution.prompts_by(person)]
     return ErasureReport(
         operations=operations,
         cached_answers=cached_answers,

@@ -23,11 +23,14 @@ from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.indexes import get_index, replica
 from django_obc_ai.models import (
     AIOperation,
+    BudgetAlert,
     ChatMessage,
     Chunk,
     Conversation,
+    IndexRequest,
     IndexState,
     OperationRollup,
+    ProviderPause,
     RollupMark,
     StoredContent,
 )
@@ -43,7 +46,7 @@ from django_obc_ai.signals import erasing_user
 from django_obc_ai.testing import override_ai
 from tests.extras import is_installed
 from tests.gateway.conftest import PRICES
-from tests.services.canaries import in_files
+from tests.services.canaries import holding, in_files, in_tables
 from tests.testapp.models import Place
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -239,3 +242,15 @@ def test_a_mention_that_would_be_found_everywhere_is_refused(amina: Any) -> None
             erase_user(amina, mentions=[short])
     with pytest.raises(CommandError, match="fewer than 4"):
         call_command("erase_user", "amina", "--no-input", "--mention", "Ana")
+
+
+def test_operators_are_no_longer_named(amina: Any) -> None:
+    ProviderPause.objects.create(alias="default", reason="r", paused_by="amina")
+    IndexRequest.objects.create(name="places", kind="update", requested_by="amina")
+    BudgetAlert.objects.create(
+        key="global:day:2027-01-01", percent=75, level="warning", unit="usd", limit=1, spent=1,
+        acknowledged_by="amina",
+    )  # fmt: skip
+    assert erase_user(amina, is_dry_run=True).names == 3
+    assert erase_user(amina).names == 3
+    assert holding("amina", in_tables()) == ["auth_user"]
