@@ -54,6 +54,7 @@ class IndexStateAdmin(ReadOnly, ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         may = {action: request.user.has_perm(name) for action, name in _PERMISSIONS.items()}
+        request.current_app = self.admin_site.name  # for links
         context = {
             **self.admin_site.each_context(request),
             "title": "Search indexes",
@@ -78,6 +79,7 @@ class IndexStateAdmin(ReadOnly, ModelAdmin):
         if request.method == "POST":
             self._act(request, status, action)
             return HttpResponseRedirect(back)
+        request.current_app = self.admin_site.name  # for links
         context = {
             **self.admin_site.each_context(request),
             "title": _TITLES[action].format(name=name),

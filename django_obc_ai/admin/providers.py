@@ -115,6 +115,7 @@ class ProviderPauseAdmin(ModelAdmin):
         """Show each configured provider and its state."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        request.current_app = self.admin_site.name  # for links
         context = {
             **self.admin_site.each_context(request),
             "title": "AI providers",
