@@ -45,7 +45,7 @@ INTERNAL = {
 
 
 #: The same of whole modules: what the admin is made of.
-INTERNAL_MODULES = {"explanation", "figures", "rollups", "tally"}
+INTERNAL_MODULES = {"attention", "explanation", "figures", "rollups", "tally"}
 
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:
