@@ -52,7 +52,15 @@ INTERNAL = {
 
 
 #: The same of whole modules: what the admin is made of.
-INTERNAL_MODULES = {"explanation", "figures", "index_requests", "metrics", "rollups", "tally"}
+INTERNAL_MODULES = {
+    "attention",
+    "explanation",
+    "figures",
+    "index_requests",
+    "metrics",
+    "rollups",
+    "tally",
+}
 
 
 def _public_of_services() -> Iterator[tuple[str, Any]]:
