@@ -87,3 +87,16 @@ def test_reading_a_conversation_is_noted_too() -> None:
     assert not LogEntry.objects.exists()
     assert "land" in text_of(_client("view_conversation", "read_conversation").get(page))
     assert LogEntry.objects.get().object_id == str(conversation.pk)
+
+
+def test_the_page_of_an_operation_leads_to_its_texts_where_they_may_be_seen(
+    content: StoredContent,
+) -> None:
+    bare = AIOperation.objects.create(provider="p", success=True)
+    link = f'href="{url("change", content.pk)}"'
+    page = url("change", content.pk, model="aioperation")
+    assert link in text_of(_client("view_aioperation", "view_storedcontent").get(page))
+    assert link not in text_of(_client("view_aioperation").get(page))
+    others = url("change", bare.pk, model="aioperation")
+    shown = text_of(_client("view_aioperation", "view_storedcontent").get(others))
+    assert "Stored texts" not in shown

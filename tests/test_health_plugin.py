@@ -63,8 +63,8 @@ def _site(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def _healthy() -> Iterator[None]:
-    with override_ai():
+def _healthy(tmp_path: Path) -> Iterator[None]:
+    with override_ai(LOG={"spool": tmp_path / "spool"}):
         index_now()
         yield
 

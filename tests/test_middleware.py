@@ -17,6 +17,7 @@ from django.urls import path
 from django_obc_ai.logs import current
 from django_obc_ai.logs.correlation import CorrelationFilter, is_valid
 
+pytestmark = pytest.mark.django_db  # the end of a request takes up what waits on disk
 logger = logging.getLogger("project")
 
 

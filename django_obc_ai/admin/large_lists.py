@@ -20,6 +20,7 @@ from django.utils.text import capfirst
 
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.models import AIOperation
+from django_obc_ai.querysets import AIOperationQuerySet
 
 if TYPE_CHECKING:
     BasePaginator = Paginator[AIOperation]  # generic in the stubs only
@@ -48,7 +49,9 @@ class BoundedPaginator(BasePaginator):
     def count(self) -> int:
         """Return the number of rows, or `MOST`."""
         rows: Any = self.object_list
-        found: int = rows.count_up_to(MOST + 1)
+        if not isinstance(rows, AIOperationQuerySet):  # the history of one operation
+            return int(rows.count())
+        found = rows.count_up_to(MOST + 1)
         if found <= MOST:
             return found
         self.is_cut = True

@@ -15,7 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import path, reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 
 from django_obc_ai.admin import audit, dashboard
 from django_obc_ai.admin.corrections import CostCorrectionInline
@@ -28,7 +28,7 @@ from django_obc_ai.admin.large_lists import (
 )
 from django_obc_ai.admin.people import name_of, users_are_near
 from django_obc_ai.admin.readonly import ReadOnly
-from django_obc_ai.models import AIOperation
+from django_obc_ai.models import AIOperation, StoredContent
 from django_obc_ai.services.explanation import explain_cost
 
 if TYPE_CHECKING:
@@ -125,6 +125,12 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         """Return the cost line by line."""
         return format_html_join("", "<div>{}</div>", ((each,) for each in explain_cost(operation)))
 
+    @admin.display(description="Prompt and answer")
+    def texts(self, operation: AIOperation) -> str:
+        """Return the way to what was stored of it."""
+        name = f"{self.admin_site.name}:django_obc_ai_storedcontent_change"
+        return format_html('<a href="{}">Stored texts</a>', reverse(name, args=[operation.pk]))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIOperation]:
         """Return the ledger from the database it lives in."""
         rows = AIOperation.objects.order_by("-created_at")
@@ -156,9 +162,12 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         return reduce(or_, others), False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        """Return all fields, the user as in the list."""
+        """Return all fields, the user as in the list, and where its texts are, if anywhere."""
         names = [field.name for field in AIOperation._meta.fields]
         names.insert(names.index("cost_usd") + 1, "explanation")
+        may_look = request.user.has_perm("django_obc_ai.view_storedcontent")
+        if may_look and obj is not None and StoredContent.objects.filter(pk=obj.pk).exists():
+            names.append("texts")
         return ["caller" if name == "user" else name for name in names]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:

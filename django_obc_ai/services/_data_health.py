@@ -17,6 +17,7 @@ from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
 from django_obc_ai.indexes import VectorIndex
 from django_obc_ai.models import AIOperation, DirtyRow
 from django_obc_ai.services._provider_health import HealthItem
+from django_obc_ai.services.pauses import paused_providers
 
 _MOST_COUNTED = 10_000
 _MOST_NAMED = 3
@@ -49,6 +50,24 @@ def check_database(alias: str) -> HealthItem:
     count = rows.values("pk")[: _MOST_COUNTED + 1].count()  # a large ledger takes long to count
     told = f"more than {_MOST_COUNTED:,}" if count > _MOST_COUNTED else str(count)
     return HealthItem(name=name, status="ok", message=f"Migrated; {told} operations logged.")
+
+
+def check_pauses() -> HealthItem:
+    """Name the providers that operators have paused.
+
+    Raises:
+        DatabaseError: It does not answer.
+    """
+    paused = paused_providers().values()
+    if not paused:
+        return HealthItem(name="pauses", status="ok", message="No provider is paused.")
+    told = "; ".join(
+        f"{each.alias!r} since {each.since:%Y-%m-%d %H:%M}"
+        + (f" until {each.until:%Y-%m-%d %H:%M}" if each.until else "")
+        for each in paused
+    )
+    hint = "The page of AI providers in the admin says why, and resumes them."
+    return HealthItem(name="pauses", status="warning", message=f"Paused: {told}.", hint=hint)
 
 
 def check_cache() -> HealthItem:

@@ -89,6 +89,7 @@ def _parts(*, may_ping: bool, seconds: float) -> Iterator[Part]:
     indexes = get_indexes()
     for alias in dict.fromkeys([get_settings().database, *(each.database for each in indexes)]):
         yield _part(f"database {alias}", partial(data.check_database, alias), "database")
+    yield _part("pauses", data.check_pauses, "database")
     yield _part("spool", asking.check_spool, "files")
     yield _part("budgets", money.check_budgets)
     # A large ledger may take longer to add up than anybody waits for; that is no fault.

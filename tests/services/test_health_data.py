@@ -15,6 +15,7 @@ from django_obc_ai.logs.handlers import SharedRotatingFileHandler
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services import _data_health, _disk
 from django_obc_ai.services.health import HealthItem, check_health
+from django_obc_ai.services.pauses import pause_provider, resume_provider
 from django_obc_ai.testing import override_ai
 from tests.fakes import FolderStore, entry
 
@@ -55,6 +56,17 @@ def test_a_cache_that_workers_do_not_share_is_a_warning(
 def test_one_process_that_develops_needs_no_shared_cache() -> None:
     with override_settings(DEBUG=True):
         assert look("response cache").status == "ok"
+
+
+def test_paused_providers_are_named_and_the_reason_is_for_operators() -> None:
+    with override_ai():
+        assert look("pauses").status == "ok"
+        pause_provider("default", reason="The bill of Juan")
+        found = look("pauses")
+        assert found.status == "warning" and found.message.startswith("Paused: 'default' since 2")
+        assert "Juan" not in f"{found.message} {found.hint}"
+        resume_provider("default")
+        assert look("pauses").status == "ok"
 
 
 def test_looking_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
