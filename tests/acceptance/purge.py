@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--only", choices=("postgres", "sqlite"))
     options = parser.parse_args()
-    count = 40_000 if options.small else 1_000_000
+    count = 12_000 if options.small else 1_000_000
     if options.only:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
