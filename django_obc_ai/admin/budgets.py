@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import Budget, BudgetAlert, BudgetChange
+from django_obc_ai.models.fields import NAME_LENGTH
 
 if TYPE_CHECKING:
     BudgetBase = admin.ModelAdmin[Budget]  # generic in the stubs only
@@ -51,7 +52,7 @@ class BudgetAdmin(BudgetBase):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show a message for each threshold that is reached in a period under way."""
-        if request.method == "GET":
+        if request.method == "GET" and self.has_view_or_change_permission(request):
             tell_of_alerts(request)
         return super().changelist_view(request, extra_context)
 
@@ -85,7 +86,7 @@ class BudgetAlertAdmin(ReadOnly, ModelAdmin):
     @admin.action(description="Acknowledge the chosen alerts", permissions=["acknowledge"])
     def acknowledge(self, request: HttpRequest, queryset: QuerySet[BudgetAlert]) -> None:
         """Note who has seen to them; the admin reminds nobody of them any more."""
-        now, who, done = timezone.now(), str(request.user.get_username()), 0
+        now, who, done = timezone.now(), str(request.user.get_username())[:NAME_LENGTH], 0
         for alert in queryset:
             waiting = BudgetAlert.objects.filter(pk=alert.pk, acknowledged_at=None)
             if waiting.update(acknowledged_by=who, acknowledged_at=now):

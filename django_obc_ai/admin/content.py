@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
+from django_obc_ai.admin.dashboard_links import find_page
 from django_obc_ai.admin.people import name_of, users_are_near
 from django_obc_ai.admin.reading import NotesReaders
 from django_obc_ai.admin.readonly import ReadOnly
@@ -45,8 +46,8 @@ class StoredContentAdmin(ReadOnly, NotesReaders, ModelAdmin):
     @admin.display(description="Operation")
     def of_operation(self, content: StoredContent) -> str:
         """Return a link to the operation."""
-        url = reverse(f"{self.admin_site.name}:django_obc_ai_aioperation_change", args=[content.pk])
-        return format_html('<a href="{}">{}</a>', url, content.pk)
+        url = find_page(self.admin_site.name, "aioperation", content.pk)
+        return format_html('<a href="{}">{}</a>', url, content.pk) if url else str(content.pk)
 
     @admin.display(description="System instruction")
     def system_text(self, content: StoredContent) -> str:
@@ -85,7 +86,7 @@ class StoredContentAdmin(ReadOnly, NotesReaders, ModelAdmin):
         found = queryset.none()
         with suppress(ValueError):
             found |= queryset.filter(pk=UUID(term))
-        with suppress(ValueError):
+        with suppress(ValueError, ValidationError):  # keys of users may be of any kind
             found |= queryset.filter(user_id=term)
         return found, False
 

@@ -14,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from django_obc_ai.admin import audit
 from django_obc_ai.admin import dashboard_tables as tables
 from django_obc_ai.admin import dashboard_tiles as tiles
 from django_obc_ai.admin.dashboard_links import Choice, Link
@@ -86,6 +87,7 @@ def csv(request: HttpRequest, site: Any, table: str) -> HttpResponse:
     response = HttpResponse(
         write_rows(shown.header, shown.plain), content_type="text/csv; charset=utf-8"
     )
+    audit.note(request, AIOperation, "CSV file", f"Downloaded {table} as CSV: {choice.query()}")
     name = f"ai-{table}-{choice.first}-{choice.last}.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from django_obc_ai.querysets import day_bounds
 
@@ -64,7 +66,9 @@ class Link:
     ) -> str:
         """Return the operations that began in [start, end); None is no bound."""
         bounds = {"created_at__gte": start, "created_at__lt": end}
-        values = {name: each.isoformat() for name, each in bounds.items() if each is not None}
+        values = {
+            name: _stored(each).isoformat() for name, each in bounds.items() if each is not None
+        }
         url = self.to("aioperation")
         return url and f"{url}?{urlencode({**values, **more})}"
 
@@ -72,8 +76,24 @@ class Link:
         """Return the list of a model's rows, or one row by its key."""
         if not self._user.has_perm(f"django_obc_ai.view_{model}"):
             return ""
-        page = "change" if key else "changelist"
-        return reverse(f"{self._site}:django_obc_ai_{model}_{page}", args=key)
+        return find_page(self._site, model, *key)
+
+
+def find_page(site: str, model: str, *key: Any) -> str:
+    """Return the list of a model's rows in an admin site, or one row by its key (Any kind).
+
+    It is "" where that site, one of the project's own, does not have the model.
+    """
+    page = "change" if key else "changelist"
+    try:
+        return reverse(f"{site}:django_obc_ai_{model}_{page}", args=key)
+    except NoReverseMatch:
+        return ""
+
+
+def _stored(moment: datetime.datetime) -> datetime.datetime:
+    """Return a moment as the database holds it."""
+    return moment if settings.USE_TZ or timezone.is_naive(moment) else timezone.make_naive(moment)
 
 
 def filter_of(dimension: str, *values: str) -> dict[str, Any] | None:

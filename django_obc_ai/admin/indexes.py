@@ -98,8 +98,10 @@ class IndexStateAdmin(ReadOnly, ModelAdmin):
         else:
             try:
                 report = index_requests.request_indexing(name, action, user=request.user)
-            except (ObcAIError, ConfigurationError) as error:
+            except Exception as error:
                 audit.note(request, IndexState, name, f"Tried: {action}; it failed.", key=name)
+                if not isinstance(error, (ObcAIError, ConfigurationError)):
+                    raise  # it may have cost something before it broke, so it is in the history
                 self.message_user(request, f"The index {name}: {error}", messages.ERROR)
                 return
             what = IndexRequest.Kind(action).label

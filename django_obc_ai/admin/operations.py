@@ -19,6 +19,7 @@ from django.utils.html import format_html, format_html_join
 
 from django_obc_ai.admin import audit, dashboard
 from django_obc_ai.admin.corrections import CostCorrectionInline
+from django_obc_ai.admin.dashboard_links import find_page
 from django_obc_ai.admin.downloads import operations_csv
 from django_obc_ai.admin.large_lists import (
     BoundedPaginator,
@@ -128,8 +129,8 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     @admin.display(description="Prompt and answer")
     def texts(self, operation: AIOperation) -> str:
         """Return the way to what was stored of it."""
-        name = f"{self.admin_site.name}:django_obc_ai_storedcontent_change"
-        return format_html('<a href="{}">Stored texts</a>', reverse(name, args=[operation.pk]))
+        url = find_page(self.admin_site.name, "storedcontent", operation.pk)
+        return format_html('<a href="{}">Stored texts</a>', url) if url else "Stored"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AIOperation]:
         """Return the ledger from the database it lives in."""

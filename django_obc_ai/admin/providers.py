@@ -39,6 +39,15 @@ class PauseForm(ModelForm):
         fields = ("alias", "reason", "until")
         widgets = {"reason": forms.Textarea(attrs={"rows": 3, "maxlength": 300})}
 
+    def clean(self) -> Any:
+        """Refuse a provider that the settings no longer have."""
+        alias = self.instance.pk
+        if alias and alias not in providers:
+            raise forms.ValidationError(
+                f"OBC_AI['PROVIDERS'] has no {alias!r} any more. Resume it, which deletes this."
+            )
+        return super().clean()
+
     def clean_until(self) -> Any:
         """Refuse an end in the past."""
         until = self.cleaned_data["until"]
@@ -216,13 +225,13 @@ def _rows() -> list[Row]:
         elif not success:
             failed.setdefault(alias, (at, category))
     found = []
-    for alias in providers:
-        spec = providers.spec(alias)
+    for alias in [*providers, *sorted(stored - set(providers))]:
+        spec = providers.spec(alias) if alias in providers else None
         found.append(
             Row(
                 alias=alias,
-                kind=spec.path.rpartition(".")[2],
-                model=str(spec.options.get("model", "")),
+                kind="no longer configured" if spec is None else spec.path.rpartition(".")[2],
+                model="" if spec is None else str(spec.options.get("model", "")),
                 pause=paused.get(alias),
                 has_row=alias in stored,
                 answered=answered.get(alias),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from django.conf import settings
 from django.core.mail import send_mail
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db import connections, transaction
+from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway.policy import Applied
@@ -47,6 +49,9 @@ def _announce_once(each: Applied, percent: int, spent: int, limit: int) -> None:
     known = (database, each.key, percent)
     if known in _known:
         return
+    resets_at = each.resets_at
+    if resets_at is not None and not settings.USE_TZ:
+        resets_at = timezone.make_naive(resets_at)
     alert = BudgetAlert(
         key=each.key,
         percent=percent,
@@ -54,7 +59,7 @@ def _announce_once(each: Applied, percent: int, spent: int, limit: int) -> None:
         unit=each.budget.unit,
         limit=limit,
         spent=spent,
-        resets_at=each.resets_at,
+        resets_at=resets_at,
     )
 
     def insert() -> bool:
@@ -64,7 +69,7 @@ def _announce_once(each: Applied, percent: int, spent: int, limit: int) -> None:
 
     try:
         is_first = persist(database, insert)
-    except (DatabaseError, InterfaceError) as error:
+    except Exception as error:  # noqa: BLE001 - the call is paid for, and its answer is awaited
         events.BUDGET_ALERT_NOT_STORED.log(error=error, key=each.key, percent=percent)
         return
     if not connections[database].in_atomic_block:  # a rollback would forget the row

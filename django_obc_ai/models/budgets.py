@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_obc_ai.conf.budgets import DEFAULT_ALERT_PERCENT, PERIODS, SCOPES, parse_budget
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.models.fields import NanoDollarField
+from django_obc_ai.models.fields import NAME_LENGTH, NanoDollarField
 from django_obc_ai.models.managers import ConfiguredManager
 
 _FACTS = (
@@ -161,7 +161,7 @@ class BudgetAlert(models.Model):
     spent = models.BigIntegerField(help_text="When the threshold was noticed.")
     resets_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
-    acknowledged_by = models.CharField(max_length=150, blank=True, default="")
+    acknowledged_by = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
     acknowledged_at = models.DateTimeField(null=True, blank=True)
 
     objects = ConfiguredManager["BudgetAlert"]()

@@ -13,6 +13,9 @@ from django.db.models.lookups import IntegerGreaterThanOrEqual, IntegerLessThan
 
 from django_obc_ai.types import nano_from_usd, usd_from_nano
 
+#: Of columns that keep who did something, by name, also when that user is gone.
+NAME_LENGTH = 150
+
 if TYPE_CHECKING:
     # Generic in the stubs only: what may be assigned, and what is read.
     _IntegerField = models.BigIntegerField[Decimal | int, Decimal]

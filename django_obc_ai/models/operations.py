@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from django_obc_ai.models.fields import NanoDollarField
+from django_obc_ai.models.fields import NAME_LENGTH, NanoDollarField
 from django_obc_ai.models.managers import AIOperationManager, ConfiguredManager
 from django_obc_ai.querysets import start_of_hash
 from django_obc_ai.types import Usage
@@ -161,7 +161,7 @@ class CostCorrection(models.Model):
     new_cost_usd = NanoDollarField()
     was_cost_known = models.BooleanField()
     reason = models.CharField(max_length=300)
-    made_by = models.CharField(max_length=150)
+    made_by = models.CharField(max_length=NAME_LENGTH)
     run = models.UUIDField()
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
+from django_obc_ai.models.fields import NAME_LENGTH
 from django_obc_ai.models.managers import ConfiguredManager
 
 
@@ -23,7 +24,7 @@ class ProviderPause(models.Model):
 
     alias = models.CharField("provider", max_length=50, primary_key=True)
     reason = models.CharField(max_length=300)
-    paused_by = models.CharField(max_length=150, blank=True, default="")
+    paused_by = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
     since = models.DateTimeField(default=timezone.now)
     until = models.DateTimeField(
         null=True, blank=True, help_text="Empty: until somebody resumes it."
@@ -58,7 +59,7 @@ class IndexRequest(models.Model):
 
     name = models.CharField(max_length=100, primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    requested_by = models.CharField(max_length=150, blank=True, default="")
+    requested_by = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
     requested_at = models.DateTimeField(default=timezone.now)
 
     objects = ConfiguredManager["IndexRequest"]()

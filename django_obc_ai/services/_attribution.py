@@ -20,6 +20,7 @@ from django_obc_ai.models import (
     ProviderPause,
     RollupMark,
 )
+from django_obc_ai.models.fields import NAME_LENGTH
 from django_obc_ai.models.ledger import locked
 from django_obc_ai.services._people import Person
 from django_obc_ai.services.tally import merge_shares
@@ -92,10 +93,12 @@ _NAMES: tuple[tuple[type[models.Model], str], ...] = (
 
 
 def named(person: Person) -> list[tuple[models.QuerySet[Any], str]]:
-    """Return the rows that say this user's name or key in a text, each with its column."""
-    names = {str(person.key), person.name} - {""}
+    """Return the rows that say this user's name in a text, each with its column."""
+    if not person.name:
+        return []
+    # As much of it as the columns hold.
     return [
-        (model._default_manager.filter(**{f"{column}__in": names}), column)
+        (model._default_manager.filter(**{column: person.name[:NAME_LENGTH]}), column)
         for model, column in _NAMES
     ]
 

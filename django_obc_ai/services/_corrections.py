@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models import AIOperation, CostCorrection
+from django_obc_ai.models.fields import NAME_LENGTH
 
 _BATCH = 500
 
@@ -48,7 +49,7 @@ def apply(
                     new_cost_usd=each.new_cost_usd,
                     was_cost_known=each.was_cost_known,
                     reason=each.reason[:300],
-                    made_by=made_by[:150],
+                    made_by=made_by[:NAME_LENGTH],
                     run=run,
                 )
                 for each in changed

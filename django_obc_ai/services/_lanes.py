@@ -33,6 +33,10 @@ class Part:
     if_late: Status = "unknown"
 
 
+#: Threads that did not end in time, by lane; the next look at that lane waits for no second one.
+_stuck: dict[str, threading.Thread] = {}
+
+
 def look_at(parts: Sequence[Part], seconds: float) -> list[HealthItem]:
     """Return what was found of each part, in order, after so many seconds at the latest.
 
@@ -47,15 +51,25 @@ def look_at(parts: Sequence[Part], seconds: float) -> list[HealthItem]:
     lanes: dict[str, list[Part]] = {}
     for part in parts:
         lanes.setdefault(part.lane, []).append(part)
-    threads = []
-    for lane, of_lane in lanes.items():
-        run, arguments = contextvars.copy_context().run, (_run, of_lane, found)
-        thread = threading.Thread(target=run, args=arguments, name=f"obc-ai-{lane}", daemon=True)
-        threads.append(thread)
-        thread.start()
     deadline = time.monotonic() + seconds
-    for thread in threads:
+    threads: dict[str, threading.Thread] = {}
+    # Those that hung last time come last, and begin when the thread of that time has ended: asked
+    # again and again, what hangs would take one more each time.
+    for lane in sorted(lanes, key=lambda lane: lane in _stuck):
+        if (before := _stuck.get(lane)) is not None:
+            before.join(max(0.0, deadline - time.monotonic()))
+            if before.is_alive():
+                continue
+        run, arguments = contextvars.copy_context().run, (_run, lanes[lane], found)
+        thread = threading.Thread(target=run, args=arguments, name=f"obc-ai-{lane}", daemon=True)
+        threads[lane] = thread
+        thread.start()
+    for lane, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            _stuck[lane] = thread
+        else:
+            _stuck.pop(lane, None)
     seen = dict(found)  # what comes in from here on comes too late
     return [seen.get(part.name) or _late(part, seconds) for part in parts]
 

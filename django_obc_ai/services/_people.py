@@ -40,7 +40,7 @@ def person_of(user: Any) -> Person:
         key = model._meta.pk.to_python(user)
     except ValidationError:
         raise ValueError(f"A value of type {type(user).__name__} is no key of a user.") from None
-    return Person(key=key, user=model._default_manager.filter(pk=key).first())
+    return Person(key=key, user=model._base_manager.filter(pk=key).first())
 
 
 def find_person(text: str) -> Person:
@@ -54,7 +54,7 @@ def find_person(text: str) -> Person:
     named = keyed = None
     if kind != "id":
         model = get_user_model()
-        named = model._default_manager.filter(**{model.USERNAME_FIELD: rest}).first()
+        named = model._base_manager.filter(**{model.USERNAME_FIELD: rest}).first()
     if kind != "name":
         try:
             keyed = person_of(rest)
@@ -64,6 +64,7 @@ def find_person(text: str) -> Person:
         if keyed is None:
             raise ValueError("There is no user of that name, and it is no primary key.")
         return keyed
-    if keyed is not None and keyed.user is not None and keyed.key != named.pk:
+    # The user with that key may be deleted already, and may be who is meant all the same.
+    if keyed is not None and keyed.key != named.pk:
         raise ValueError('One user has that name and another that key; say "name:…" or "id:…".')
     return Person(key=named.pk, user=named)

@@ -21,6 +21,7 @@ from django_obc_ai.gateway.prices import bounding_price
 from django_obc_ai.indexes import VectorIndex, generations, get_index, get_indexes
 from django_obc_ai.indexes.documents import iterate_keys, read_documents
 from django_obc_ai.models import Chunk, DirtyRow, IndexRequest
+from django_obc_ai.models.fields import NAME_LENGTH
 from django_obc_ai.services._index_reports import IndexReport
 
 #: Rows that are indexed while a person waits.
@@ -158,7 +159,7 @@ def request_indexing(name: str, kind: str, *, user: Any) -> IndexReport | None:
         report = _run(name, kind)
         IndexRequest.objects.filter(pk=name, kind=kind).delete()
         return report
-    who = "" if user is None else str(user.get_username())
+    who = "" if user is None else str(user.get_username())[:NAME_LENGTH]
     facts = {"kind": kind, "requested_by": who, "requested_at": timezone.now()}
     IndexRequest.objects.update_or_create(name=name, defaults=facts)
     return None
@@ -177,12 +178,20 @@ def run_requested(names: Sequence[str]) -> Iterator[IndexReport]:
         names: Indexes that are looked at.
 
     Raises:
-        ObcAIError: An index could not be worked on.
+        ObcAIError: An index could not be worked on; it is raised when all others are done.
     """
+    failed: Exception | None = None
     for request in list(IndexRequest.objects.filter(pk__in=list(names)).order_by("requested_at")):
-        yield _run(request.name, request.kind)
+        try:
+            report = _run(request.name, request.kind)
+        except (ObcAIError, ConfigurationError) as error:
+            failed = failed or error
+            continue
+        yield report
         same = IndexRequest.objects.filter(pk=request.pk, requested_at=request.requested_at)
         same.delete()
+    if failed is not None:
+        raise failed
 
 
 def _run(name: str, kind: str) -> IndexReport:

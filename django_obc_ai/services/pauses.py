@@ -14,6 +14,7 @@ from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import get_settings, suggest
 from django_obc_ai.gateway import pauses
 from django_obc_ai.models import ProviderPause
+from django_obc_ai.models.fields import NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def pause_provider(
     since = timezone.now()
     if until is not None and until <= since:
         raise ValueError(f"The pause would have ended at {until:%Y-%m-%d %H:%M}, before it began.")
-    name = "" if user is None else str(user.get_username())
+    name = "" if user is None else str(user.get_username())[:NAME_LENGTH]
     facts = {"reason": reason, "paused_by": name, "since": since, "until": until}
     ProviderPause.objects.update_or_create(alias=alias, defaults=facts)
     _tell()

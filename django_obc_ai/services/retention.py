@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
@@ -42,7 +43,8 @@ class PurgeReport:
 
     Attributes:
         deleted: Operations that are gone, or with a dry run would be.
-        left: Old ones that stay until the next run, since the rollups may not hold them yet.
+        left: Old ones that stay for a later run, since the rollups may not hold them yet, or
+            since they lead to an answer in the response cache, which `erase_user` must find.
         batches: Transactions that it took.
     """
 
@@ -101,6 +103,9 @@ def _purge_some(
     """Delete a batch from a position on; return how many went and where to go on, or None."""
     with locked(is_purge=True):
         rows = AIOperation.objects.filter(created_at__lt=before).order_by("created_at")
+        longest = datetime.timedelta(seconds=max(get_settings().cache.ttl_seconds.values()))
+        if (kept_from := timezone.now() - longest) < before:
+            rows = rows.filter(Q(cache_entry=None) | Q(created_at__lt=kept_from))
         if position is not None:  # what was deleted before need not be passed again
             rows = rows.filter(created_at__gte=position)
         found = list(rows.select_for_update().values(*_ROW_COLUMNS)[:most])

@@ -113,6 +113,18 @@ def test_a_redis_that_answers_is_looked_at_beside_the_others(redis_server: Any) 
     assert found["ledger drift"].message == "Cost store and ledger agree."
 
 
+def test_what_hangs_takes_one_thread_however_often_it_is_asked() -> None:
+    with override_ai(VECTOR_STORES={"default": entry(HangingStore)["default"]}):
+        for _ in range(3):
+            found = by_name(timeout_seconds=0.05, only=["vector store"])
+            assert found["vector store default"].status == "unknown"
+        assert (
+            sum(each.name == "obc-ai-vector store default" for each in threading.enumerate()) == 1
+        )
+        HangingStore.over.set()
+        assert by_name(timeout_seconds=60, only=["vector store"])
+
+
 def test_looking_leaves_no_thread_and_no_connection_behind() -> None:
     before = set(threading.enumerate())
     check_health(timeout_seconds=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import random
+import uuid
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -168,6 +169,18 @@ def test_a_batch_that_fails_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     monkeypatch.setattr(timezone, "now", lambda: NOW)
     assert books() == before
+
+
+def test_what_leads_to_a_cached_answer_stays_as_long_as_the_answer() -> None:
+    """Without it nobody could take the answer out of the cache when its user is erased."""
+    rows = fill(7)
+    for row, days in ((rows[0], 4), (rows[1], 8)):
+        AIOperation.objects.filter(pk=row.pk).update(
+            cache_entry=uuid.uuid4(), created_at=NOW - datetime.timedelta(days=days)
+        )
+    assert purge().left == 1
+    assert AIOperation.objects.filter(pk=rows[0].pk).exists()
+    assert not AIOperation.objects.filter(pk=rows[1].pk).exists()
 
 
 def test_corrections_go_with_their_operations() -> None:

@@ -49,7 +49,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{text}.")
         if report.left:
             self.stdout.write(
-                f"{report.left:,} stay: they were recorded a moment ago. Run it again later."
+                f"{report.left:,} stay for a later run: they were recorded a moment ago, or the"
+                " response cache may still hold their answers."
             )
 
 
