@@ -83,6 +83,7 @@ def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
         "vector store default",
         "cost store default",
         "database default",
+        "pauses",
         "spool",
         "budgets",
         "ledger drift",

@@ -133,12 +133,10 @@ def test_a_mail_server_that_fails_costs_nobody_an_answer(
 
 
 @_SENDS_MAIL
-def test_local_times_without_a_zone_take_no_answer_that_is_paid_for(
-    scripted: Scripted, settings: Any
-) -> None:
-    settings.USE_TZ = False
-    answers = [Reply("A", usage=Usage(input_tokens=1, output_tokens=100))]
-    scripted(*answers, BUDGETS=[entry(period="month", limit_usd="0.0005")])
-    assert ask().success
-    alert = BudgetAlert.objects.first()
+def test_local_times_without_a_zone_take_no_answer_that_is_paid_for(scripted: Scripted) -> None:
+    answer = Reply("A", usage=Usage(input_tokens=1, output_tokens=100))
+    scripted(answer, BUDGETS=[entry(period="month", limit_usd="0.0005")])
+    with override_settings(USE_TZ=False):
+        assert ask().success
+        alert = BudgetAlert.objects.first()
     assert alert is not None and alert.resets_at is not None and alert.resets_at.tzinfo is None
