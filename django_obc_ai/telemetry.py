@@ -39,7 +39,7 @@ class Instrument:
     bounds: tuple[float, ...] = ()
 
 
-def _safely(work: Callable[ParametersT, ResultT]) -> Callable[ParametersT, ResultT | None]:
+def safely(work: Callable[ParametersT, ResultT]) -> Callable[ParametersT, ResultT | None]:
     """Return the same function, which returns None in place of raising."""
 
     @wraps(work)
@@ -58,7 +58,7 @@ def is_heard() -> bool:
     return bool(_is_heard())
 
 
-@_safely
+@safely
 def _is_heard() -> bool:
     return _tracer() is not None or _meter() is not None
 
@@ -96,7 +96,7 @@ def _meter_of(provider: Any) -> tuple[Any, dict[str, Callable[..., None]]]:
     return provider.get_meter(NAME, __version__), {}
 
 
-@_safely
+@safely
 def measure(instrument: Instrument, value: float, attributes: Attributes) -> None:
     """Record a value; without a meter provider nothing happens."""
     found = _meter()
@@ -130,7 +130,7 @@ class Span:
         #: Category of a failure that raises nothing.
         self.error = ""
 
-    @_safely
+    @safely
     def begin(self, name: str, attributes: Attributes, *, kind: Kind = "internal") -> None:
         """Begin as a child of what is current here; attributes of None are left out."""
         tracer = _tracer()
@@ -148,13 +148,13 @@ class Span:
         """Return whether attributes are wanted."""
         return self._span is not None and _is_recording(self._span) is True
 
-    @_safely
+    @safely
     def add(self, attributes: Attributes) -> None:
         """Set further attributes."""
         if self._span is not None:
             self._span.set_attributes(_told(attributes))
 
-    @_safely
+    @safely
     def end(self, error: str = "") -> None:
         """End; ``error`` is the category of a failure."""
         span, self._span, self._context = self._span, None, None
@@ -172,7 +172,7 @@ class Span:
         return nullcontext() if self._context is None else _attached(self._context)
 
 
-@_safely
+@safely
 def _is_recording(span: OtelSpan) -> bool:
     return span.is_recording()
 
@@ -186,7 +186,7 @@ def _attached(context: Context) -> Iterator[None]:
         _detach(context, token)
 
 
-@_safely
+@safely
 def _attach(context: Context) -> Any:
     """Any: a token of the SDK."""
     from opentelemetry import context as contexts
@@ -194,7 +194,7 @@ def _attach(context: Context) -> Any:
     return contexts.attach(context)
 
 
-@_safely
+@safely
 def _detach(context: Context, token: Any) -> None:
     """Any: see above."""
     from opentelemetry import context as contexts
@@ -286,7 +286,7 @@ def carry_context() -> dict[str, str]:
     return _carried() or {}
 
 
-@_safely
+@safely
 def _carried() -> dict[str, str]:
     if "opentelemetry.trace" not in sys.modules:
         return {}
@@ -312,7 +312,7 @@ def restore_context(carried: Mapping[str, str] | None) -> Iterator[None]:
         yield
 
 
-@_safely
+@safely
 def _extracted(carried: Mapping[str, str]) -> Context | None:
     if "opentelemetry.trace" not in sys.modules:
         return None

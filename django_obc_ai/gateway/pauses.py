@@ -12,7 +12,7 @@ import datetime
 import time
 from collections.abc import Mapping
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
@@ -63,13 +63,22 @@ def _known() -> Mapping[str, datetime.datetime | None]:
         return known[1]
     began = _clock()
     try:
-        rows = persist(database, _rows, attempts=2)
+        rows = persist(database, _rows_apart, attempts=2)
     except (DatabaseError, InterfaceError) as error:
         events.GATEWAY_PAUSES_UNREAD.log(error=error)
         return {} if known is None else known[1]
     if transaction_of(database) == "none":  # a rollback would take back what was read in one
         _read[database] = (began, rows)
     return rows
+
+
+def _rows_apart() -> dict[str, datetime.datetime | None]:
+    """Read in a savepoint where somebody has a transaction open, which no fault may break."""
+    database = get_settings().database
+    if not connections[database].in_atomic_block:
+        return _rows()
+    with transaction.atomic(using=database):
+        return _rows()
 
 
 def _rows() -> dict[str, datetime.datetime | None]:

@@ -92,6 +92,7 @@ class CallTrace:
         """Make what a provider's own instrumentation records a part of this call."""
         return self._span.current()
 
+    @telemetry.safely
     def end(self, request: GenerationRequest, outcome: CallOutcome) -> None:
         """End the span, and measure the call."""
         if self._is_heard is None:  # it failed before its provider was known

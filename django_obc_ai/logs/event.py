@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import traceback
@@ -110,7 +111,11 @@ class Event:
         extra = {**fields, "event": self.name}
         extra["correlation_id"] = correlation.current() or correlation.NONE
         arguments = (fields,) if fields else ()
-        self.logger.log(self.level, message, *arguments, extra=extra, stacklevel=2)
+        try:
+            self.logger.log(self.level, message, *arguments, extra=extra, stacklevel=2)
+        except Exception as failure:  # noqa: BLE001 - of a filter or a factory of the project's
+            # What is logged may be an answer that is paid for, which no logging may cost.
+            sys.stderr.write(f"django_obc_ai cannot log {self.name}: {type(failure).__name__}\n")
 
 
 def describe(error: BaseException) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models.operations import AIOperation
+from django_obc_ai.models.purged import PURGED_BY, WIDTH, PurgedSums, add
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
 from django_obc_ai.querysets import BreakdownKey, day_bounds, default_zone
 from django_obc_ai.types import nano_from_usd, usd_from_nano
@@ -24,87 +24,8 @@ from django_obc_ai.types.money import EXACT
 
 ResultT = TypeVar("ResultT")
 ParamT = ParamSpec("ParamT")
-#: What sums of purged operations are kept by, and the column that it is.
-PURGED_BY: dict[str, str] = {
-    "module": "module",
-    "operation_type": "operation_type",
-    "model": "model_used",
-    "user": "user_id",
-    "scope": "scope",
-    "provider": "provider",
-    "model_requested": "model_requested",
-}
 _OF_COLUMN = {column: name for name, column in PURGED_BY.items()}
-_WIDTH = 7
 _ATTEMPTS = 3
-
-
-@dataclass(slots=True)
-class PurgedSums:
-    """What purged operations of a quarter of an hour come to.
-
-    Attributes:
-        by: By dimension and value: operations, failures, cached, nano-dollars, tokens, and the
-            tokens and requests that budgets count: not of cached answers, nor of providers that
-            were free when the rows were purged.
-        priced: By the model that a cost is put down to: nano-dollars known and presumed, and how
-            many are presumed.
-        errors: How many failed, by category.
-        saved_nano: What cached answers had cost, in nano-dollars.
-    """
-
-    by: dict[str, dict[str, list[int]]] = field(
-        default_factory=lambda: {name: {} for name in PURGED_BY}
-    )
-    priced: dict[str, list[int]] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
-    saved_nano: int = 0
-
-    def add(self, row: Mapping[str, Any], *, is_free: bool) -> None:
-        """Add an operation, given by the names of its columns."""
-        nano = nano_from_usd(row["cost_usd"])
-        tokens = sum(row[f"{kind}_tokens"] for kind in ("input", "output", "thinking", "tool"))
-        is_counted = not (row["cached"] or is_free)
-        counted = (tokens, row["attempts"]) if is_counted else (0, 0)
-        amounts = (1, int(not row["success"]), int(row["cached"]), nano, tokens, *counted)
-        for name, column in PURGED_BY.items():
-            value = "" if row[column] is None else str(row[column])
-            _add(self.by[name].setdefault(value, [0] * _WIDTH), amounts)
-        known = row["cost_known"]
-        priced = self.priced.setdefault(row["model_used"] or row["model_requested"], [0, 0, 0])
-        _add(priced, (nano if known else 0, 0 if known else nano, int(not known)))
-        if not row["success"]:
-            category = row["error_category"]
-            self.errors[category] = self.errors.get(category, 0) + 1
-        self.saved_nano += nano_from_usd(row["saved_usd"])
-
-    @property
-    def total(self) -> list[int]:
-        """Return the amounts of all together."""
-        whole = [0] * _WIDTH
-        for amounts in self.by["module"].values():
-            _add(whole, amounts)
-        return whole
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
-        return {
-            "by": self.by,
-            "priced": self.priced,
-            "errors": self.errors,
-            "saved_nano": self.saved_nano,
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PurgedSums:
-        """Return what `to_json` wrote."""
-        return cls(**values)
-
-
-def _add(mine: list[int], others: Any) -> None:
-    # Any: a list or a tuple of as many whole numbers.
-    for at, amount in enumerate(others):
-        mine[at] += amount
 
 
 @contextmanager
@@ -121,6 +42,33 @@ def _purges() -> int:
     return RollupMark.objects.filter(pk=1).values_list("purges", flat=True).first() or 0
 
 
+@contextmanager
+def _one_moment() -> Iterator[None]:
+    """Let all queries inside see the database as it is now, and lock nobody out if possible."""
+    alias = get_settings().database
+    connection = connections[alias]
+    if connection.vendor == "sqlite":
+        if connection.in_atomic_block:  # which is one moment already
+            yield
+            return
+        with connection.cursor() as cursor:
+            # Unlike BEGIN, which may be set to lock at once, it only reads.
+            cursor.execute("SAVEPOINT obc_ai_moment")
+        try:
+            yield
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("RELEASE obc_ai_moment")
+    elif connection.vendor == "postgresql" and not connection.in_atomic_block:
+        with transaction.atomic(using=alias):
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+    else:
+        with locked():
+            yield
+
+
 def _steadily(read: Callable[ParamT, ResultT]) -> Callable[ParamT, ResultT]:
     """Read again where operations were purged in between: they would count twice, or not at all."""
 
@@ -131,7 +79,7 @@ def _steadily(read: Callable[ParamT, ResultT]) -> Callable[ParamT, ResultT]:
             found = read(*args, **kwargs)
             if before == _purges():
                 return found
-        with locked():
+        with _one_moment():
             return read(*args, **kwargs)
 
     return reading
@@ -198,14 +146,14 @@ class Ledger:
     @_steadily
     def breakdown(self, by: BreakdownKey) -> list[dict[str, Any]]:
         """See `AIOperationQuerySet.breakdown`."""
-        purged: dict[Any, list[int]] = defaultdict(lambda: [0] * _WIDTH)
+        purged: dict[Any, list[int]] = defaultdict(lambda: [0] * WIDTH)
         if by == "day":
             for day, amounts in self._amounts():
-                _add(purged[_day_of(day)], amounts)
+                add(purged[_day_of(day)], amounts)
         else:
             for _, sums in self._purged():
                 for value, amounts in sums.by[by].items():
-                    _add(purged[_typed(by, value)], amounts)
+                    add(purged[_typed(by, value)], amounts)
         rows = self.rows.breakdown(by)
         if not purged:
             return rows
@@ -222,8 +170,7 @@ class Ledger:
             }
         if by == "day":
             return sorted(found.values(), key=lambda row: row["key"])
-        # As the rows alone are: dearest first, then by key, "nobody" last.
-        return sorted(found.values(), key=lambda r: (-r["cost"], r["key"] is None, r["key"] or 0))
+        return sorted(found.values(), key=_dearest_first)
 
     @_steadily
     def failures_by_category(self) -> list[dict[str, Any]]:
@@ -283,11 +230,11 @@ class Ledger:
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for row in rows.spent_by(column):
             value = "" if row["value"] is None else str(row["value"])
-            _add(found[value], (nano_from_usd(row["spent"]), row["tokens"], row["requests"]))
+            add(found[value], (nano_from_usd(row["spent"]), row["tokens"], row["requests"]))
         for _, sums in self._purged():
             parts = {"": sums.total} if column is None else sums.by[_OF_COLUMN[column]]
             for value, (*_, nano, _, tokens, requests) in parts.items():
-                _add(found[value], (nano, tokens, requests))
+                add(found[value], (nano, tokens, requests))
         return {
             value: (nano, tokens, requests) for value, (nano, tokens, requests) in found.items()
         }
@@ -304,6 +251,12 @@ class Ledger:
                 yield start, sums.total
             elif self._scope in sums.by["scope"]:
                 yield start, sums.by["scope"][self._scope]
+
+
+def _dearest_first(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Order as the rows alone are: by cost, then by key; nobody is the last user."""
+    key = row["key"]
+    return -row["cost"], key is None, 0 if key is None else key
 
 
 def _typed(by: str, value: str) -> Any:

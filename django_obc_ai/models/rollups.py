@@ -20,7 +20,7 @@ class OperationRollup(models.Model):
         sums: The tally as `services.tally.Tally` writes it, split so that a reader loads
             only what it shows.
         purged: Of a quarter: what its operations that were purged come to, or None; see
-            `models.ledger.PurgedSums`. The tally holds them, too.
+            `models.purged.PurgedSums`. The tally holds them, too.
     """
 
     start = models.DateTimeField()

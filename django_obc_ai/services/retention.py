@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import datetime
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db.models import Q
+from django.db import connections
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
-from django_obc_ai.gateway import ledger, recovery, retry
+from django_obc_ai.gateway import cache, ledger, recovery, retry
+from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation, CostCorrection, OperationRollup, StoredContent
 from django_obc_ai.models.connections import persist
-from django_obc_ai.models.ledger import PURGED_BY, PurgedSums, locked
+from django_obc_ai.models.ledger import locked
+from django_obc_ai.models.purged import PURGED_BY, PurgedSums
 from django_obc_ai.services.rollups import MARGIN, bucket_of, roll_up
 from django_obc_ai.services.tally import COLUMNS, Tally, tally_of
 
 __all__ = ["PurgeReport", "purge_operations"]
 
 _ROW_COLUMNS = tuple(
-    dict.fromkeys((*COLUMNS, *PURGED_BY.values(), "attempts", "created_at", "recorded_at"))
+    dict.fromkeys(
+        (*COLUMNS, *PURGED_BY.values(), "attempts", "created_at", "recorded_at", "cache_entry")
+    )
 )
 _LEAST_AGE = datetime.timedelta(days=1)
 #: A batch holds its locks about so long: far below a second, which is what a writer notices.
@@ -101,14 +106,15 @@ def _purge_some(
     before: datetime.datetime, position: datetime.datetime | None, most: int
 ) -> tuple[int, datetime.datetime | None]:
     """Delete a batch from a position on; return how many went and where to go on, or None."""
+    expired = _expired_entries(before, position, most)
     with locked(is_purge=True):
         rows = AIOperation.objects.filter(created_at__lt=before).order_by("created_at")
-        longest = datetime.timedelta(seconds=max(get_settings().cache.ttl_seconds.values()))
-        if (kept_from := timezone.now() - longest) < before:
-            rows = rows.filter(Q(cache_entry=None) | Q(created_at__lt=kept_from))
         if position is not None:  # what was deleted before need not be passed again
             rows = rows.filter(created_at__gte=position)
-        found = list(rows.select_for_update().values(*_ROW_COLUMNS)[:most])
+        features = connections[get_settings().database].features
+        # A row that is being corrected stays until the next run; to wait for it may be a deadlock.
+        is_able = features.has_select_for_update_skip_locked
+        found = list(rows.select_for_update(skip_locked=is_able).values(*_ROW_COLUMNS)[:most])
         if not found:
             return 0, None
         buckets = {bucket_of(row["created_at"]) for row in found}
@@ -116,7 +122,12 @@ def _purge_some(
             each.start: each
             for each in OperationRollup.objects.filter(is_day=False, start__in=buckets)
         }
-        going = [row for row in found if _is_rolled_up(row, rollups)]
+        going = [
+            row
+            for row in found
+            if _is_rolled_up(row, rollups)
+            and (row["cache_entry"] is None or row["cache_entry"] in expired)
+        ]
         last: datetime.datetime = found[-1]["created_at"]
         if not going:
             return 0, last + _TICK
@@ -132,6 +143,21 @@ def _purge_some(
             doomed: Any = model.objects.filter(**{column: keys})  # Any: _raw_delete is Django's own
             doomed._raw_delete(alias)
         return len(going), last
+
+
+def _expired_entries(
+    before: datetime.datetime, position: datetime.datetime | None, most: int
+) -> set[uuid.UUID]:
+    """Return the cache entries of a batch that are gone, looked up before anything is locked."""
+    rows = AIOperation.objects.filter(created_at__lt=before).order_by("created_at")
+    if position is not None:
+        rows = rows.filter(created_at__gte=position)
+    entries = {each for each in rows.values_list("cache_entry", flat=True)[:most] if each}
+    try:
+        return entries - set(cache.texts_of(entries))
+    except Exception as error:  # noqa: BLE001 - of any cache: what cannot be asked may be there
+        events.CACHE_READ_FAILED.log(error=error)
+        return set()
 
 
 def _is_rolled_up(row: dict[str, Any], rollups: dict[datetime.datetime, OperationRollup]) -> bool:

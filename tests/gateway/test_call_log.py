@@ -15,6 +15,7 @@ from django_obc_ai.logs import bound
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.ledger import drain_spool
 from django_obc_ai.services.text import TextService
+from django_obc_ai.testing import override_ai
 from tests.gateway.conftest import ANSWER, COST, SECRET, Scripted, SpoolOf, run_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,3 +139,24 @@ def test_nobody_pays_for_lines_that_nobody_reads(
     with caplog.at_level(logging.WARNING, "django_obc_ai.calls"):
         ask()
     assert calls(caplog) == []
+
+
+def test_logging_that_fails_costs_no_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A factory of the project's that sets an attribute of ours makes every record an error."""
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = logging.LogRecord(*args, **kwargs)
+        record.__dict__["event"] = "mine"
+        return record
+
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(factory)
+    try:
+        with override_ai():
+            assert TextService().generate_text("Q", use_cache=False).success
+    finally:
+        logging.setLogRecordFactory(before)
+    assert "cannot log calls.finished: KeyError" in capsys.readouterr().err
+    assert AIOperation.objects.count() == 1

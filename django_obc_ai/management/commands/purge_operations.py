@@ -50,7 +50,7 @@ class Command(BaseCommand):
         if report.left:
             self.stdout.write(
                 f"{report.left:,} stay for a later run: they were recorded a moment ago, or the"
-                " response cache may still hold their answers."
+                " response cache still holds their answers."
             )
 
 
