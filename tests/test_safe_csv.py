@@ -24,6 +24,13 @@ def test_texts_that_look_like_formulas_begin_with_an_apostrophe() -> None:
     assert [line[0] for line in lines] == [f"'{each}" for each in EVIL]
 
 
+def test_nor_does_a_part_that_other_languages_take_for_a_cell() -> None:
+    texts = ("a;=1", "a; +1", ";-1", "a \t@b", "Sulu; Tawi-Tawi", "1;2")
+    lines = read(write_rows(["a"], [(each,) for each in texts]))[1:]
+    wanted = ["a;'=1", "a; '+1", ";'-1", "a \t'@b", "Sulu; Tawi-Tawi", "1;2"]
+    assert [line[0] for line in lines] == wanted
+
+
 def test_numbers_stay_numbers_and_nothing_is_lost() -> None:
     rows = (('Lanao, "del"\nSur | x', -5), (None, Decimal("-1.50")), (date(2024, 7, 1), True))
     assert read(write_rows(["a", "b"], rows))[1:] == [
