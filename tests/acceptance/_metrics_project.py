@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import django
-from _metrics_site import TOKEN
 from django.conf import settings
 from django.test.utils import override_settings
+
+from tests.acceptance._metrics_site import TOKEN
 
 MODEL = "gemini-2.5-flash"
 django.setup()

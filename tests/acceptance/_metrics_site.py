@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import Path
 
 WORKERS = 4
 TOKEN = "only-for-this-proof"
@@ -71,8 +70,8 @@ def falling(before: Scrape, after: Scrape) -> list[str]:
 def gunicorn(port: int, environment: dict[str, str]) -> Iterator[None]:
     command = [
         sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--bind", f"127.0.0.1:{port}",
-        "--chdir", str(Path(__file__).parent), "--log-level", "warning", "--no-control-socket",
-        "_metrics_project:application",
+        "--log-level", "warning", "--no-control-socket",
+        "tests.acceptance._metrics_project:application",
     ]  # fmt: skip
     process = subprocess.Popen(command, env={**os.environ, **environment})
     try:

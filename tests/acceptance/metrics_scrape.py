@@ -25,7 +25,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from _metrics_site import WORKERS, Scrape, Site, falling, free_port, gunicorn, wait_for
+from tests.acceptance._metrics_site import (
+    WORKERS,
+    Scrape,
+    Site,
+    falling,
+    free_port,
+    gunicorn,
+    wait_for,
+)
 
 
 def make_calls(site: Site, clients: int, calls: int, seed: int) -> tuple[int, list[str]]:
@@ -79,12 +87,12 @@ def run(clients: int, calls: int, past: int, seed: int) -> dict[str, Any]:
         import django
 
         django.setup()
-        from _metrics_rows import differences, earlier
         from django.core.management import call_command
         from django.db import connection
         from django.utils import timezone
 
         from django_obc_ai.models import AIOperation
+        from tests.acceptance._metrics_rows import differences, earlier
         from tests.servers.gemini import run_gemini_process
 
         call_command("migrate", "--run-syncdb", verbosity=0)
@@ -92,10 +100,7 @@ def run(clients: int, calls: int, past: int, seed: int) -> dict[str, Any]:
         AIOperation.objects.bulk_create(earlier(past, random.Random(seed)), batch_size=1_000)
         gemini = stack.enter_context(run_gemini_process())
         port = free_port()
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-        environment = {"OBC_AI_SCRAPED_GEMINI": gemini.url, "PYTHONPATH": path}
-        stack.enter_context(gunicorn(port, environment))
+        stack.enter_context(gunicorn(port, {"OBC_AI_SCRAPED_GEMINI": gemini.url}))
         site = Site(port)
         wait_for(site)
         call_command("ai_rollup", verbosity=0)

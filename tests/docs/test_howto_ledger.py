@@ -22,7 +22,7 @@ from tests.servers.postgres import PostgresServer
 CONVERT, ADD, DROP = (
     each.text
     for each in blocks(DOCS / "howto" / "keep-the-ledger-small.md")
-    if each.language == "sql"
+    if each.language == "postgres"
 )
 
 
