@@ -204,6 +204,36 @@ class CostStoreLostError(CostStoreError):
     """
 
 
+class CoordinatorError(ObcAIError):
+    """The coordinator cannot be asked; the gateway goes on without it, as documented."""
+
+    code = "transient"
+    retryable = True
+
+
+class RateLimitedError(ObcAIError):
+    """The project's own rate limits refuse the call; nothing was sent.
+
+    Attributes:
+        alias: Of the provider in ``OBC_AI["PROVIDERS"]``.
+        reason: "requests", "tokens", "day", "queue"; for a provider that is closed "throttled",
+            "quota", "breaker" or "reopening".
+        until: When it may be asked again, aware UTC, where that is known.
+    """
+
+    code = "rate_limited"
+    alias: str = ""
+    reason: str = ""
+    until: datetime | None = None
+
+
+class SharedCallError(ObcAIError):
+    """The call that asks the same, and that this one waited for, came to no answer."""
+
+    code = "transient"
+    retryable = True
+
+
 class SearchError(ObcAIError):
     """A search or an indexing run could not be carried out."""
 

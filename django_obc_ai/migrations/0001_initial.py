@@ -56,6 +56,10 @@ class Migration(migrations.Migration):
                 ("error_message", models.TextField(blank=True, default="")),
                 ("finish_reason", models.CharField(blank=True, default="", max_length=20)),
                 ("cached", models.BooleanField(default=False)),
+                ("coalesced", models.BooleanField(default=False)),
+                ("waited_ms", models.PositiveBigIntegerField(default=0)),
+                ("fallback_from", models.CharField(blank=True, default="", max_length=50)),
+                ("stored_bytes", models.PositiveBigIntegerField(blank=True, null=True)),
                 ("saved_usd", django_obc_ai.models.fields.NanoDollarField(default=0)),
                 ("prompt_hash", models.CharField(max_length=64)),
                 ("prompt_version", models.CharField(blank=True, default="", max_length=100)),
@@ -798,6 +802,17 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("cached", False), ("cost_usd", 0), _connector="OR"),
                 name="obc_ai_op_cached_is_free",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="aioperation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("coalesced", False),
+                    models.Q(("cached", False), ("cost_usd", 0)),
+                    _connector="OR",
+                ),
+                name="obc_ai_op_coalesced_is_free",
             ),
         ),
         migrations.AddConstraint(

@@ -22,6 +22,12 @@ class AIOperation(models.Model):
     equal prompts. Rows are written once by the gateway; a cost that is corrected later
     leaves a `CostCorrection`. ``created_at`` is when the call began, ``recorded_at`` when its
     row was last written.
+
+    ``cached`` answers came from the cache; ``coalesced`` ones from a call that asked the same at
+    the same time: both are free. ``waited_ms`` is how long a call waited for rate limits, or for
+    the call that answered it. ``provider`` is the alias that answered, ``fallback_from`` the one
+    that was asked, if another did. ``stored_bytes`` is None if the call did not look into the
+    cache, or found its answer; else what it stored there, 0 for nothing.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -58,6 +64,10 @@ class AIOperation(models.Model):
     error_message = models.TextField(blank=True, default="")
     finish_reason = models.CharField(max_length=20, blank=True, default="")
     cached = models.BooleanField(default=False)
+    coalesced = models.BooleanField(default=False)
+    waited_ms = models.PositiveBigIntegerField(default=0)
+    fallback_from = models.CharField(max_length=50, blank=True, default="")
+    stored_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     saved_usd = NanoDollarField(default=0)
     prompt_hash = models.CharField(max_length=64)
     prompt_version = models.CharField(max_length=100, blank=True, default="")
@@ -104,6 +114,10 @@ class AIOperation(models.Model):
             models.CheckConstraint(
                 condition=models.Q(cached=False) | models.Q(cost_usd=0),
                 name="obc_ai_op_cached_is_free",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(coalesced=False) | models.Q(cost_usd=0, cached=False),
+                name="obc_ai_op_coalesced_is_free",
             ),
             models.CheckConstraint(
                 condition=models.Q(cached_tokens__lte=models.F("input_tokens")),

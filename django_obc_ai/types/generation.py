@@ -260,6 +260,10 @@ class CallOutcome:
     cost_usd: Decimal = Decimal(0)
     is_cost_known: bool = True
     cached: bool = False
+    coalesced: bool = False
+    waited_seconds: float = 0.0
+    fallback_from: str = ""
+    stored_bytes: int | None = None
     attempts: int = 0
     started_at: datetime
     response_time_seconds: float = 0.0

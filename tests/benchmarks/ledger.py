@@ -28,7 +28,8 @@ INSERT INTO django_obc_ai_aioperation (
     id, operation_type, module, user_id, scope, content_type, provider, model_requested, model_used,
     input_tokens, cached_tokens, output_tokens, thinking_tokens, tool_tokens, audio_tokens,
     tokens_exact, cost_usd, cost_known, response_time_ms, attempts, success, error_category,
-    error_message, finish_reason, cached, saved_usd, prompt_hash, prompt_version,
+    error_message, finish_reason, cached, coalesced, waited_ms, fallback_from, saved_usd,
+    prompt_hash, prompt_version,
     created_at, recorded_at)
 SELECT gen_random_uuid(),
     (ARRAY['chat','analysis','document_generation','search','other'])[1 + n %% 5],
@@ -36,7 +37,7 @@ SELECT gen_random_uuid(),
     1 + n %% 500, '', 'analysis', 'default', 'gemini-2.5-flash', 'gemini-2.5-flash',
     800 + n %% 700, n %% 300, 200 + n %% 150, n %% 90, 0, 0, true,
     CASE WHEN n %% 4 = 0 THEN 0 ELSE 100000 + n %% 900000 END, true, 900, 1, n %% 50 > 0,
-    CASE WHEN n %% 50 > 0 THEN '' ELSE 'timeout' END, '', 'stop', n %% 4 = 0, 0,
+    CASE WHEN n %% 50 > 0 THEN '' ELSE 'timeout' END, '', 'stop', n %% 4 = 0, false, 0, '', 0,
     md5(n::text) || md5((n + 1)::text), '', at, at
 FROM (SELECT n, %s::timestamptz + n * %s::interval AS at FROM generate_series(%s, %s) AS n) AS rows
 """
