@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django_obc_ai.backends.cost_stores import _redis_scripts as scripts
-from django_obc_ai.backends.cost_stores._redis_link import RedisLink
 from django_obc_ai.backends.cost_stores.base import BaseCostStore, owner_of_process
+from django_obc_ai.backends.redis_link import RedisLink
 from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
 
@@ -100,6 +100,7 @@ class RedisCostStore(BaseCostStore):
                         self.import_sdk(),
                         url=self._url,
                         timeout_seconds=self._timeout,
+                        translate=_translated,
                         attach=self._attach,
                     )
         return process.link
@@ -297,6 +298,14 @@ def _room(hold: BudgetHold, amount: int) -> bytes:
     """Return what may be committed already, or "", which is less than any amount."""
     limit = _MOST if hold.limit_nano is None else min(hold.limit_nano, _MOST)
     return b"%d" % (limit - amount) if amount <= limit else b""
+
+
+def _translated(error: Exception) -> CostStoreError:
+    # The package's own message names host and port, never the password; still it is chained only.
+    return CostStoreError(
+        f"The Redis cost store could not be asked ({type(error).__name__}), so nothing may be"
+        " sent. Start Redis, or name a stand-in in OBC_AI['MONEY']."
+    )
 
 
 #: The largest integer of Redis.

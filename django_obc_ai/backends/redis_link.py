@@ -1,0 +1,128 @@
+"""The connections of one process to a server of the Redis protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from django_obc_ai.exceptions import ObcAIError
+
+#: A script, then as for EVAL the number of its keys, the keys and the arguments.
+ScriptCall: TypeAlias = tuple[Any, ...]
+
+
+class RedisLink:
+    """Connections of redis-py without its client, whose calls take nearly twice as long."""
+
+    def __init__(
+        self,
+        sdk: ModuleType,
+        *,
+        url: str,
+        timeout_seconds: float,
+        translate: Callable[[Exception], ObcAIError],
+        attach: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Keep the options; connections are made when they are needed.
+
+        Args:
+            sdk: The module `redis`.
+            url: Of the server, with password and database.
+            timeout_seconds: For connecting and for each answer.
+            translate: Makes the error to raise of one of redis-py, whose message may name host
+                and port.
+            attach: Called with each new connection.
+        """
+        self._errors = sdk.exceptions
+        self._translate = translate
+        self._pool = sdk.ConnectionPool.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=sdk.retry.Retry(sdk.backoff.NoBackoff(), 0),
+            **({} if attach is None else {"redis_connect_func": attach}),
+        )
+        self._idle: list[Any] = []
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run a script, which the server need not know yet; see ask()."""
+        return self.run_all([(script, *arguments)])[0]
+
+    def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run scripts one after another in one round trip; others may come between them.
+
+        Returns:
+            One reply per call.
+
+        Raises:
+            ObcAIError: What `translate` made of the first error. The other calls were made.
+        """
+        try:
+            replies = self._send([(b"EVALSHA", _sha(script), *rest) for script, *rest in calls])
+            for at, reply in enumerate(replies):
+                if isinstance(reply, self._errors.NoScriptError):
+                    replies[at] = self._send([(b"EVAL", *calls[at])])[0]
+        except self._errors.RedisError as error:
+            raise self._translate(error) from error
+        return [self._checked(reply) for reply in replies]
+
+    def ask(self, *command: Any) -> Any:
+        """Send a command, which may arrive twice, and return the answer.
+
+        Raises:
+            ObcAIError: Redis cannot be reached, or refuses; see `translate`.
+        """
+        try:
+            return self._checked(self._send([command])[0])
+        except self._errors.RedisError as error:
+            raise self._translate(error) from error
+
+    def _checked(self, reply: Any) -> Any:
+        if isinstance(reply, self._errors.RedisError):
+            raise self._translate(reply) from reply
+        return reply
+
+    def _send(self, commands: Sequence[Sequence[Any]], *, is_second: bool = False) -> list[Any]:
+        """Return the replies; errors that the server answered with are among them."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._pool.make_connection()
+        try:
+            if len(commands) == 1:
+                connection.send_command(*commands[0])
+            else:
+                connection.send_packed_command(connection.pack_commands(commands))
+            replies = [self._read(connection) for _ in commands]
+        except (self._errors.ConnectionError, self._errors.TimeoutError):
+            connection.disconnect()
+            if is_second:
+                raise
+            # The server may have closed a connection that lay idle, and so all the others.
+            self.close()
+            return self._send(commands, is_second=True)
+        except BaseException:  # such as a time limit of the caller: the answer may still come
+            connection.disconnect()
+            raise
+        self._idle.append(connection)
+        return replies
+
+    def _read(self, connection: Any) -> Any:
+        try:
+            return connection.read_response()
+        except self._errors.ResponseError as error:  # an answer too
+            return error
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+
+@lru_cache(maxsize=64)
+def _sha(script: str) -> bytes:
+    # Redis names scripts so; nothing rests on its strength.
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
