@@ -31,6 +31,7 @@ from django_obc_ai.conf.budgets import (
 from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.log import parse_log
 from django_obc_ai.conf.metrics import parse_metrics
+from django_obc_ai.conf.traffic import parse_breaker, parse_fallbacks, parse_rate_limits
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -44,9 +45,11 @@ from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
 from django_obc_ai.types.chat import ChatSettings
 from django_obc_ai.types.settings import (
+    BreakerSettings,
     CacheSettings,
     LogSettings,
     MetricsSettings,
+    RateLimitSettings,
     RetrySettings,
 )
 
@@ -91,6 +94,9 @@ class AISettings:
     money: MoneySettings
     cache: CacheSettings
     retry: RetrySettings
+    rate_limits: Mapping[str, RateLimitSettings]
+    fallbacks: Mapping[str, tuple[str, ...]]
+    breaker: BreakerSettings
     context: tuple[str, ...]
     scope: str | Callable[[Any], str] | None
     database: str
@@ -228,6 +234,9 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "MONEY": (parse_money, {}),
     "CACHE": (_cache, {}),
     "RETRY": (_retry, {}),
+    "RATE_LIMITS": (parse_rate_limits, {}),
+    "FALLBACKS": (parse_fallbacks, {}),
+    "BREAKER": (parse_breaker, {}),
     "CONTEXT": (_context, ()),
     "SCOPE": (_scope, None),
     "DATABASE": (as_text, "default"),

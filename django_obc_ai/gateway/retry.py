@@ -1,8 +1,9 @@
-"""The only retrier: which failures are tried again, and when.
+"""The only retrier: which failures are tried again, when, and where.
 
-Providers and SDKs are configured not to retry by themselves. A failure is tried again
-only if it is ``retryable``, attempts and deadline allow it, and the wait that the server
-asked for still fits. Inside a transaction nothing is tried again: nobody sleeps with locks.
+Providers and SDKs are configured not to retry by themselves. One budget of attempts and one
+deadline cover the whole call, over all the aliases of its chain. A failure is tried again only
+if it is ``retryable``, both allow it, and the wait that the server asked for still fits. Inside
+a transaction nothing is tried again: nobody sleeps with locks.
 """
 
 from __future__ import annotations
@@ -14,47 +15,86 @@ import tenacity
 from django.db import connections
 
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import ObcAIError
+from django_obc_ai.exceptions import (
+    BadResponseError,
+    BudgetExceededError,
+    ContentBlockedError,
+    CostStoreError,
+    InvalidRequestError,
+    ObcAIError,
+    RateLimitError,
+    StreamInterruptedError,
+)
 
-_sleep = time.sleep
 # Not wait_exponential_jitter: its parameters were renamed between releases.
 _BACKOFF = tenacity.wait_combine(
     tenacity.wait_exponential(multiplier=0.5, max=20), tenacity.wait_random(0, 0.5)
 )
+#: Another provider would fail in the same way: the request itself is at fault, or what it is
+#: paid from.
+_REPEATED_ELSEWHERE = (
+    BudgetExceededError,
+    CostStoreError,
+    ContentBlockedError,
+    InvalidRequestError,
+    StreamInterruptedError,
+)
 
 
-class _Wait(tenacity.wait.wait_base):
-    """The longer of exponential backoff with jitter and the server's own delay."""
+class Patience:
+    """What one call may still try and wait for."""
 
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        """Return seconds."""
-        outcome = retry_state.outcome
-        error = outcome.exception() if outcome is not None else None
-        asked = getattr(error, "retry_after_seconds", None) or 0.0
-        return max(_BACKOFF(retry_state), float(asked))
+    def __init__(self, *, may_wait: bool) -> None:
+        """Start the clock.
+
+        Args:
+            may_wait: False gives up after the first attempt; see `is_in_transaction`.
+        """
+        self.may_wait = may_wait
+        settings = get_settings().retry
+        self._attempts = settings.attempts if may_wait else 1
+        self._seconds = settings.deadline_seconds
+        self._began = time.monotonic()
+        self._failures = 0
+
+    def remaining_seconds(self) -> float:
+        """Return how long the call may still wait; 0 if it may not."""
+        if not self.may_wait:
+            return 0.0
+        return max(0.0, self._began + self._seconds - time.monotonic())
+
+    def wait_before_next(
+        self, error: BaseException, *, attempts: int, others: int
+    ) -> float | None:
+        """Return the seconds to wait before the same alias is tried again; None: it is not.
+
+        Args:
+            error: How its last attempt ended.
+            attempts: That the call has made, at any alias.
+            others: How many aliases are left; each is kept an attempt.
+        """
+        if not (isinstance(error, ObcAIError) and error.retryable):
+            return None
+        if attempts >= self._attempts - others:
+            return None
+        if others and isinstance(error, RateLimitError):  # another has room now
+            return None
+        self._failures += 1
+        state = tenacity.RetryCallState(_NOBODY, None, (), {})
+        state.attempt_number = self._failures
+        wait = max(_BACKOFF(state), float(error.retry_after_seconds or 0.0))
+        return wait if wait < self.remaining_seconds() else None
+
+    def may_turn_from(self, error: BaseException, *, attempts: int) -> bool:
+        """Return whether another alias may be asked after this failure."""
+        if not isinstance(error, ObcAIError) or isinstance(error, _REPEATED_ELSEWHERE):
+            return False
+        if isinstance(error, BadResponseError) and not error.retryable:  # too long an answer
+            return False
+        return attempts < self._attempts and (attempts == 0 or self.remaining_seconds() > 0)
 
 
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, ObcAIError) and error.retryable
-
-
-_RETRY = tenacity.retry_if_exception(_is_retryable)
-
-
-def policy(*, may_wait: bool) -> tenacity.Retrying:
-    """Return a fresh retrier from ``OBC_AI["RETRY"]``; it raises the last error unchanged.
-
-    Args:
-        may_wait: False gives up after the first failure; see `is_in_transaction`.
-    """
-    return tenacity.Retrying(
-        stop=_stop(may_wait), wait=_Wait(), retry=_RETRY, reraise=True, sleep=_sleep
-    )
-
-
-def apolicy(*, may_wait: bool) -> tenacity.AsyncRetrying:
-    """See policy(). Waits without blocking the loop."""
-    return tenacity.AsyncRetrying(stop=_stop(may_wait), wait=_Wait(), retry=_RETRY, reraise=True)
+_NOBODY = tenacity.Retrying()  # strategies want to know whose state it is, and do not look
 
 
 def is_in_transaction() -> bool:
@@ -69,15 +109,4 @@ def is_in_transaction() -> bool:
         not getattr(block, "_from_testcase", False)
         for connection in open_
         for block in connection.atomic_blocks
-    )
-
-
-def _stop(may_wait: bool) -> tenacity.stop.stop_base:
-    """Give up after the attempts, or where the wait would end past the deadline."""
-    if not may_wait:
-        return tenacity.stop_after_attempt(1)
-    settings = get_settings().retry
-    return tenacity.stop_any(
-        tenacity.stop_after_attempt(settings.attempts),
-        tenacity.stop_before_delay(settings.deadline_seconds),
     )

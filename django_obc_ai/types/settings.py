@@ -25,6 +25,33 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitSettings:
+    """``OBC_AI["RATE_LIMITS"][alias]``: what all workers together may ask one provider.
+
+    Attributes:
+        per_minute: Requests in any 60 seconds; None: any number.
+        tokens_per_minute: Tokens in any 60 seconds, prompts and answers; None: any number.
+        per_day: Requests in one day of the provider; None: any number.
+        day_starts: The time zone in which its day begins.
+        when_exceeded: "wait" for as long as ``OBC_AI["RETRY"]`` allows, or "refuse".
+    """
+
+    per_minute: int | None = 60
+    tokens_per_minute: int | None = None
+    per_day: int | None = 1500
+    day_starts: str = "America/Los_Angeles"
+    when_exceeded: str = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """``OBC_AI["BREAKER"]``: failures in a row that open it (None: never), and for how long."""
+
+    failures: int | None
+    open_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """``OBC_AI["LOG"]``.
 

@@ -1,0 +1,237 @@
+"""Permits: no attempt is made that a provider's limits do not allow, whoever else asks.
+
+All workers share the counts in the coordinator. While it cannot be reached, each process keeps
+the limits by itself, as if it were alone; that is logged. Money is not at stake here: budgets
+are, in the cost store, and that one refuses.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+import zoneinfo
+from dataclasses import dataclass
+
+from django_obc_ai.backends.coordinators import BaseCoordinator, coordinators
+from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import CoordinatorError, RateLimitedError
+from django_obc_ai.logs import events
+from django_obc_ai.models import AIOperation
+from django_obc_ai.signals import provider_closed, provider_reopened
+from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
+from django_obc_ai.types.settings import RateLimitSettings
+
+#: The minute of limits by the minute.
+WINDOW_SECONDS = 60.0
+#: How long a coordinator that failed is left alone.
+_AWAY_SECONDS = 1.0
+_away: dict[str, float] = {}
+_alone = MemoryCoordinator()
+_UNLIMITED = RateLimitSettings(per_minute=None, tokens_per_minute=None, per_day=None)
+_days: dict[str, tuple[str, float, float]] = {}
+
+
+def day_of(zone: str, at: float) -> tuple[str, float, float]:
+    """Return a time zone's day at a time: its name, and its first instant and the next one's.
+
+    Times are seconds since 1970; days with a change of clocks are 23 or 25 hours long.
+    """
+    tz = zoneinfo.ZoneInfo(zone)
+    day = datetime.datetime.fromtimestamp(at, tz).date()
+    after = day + datetime.timedelta(days=1)
+    start, end = (
+        datetime.datetime.combine(each, datetime.time(), tzinfo=tz).timestamp()
+        for each in (day, after)
+    )
+    return day.isoformat(), start, end
+
+
+def limits_of(alias: str) -> Limits:
+    """Return what is in force for a provider's alias now."""
+    settings = get_settings()
+    rates = _rates_of(alias)
+    now = time.time()
+    day = _days.get(rates.day_starts)
+    if day is None or not day[1] <= now < day[2]:
+        day = _days[rates.day_starts] = day_of(rates.day_starts, now)
+    return Limits(
+        requests=rates.per_minute,
+        tokens=rates.tokens_per_minute,
+        window_seconds=WINDOW_SECONDS,
+        per_day=rates.per_day,
+        day=day[0],
+        day_starts_at=day[1],
+        day_ends_at=day[2],
+        failures=settings.breaker.failures,
+        open_seconds=settings.breaker.open_seconds,
+    )
+
+
+def _rates_of(alias: str) -> RateLimitSettings:
+    found = get_settings().rate_limits.get(alias)
+    if found is not None:
+        return found
+    return _UNLIMITED if providers[alias].is_free else RateLimitSettings()
+
+
+@dataclass(slots=True)
+class Permit:
+    """One attempt's place behind a provider's gate.
+
+    Attributes:
+        alias: Of the provider.
+        limits: What was in force when it was asked for.
+        name: Of the permit.
+        is_given: Whether the attempt may be made.
+        is_queued: Whether it waits for its turn.
+    """
+
+    alias: str
+    limits: Limits
+    name: str
+    is_given: bool = False
+    is_queued: bool = False
+
+    def ask(self, *, tokens: int, patience_seconds: float) -> float:
+        """Ask for the permit, again and again until it is given.
+
+        Args:
+            tokens: The most that the attempt can take.
+            patience_seconds: How long the call would wait.
+
+        Returns:
+            0 if it is given, else the seconds after which to ask again.
+
+        Raises:
+            RateLimitedError: It will not be given in time.
+        """
+        if _rates_of(self.alias).when_exceeded == "refuse":
+            patience_seconds = 0.0
+        answer = self._acquire(tokens, patience_seconds)
+        if not answer.reason:
+            self.is_given, self.is_queued = True, False
+            return 0.0
+        is_hopeless = answer.reason in ("breaker", "quota", "day")
+        if is_hopeless or not 0 < answer.wait_seconds <= patience_seconds:
+            self.end("unsent")
+            raise _refusal(self.alias, answer, self.limits, tokens)
+        self.is_queued = True
+        events.TRAFFIC_WAITED.log(
+            alias=self.alias, reason=answer.reason, wait_ms=round(answer.wait_seconds * 1000)
+        )
+        return answer.wait_seconds
+
+    def _acquire(self, tokens: int, patience_seconds: float) -> Admission:
+        def acquire(coordinator: BaseCoordinator) -> Admission:
+            return coordinator.acquire(
+                self.alias,
+                self.name,
+                tokens=tokens,
+                limits=self.limits,
+                patience_seconds=patience_seconds,
+            )
+
+        coordinator = shared()
+        if coordinator is not None:
+            try:
+                return acquire(coordinator)
+            except CoordinatorError as error:
+                note_away(error)
+        return acquire(_alone)
+
+    def end(
+        self, verdict: Verdict, *, tokens: int = 0, closed_seconds: float | None = None
+    ) -> None:
+        """Say how the attempt ended, or that it will not be made; a second time does nothing."""
+        if not (self.is_given or self.is_queued) and verdict != "unsent":
+            return
+        self.is_given = self.is_queued = False
+        state: GateState | None = None
+        for coordinator in (shared(), _alone):  # it may have been given by either
+            if coordinator is None:
+                continue
+            try:
+                state = coordinator.release(
+                    self.alias,
+                    self.name,
+                    verdict=verdict,
+                    limits=self.limits,
+                    tokens=tokens,
+                    closed_seconds=closed_seconds,
+                )
+                if coordinator is not _alone:
+                    break
+            except CoordinatorError as error:
+                note_away(error)
+        tell(self.alias, state)
+
+
+def permit_for(alias: str) -> Permit | None:
+    """Return a permit to ask for; None for a free provider that nobody has set limits for."""
+    if providers[alias].is_free and alias not in get_settings().rate_limits:
+        return None
+    return Permit(alias, limits_of(alias), uuid.uuid4().hex)
+
+
+def shared() -> BaseCoordinator | None:
+    """Return the coordinator; None while it was found to be away a moment ago."""
+    since = _away.get("default")
+    if since is not None and time.monotonic() - since < _AWAY_SECONDS:
+        return None
+    return coordinators["default"]
+
+
+def note_away(error: CoordinatorError) -> None:
+    """Leave the coordinator alone for a moment, so that not every call waits for it in vain."""
+    _away["default"] = time.monotonic()
+    events.TRAFFIC_LIMITS_LOCAL.log(error=error)
+
+
+def tell(alias: str, state: GateState | None) -> None:
+    """Log that a gate closed or reopened, and send the signal."""
+    if state is None:
+        return
+    if state.reason:
+        until = None if state.until is None else _moment(state.until)
+        events.PROVIDER_CLOSED.log(about=alias, alias=alias, reason=state.reason, until=until)
+        provider_closed.send_robust(AIOperation, alias=alias, reason=state.reason, until=until)
+    else:
+        events.PROVIDER_REOPENED.log(about=alias, alias=alias)
+        provider_reopened.send_robust(AIOperation, alias=alias)
+
+
+def _moment(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+_CODES = {"day": "quota_exhausted", "quota": "quota_exhausted", "breaker": "transient"}
+
+
+def _refusal(alias: str, answer: Admission, limits: Limits, tokens: int) -> RateLimitedError:
+    where = f"OBC_AI['RATE_LIMITS'][{alias!r}]"
+    until = None if answer.until is None else _moment(answer.until)
+    end = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S} UTC"
+    wait = f"; there is room in {answer.wait_seconds:.1f} seconds" if answer.wait_seconds else ""
+    window = f"{limits.window_seconds:.0f} seconds"
+    text = {
+        "requests": f"{where} allows {limits.requests} requests in {window}{wait}.",
+        "queue": f"{where} allows {limits.requests} requests in {window}, and others wait{wait}.",
+        "tokens": f"{where} allows {limits.tokens} tokens in {window}, and this call may take"
+        f" {tokens}{wait}. Lower max_output_tokens, or raise the limit.",
+        "day": f"{where} allows {limits.per_day} requests a day, and they are used up{end}.",
+        "throttled": f"The provider {alias!r} answers that too much is asked of it, so no worker"
+        f" asks it{end}.",
+        "quota": f"The daily quota of the provider {alias!r} is used up, so no worker asks it{end}.",
+        "breaker": f"The provider {alias!r} has failed {limits.failures} times in a row, so no"
+        f" worker asks it{end}.",
+        "reopening": f"The provider {alias!r} is asked by a few at first, after it was closed.",
+    }[answer.reason or "requests"]
+    remedy = " Nothing was sent. Try later, or name another alias in OBC_AI['FALLBACKS']."
+    error = RateLimitedError(text + remedy, retry_after_seconds=answer.wait_seconds or None)
+    error.code = _CODES.get(answer.reason, error.code)
+    error.alias, error.reason, error.until = alias, answer.reason, until
+    events.TRAFFIC_REFUSED.log(about=f"{alias} {answer.reason}", alias=alias, reason=answer.reason)
+    return error
