@@ -32,13 +32,16 @@ def _limits(value: Any, at: str) -> RateLimitSettings:
         if count is not None:
             wanted = "a whole number above 0, or None for no limit"
             as_positive(count, f"{at}[{name!r}]", int, wanted)
-    zone, action = entry.get("day_starts", "America/Los_Angeles"), entry.get("when_exceeded", "wait")
+    zone, action = (
+        entry.get("day_starts", "America/Los_Angeles"),
+        entry.get("when_exceeded", "wait"),
+    )
     try:
         zoneinfo.ZoneInfo(as_text(zone, f"{at}['day_starts']"))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         raise ConfigurationError(
             f"{at}['day_starts'] is no time zone.",
-            hint='Give the zone in which the provider\'s day begins, such as "America/Los_Angeles".',
+            hint="Give the zone in which the provider's day begins: 'America/Los_Angeles'.",
         ) from None
     if action not in ("wait", "refuse"):
         raise ConfigurationError(

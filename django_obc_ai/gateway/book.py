@@ -14,7 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from django_obc_ai.backends.providers import BaseProvider, providers
+from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import (
     AbandonedCallError,
     BadResponseError,
@@ -24,8 +24,20 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     TransientError,
 )
-from django_obc_ai.gateway import budget, cache, content, ledger, pauses, prices, retry, shrink
+from django_obc_ai.gateway import (
+    budget,
+    cache,
+    content,
+    ledger,
+    pauses,
+    prices,
+    ratelimit,
+    retry,
+    shrink,
+)
 from django_obc_ai.gateway.foreign import translate_foreign
+from django_obc_ai.gateway.ratelimit import Permit
+from django_obc_ai.gateway.singleflight import Flight, Landing
 from django_obc_ai.gateway.trace import CallTrace
 from django_obc_ai.logs import events
 from django_obc_ai.types import (
@@ -38,6 +50,7 @@ from django_obc_ai.types import (
     Usage,
     nano_from_usd,
 )
+from django_obc_ai.types.coordination import Verdict
 from django_obc_ai.types.money import EXACT
 
 #: Exceptions that stop the caller itself, by name, since their packages are optional.
@@ -45,7 +58,7 @@ _INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
 
 
 class CallBook:
-    """The books of one call over all its attempts.
+    """The books of one call over all its attempts, at one provider or at several.
 
     An attempt is `open`, then exactly one of `accept` and `abort`; `finish` writes the
     row. Nothing is held in the database between these steps.
@@ -55,19 +68,27 @@ class CallBook:
     operation: ClassVar[str] = "chat"
     #: Whether prompt and answer are texts that ``OBC_AI["LOG"]["store_content"]`` is about.
     keeps_content: ClassVar[bool] = True
+    #: Whether another provider may answer in place of the one that was asked.
+    may_turn: ClassVar[bool] = True
+    #: Whether the caller has seen a part of the answer already.
+    has_shown_text: bool = False
 
     def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
         """Start the clock; nothing is looked up yet."""
         self.request = request
         self.info = info
         self.outcome: CallOutcome | None = None
-        self.may_wait = True
+        self.flight: Flight | None = None
+        self.attempts = 0
+        self.waited_seconds = 0.0
         self.trace = CallTrace(self.operation, info)
         # One time for the budgets' periods and for the row, which must never lie apart.
         self._began = datetime.datetime.now(datetime.UTC)
         self._started_at = self._began if settings.USE_TZ else timezone.make_naive(self._began)
         self._clock = time.perf_counter()
-        self._attempts = 0
+        self._asked = request  # before it was fitted to a provider
+        self._first_alias = info.provider
+        self._permit: Permit | None = None
         self._hold = budget.NOTHING_HELD
         self._owed: tuple[Decimal, int] | None = None
         self._usage = Usage()
@@ -78,38 +99,89 @@ class CallBook:
         self._first_chunk: float | None = None
         self._announced: Path | None = None
         self._entry: UUID | None = None
+        self._stored_bytes: int | None = None
+        self._used_tokens = 0
 
-    def prepare(self) -> BaseProvider | None:
-        """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
+    def prepare(self) -> None:
+        """Find the provider, and the answer if it is stored; ``outcome`` is set if this ends it."""
         try:
-            self.may_wait = self.info.may_retry and not retry.is_in_transaction()
-            provider = providers[self.info.provider]
-            self.request = replace(
-                self.request,
-                model=self.request.model or provider.model,
-                max_output_tokens=provider.bound_output_tokens(self.request),
-            )
-            self._begin_trace(provider)
-            stored = cache.get(self.request, self.info)
+            may_wait = self.info.may_retry and not retry.is_in_transaction()
+            self.patience = retry.Patience(may_wait=may_wait)
+            self._fit_to(self.info.provider)
+            self.trace.begin(self.request, self.provider, **self._traced())
+            if not self.take_stored() and not self.provider.is_free:
+                self.flight = cache.flight_of(self.request, self.info)
         except ConfigurationError as error:
             self.finish(error=error)
-            return None
-        if stored is not None:
-            answer, self._saved, self._entry = stored
-            self._model_used = answer.model
-            self.finish(answer, cached=True)
-            return None
-        return provider
 
-    def _begin_trace(self, provider: BaseProvider) -> None:
-        self.trace.begin(self.request, provider)
+    def _traced(self) -> dict[str, Any]:
+        """Return what a span says of this kind of call besides."""
+        return {}
 
-    def open(self, provider: BaseProvider) -> None:
-        """Hold the ceiling of one attempt; raise if an operator or a budget refuses it."""
-        self._provider = provider
+    def _fit_to(self, alias: str) -> None:
+        self.provider = providers[alias]
+        self.request = replace(
+            self._asked,
+            model=self._asked.model or self.provider.model,
+            max_output_tokens=self.provider.bound_output_tokens(self._asked),
+        )
+
+    def turn_to(self, alias: str) -> bool:
+        """Ask another provider from now on; False if it cannot be asked this.
+
+        Its own model answers, and its own entry of the cache may: what it wrote before serves
+        while the first is away, and is never taken for the first one's.
+        """
+        self._pay()
+        self._asked = replace(self._asked, model="")
+        self.info = replace(self.info, provider=alias)
+        self._fit_to(alias)
+        known = self.provider.generation_options
+        return all(name in known for name in self._asked.options)
+
+    def take_stored(self) -> bool:
+        """End the call with the answer that the cache has; return whether it has one."""
+        found = cache.get(self.request, self.info)
+        if found is None:
+            return False
+        self._saved, self._entry = found.cost_usd, found.entry
+        self._model_used = found.response.model
+        self.finish(found.response, is_cached=True)
+        if found.is_stale:
+            cache.refresh(self._asked, self.info)
+        return True
+
+    def take_landed(self, landing: Landing) -> None:
+        """End the call with what the one that it waited for has left."""
+        self._saved, self._entry = landing.cost_usd, landing.entry
+        if landing.response is not None:
+            self._model_used = landing.response.model
+        self.finish(landing.response, error=landing.error, is_coalesced=True)
+
+    def open(self) -> float:
+        """Get one attempt's permit, and hold its ceiling.
+
+        Returns:
+            0 if the attempt may be made; else the seconds after which to ask again.
+
+        Raises:
+            RateLimitedError: The provider's limits refuse it for longer than the call may wait.
+            ProviderPausedError: An operator has paused the provider.
+            BudgetExceededError: A budget refuses it.
+        """
+        alias = self.info.provider
         self._pay()  # what the attempt before has cost
         self._hold = budget.NOTHING_HELD
-        pauses.refuse_if_paused(self.info.provider)
+        pauses.refuse_if_paused(alias)
+        if self._permit is None:
+            self._permit = ratelimit.permit_for(alias)
+        if self._permit is not None:
+            wait = self._permit.ask(
+                tokens=self.most_tokens_of(self.request),
+                patience_seconds=self.patience.remaining_seconds(),
+            )
+            if wait:
+                return wait
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         price = prices.bounding_price(self.request.model, self._at)
         try:
@@ -120,13 +192,22 @@ class CallBook:
                 raise
             self._hold = budget.reserve(self._attempt(fitting, price))
             self.request = fitting
-        self._attempts += 1
-        if not provider.is_free:
+        self.attempts += 1
+        if not self.provider.is_free:
             self._announced = ledger.announce(self.request, self.info, self._presumed())
+        return 0.0
+
+    def send(self) -> Any:
+        """Send the request of an attempt, and return what `accept` takes."""
+        return self.provider.generate(self.request)
+
+    async def asend(self) -> Any:
+        """See send()."""
+        return await self.provider.agenerate(self.request)
 
     def _attempt(self, request: GenerationRequest, price: PriceRow | None) -> budget.Attempt:
         ceiling: Decimal | None = Decimal(0)
-        if not self._provider.is_free:
+        if not self.provider.is_free:
             ceiling = None if price is None else self.ceiling_of(request, price)
         return budget.Attempt(
             ceiling_usd=ceiling,
@@ -137,7 +218,7 @@ class CallBook:
             before=Amount(
                 nano=nano_from_usd(self._cost),
                 tokens=self._usage.total_tokens,
-                requests=self._attempts,
+                requests=self.attempts,
             ),
         )
 
@@ -149,21 +230,22 @@ class CallBook:
 
     def ceiling_of(self, request: GenerationRequest, price: PriceRow) -> Decimal:
         """Return what one attempt can cost at most, in US dollars."""
-        return prices.ceiling_of(self._provider, request, price)
+        return prices.ceiling_of(self.provider, request, price)
 
     def most_tokens_of(self, request: GenerationRequest) -> int:
         """Return how many tokens one attempt can take at most, prompt and answer."""
-        return self._provider.bound_tokens(request) + self._provider.bound_output_tokens(request)
+        return self.provider.bound_tokens(request) + self.provider.bound_output_tokens(request)
 
     def _fitted(
         self, price: PriceRow | None, refusal: BudgetExceededError
     ) -> GenerationRequest | None:
         """Return a request with a shorter answer that fits into the budget, or None."""
-        return shrink.fitted(self._provider, self.request, price, refusal)
+        return shrink.fitted(self.provider, self.request, price, refusal)
 
     def take_back(self) -> None:
-        """Close an attempt that was opened and never sent."""
+        """Close an attempt that was not sent, or leave the queue for its permit."""
         self._hold.release()
+        self._end_attempt("unsent")
 
     def accept(self, response: ProviderResponse) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its answer.
@@ -210,6 +292,7 @@ class CallBook:
             self._presume()
         else:
             self._hold.settle(Decimal(0))
+        self._end_attempt(*ratelimit.verdict_of(error))
         if isinstance(error, (ObcAIError, ConfigurationError)) or not isinstance(error, Exception):
             return error
         if isinstance(error, AssertionError) or type(error).__name__ in _INTERRUPTIONS:
@@ -223,8 +306,9 @@ class CallBook:
     def _presume(self) -> None:
         """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
         self._owe(self._hold.ceiling_usd, self._hold.tokens)
+        self._used_tokens = self.most_tokens_of(self.request)
         self._cost = EXACT.add(self._cost, self._hold.ceiling_usd)
-        self._is_cost_known = self._is_cost_known and self._provider.is_free
+        self._is_cost_known = self._is_cost_known and self.provider.is_free
         self._usage += Usage(is_exact=False)
 
     def _settle(self, usage: Usage, model: str, text: str = "") -> None:
@@ -233,7 +317,7 @@ class CallBook:
         self._usage += usage if is_whole else replace(usage, is_exact=False)
         self._model_used = model
         cost = Decimal(0)
-        if not self._provider.is_free:
+        if not self.provider.is_free:
             price = prices.find_price(model, self._at)
             if price is None:
                 price = prices.bounding_price(model, self._at) or prices.bounding_price(
@@ -247,6 +331,7 @@ class CallBook:
                 cost = max(cost, self._hold.ceiling_usd)
                 self._is_cost_known = False
         self._cost = EXACT.add(self._cost, cost)
+        self._used_tokens = usage.total_tokens
         self._owe(cost, usage.total_tokens)
 
     def _owe(self, cost: Decimal, tokens: int) -> None:
@@ -254,29 +339,41 @@ class CallBook:
         self._owed = (cost, tokens)
 
     def _pay(self) -> None:
+        """Settle what the last attempt owes, and give its permit back."""
         owed, self._owed = self._owed, None
         if owed is not None:
             self._hold.settle(*owed)
+        if self._permit is not None and self._permit.is_given:
+            self._end_attempt("ok")
+
+    def _end_attempt(self, verdict: Verdict, closed_seconds: float | None = None) -> None:
+        permit, self._permit = self._permit, None
+        tokens, self._used_tokens = self._used_tokens, 0
+        if permit is not None:
+            permit.end(verdict, tokens=tokens, closed_seconds=closed_seconds)
 
     def finish(
         self,
         response: ProviderResponse | None = None,
         *,
         error: BaseException | None = None,
-        cached: bool = False,
+        is_cached: bool = False,
+        is_coalesced: bool = False,
     ) -> CallOutcome:
-        """Store the answer in the cache, write the ledger row and return the outcome."""
+        """Store the answer in the cache, write the row, and land the flight that waits for it."""
         if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
             error = TransientError(f"The call was interrupted by {type(error).__name__}.")
-        if response is not None and error is None and not cached:
-            self._entry = cache.put(self.request, self.info, response, cost_usd=self._cost)
+        is_own = not (is_cached or is_coalesced)
+        if is_own and error is None and response is not None:
+            self._store(response)
         self.outcome = self._outcome(
             self._cost,
             text="" if response is None else response.text,
             finish_reason="" if response is None else response.finish_reason,
             usage=self._usage,
             is_cost_known=self._is_cost_known,
-            cached=cached,
+            cached=is_cached,
+            coalesced=is_coalesced,
             error=error,
         )
         if isinstance(error, BudgetExceededError):
@@ -293,11 +390,19 @@ class CallBook:
             )
         finally:
             self._pay()
+            if self.flight is not None:
+                self.flight.land(response, error, cost_usd=self._cost, entry=self._entry)
             self.trace.end(self.request, self.outcome)
         if self.keeps_content:
             answer = self.outcome.text or self._text_so_far()
             content.keep(self.request, self.info, answer, is_recorded=is_stored)
         return self.outcome
+
+    def _store(self, response: ProviderResponse) -> None:
+        stored = cache.put(self.request, self.info, response, cost_usd=self._cost)
+        self._stored_bytes = None
+        if stored is not None:
+            self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
 
     def _outcome(
         self, cost_usd: Decimal, *, is_cost_known: bool = False, **values: Any
@@ -307,11 +412,14 @@ class CallBook:
             model_used=self._model_used,
             cost_usd=cost_usd,
             is_cost_known=is_cost_known,
-            attempts=self._attempts,
+            attempts=self.attempts,
             started_at=self._started_at,
             response_time_seconds=time.perf_counter() - self._clock,
             first_chunk_seconds=self._first_chunk,
             saved_usd=self._saved,
+            waited_seconds=self.waited_seconds,
+            fallback_from="" if self.info.provider == self._first_alias else self._first_alias,
+            stored_bytes=self._stored_bytes,
             cache_entry=self._entry,
             **values,  # further fields of CallOutcome
         )

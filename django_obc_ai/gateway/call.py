@@ -1,139 +1,46 @@
-"""Every paid call passes here: cache, hold, one attempt at a time, price, ledger.
+"""Every paid call passes here, in one of four ways: whole or streamed, in a thread or awaited.
 
-`call`, `acall`, `stream` and `astream` differ only in how they wait; the books are kept
-by `CallBook` for all four. They return or end in a `CallOutcome`, failures included,
-because a failed call has tokens, cost and attempts too.
+They differ only in how they do the steps of `flow.converse`. `call` and `acall` return a
+`CallOutcome`, failures included, because a failed call has tokens, cost and attempts too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections
 from django.utils.asyncio import async_unsafe
 
-from django_obc_ai.backends.providers import BaseProvider
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import (
-    ConfigurationError,
-    ObcAIError,
-    StreamInterruptedError,
-)
-from django_obc_ai.gateway import retry
 from django_obc_ai.gateway.book import CallBook
+from django_obc_ai.gateway.flow import Do, Emit, Flow, Next, Send, Sleep, Step, Stop, converse
 from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.models.writer import transaction_of
-from django_obc_ai.types import (
-    CallInfo,
-    CallOutcome,
-    GenerationRequest,
-    ProviderResponse,
-    StreamChunk,
-)
+from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
 _SYNC = (
     "generate_text() and stream_text() would block this event loop, and nothing was sent."
     " Await agenerate_text() or iterate over astream_text() instead."
 )
 ResultT = TypeVar("ResultT")
+_sleep = time.sleep
 
 
 @async_unsafe(_SYNC)
 def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
     """Answer a request from the cache or from its provider."""
-    book = CallBook(request, info)
-    provider = book.prepare()
-    if provider is None:
-        return _ended(book)
-
-    def attempt() -> ProviderResponse:
-        book.open(provider)
-        try:
-            with book.trace.current():
-                response = provider.generate(book.request)
-        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = book.abort(error)
-            raise failure from failure.__cause__
-        return book.accept(response)
-
-    try:
-        return book.finish(retry.policy(may_wait=book.may_wait)(attempt))
-    except (ObcAIError, ConfigurationError) as error:
-        return book.finish(error=error)
-    except BaseException as error:
-        book.finish(error=error)
-        raise
+    return run(CallBook(request, info))
 
 
-async def _whole(work: Callable[..., ResultT], *arguments: Any, **named: Any) -> ResultT:
-    """Run a step of the books in a thread, to its end even if the caller is cancelled."""
-    step = asyncio.ensure_future(sync_to_async(work)(*arguments, **named))
-    cancelled: asyncio.CancelledError | None = None
-    while not step.done():
-        try:
-            await asyncio.shield(step)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except BaseException:  # noqa: BLE001 - raised by result() below
-            break
-    if cancelled is not None:
-        raise cancelled from step.exception()
-    return step.result()
-
-
-def _open_and_let_go(book: CallBook, provider: BaseProvider) -> None:
-    """Open an attempt, and give back the connection that budgets were read through.
-
-    The provider may take minutes, and the thread's connection would wait for its end.
-    """
-    book.open(provider)
-    alias = get_settings().database
-    if transaction_of(alias) == "none":
-        connections[alias].close()
-
-
-async def _open(book: CallBook, provider: BaseProvider) -> None:
-    """Open an attempt; if the caller is cancelled meanwhile, nothing was sent: give it back."""
-    try:
-        await _whole(_open_and_let_go, book, provider)
-    except asyncio.CancelledError:
-        await _whole(book.take_back)
-        raise
-
-
-async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
-    """See call()."""
-    book = CallBook(request, info)
-    provider = await _whole(book.prepare)
-    if provider is None:
-        return _ended(book)
-
-    async def attempt() -> ProviderResponse:
-        await _open(book, provider)
-        try:
-            with book.trace.current():
-                response = await provider.agenerate(book.request)
-        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = await _whole(book.abort, error)
-            raise failure from failure.__cause__
-        return await _whole(book.accept, response)
-
-    try:
-        response: ProviderResponse = await retry.apolicy(may_wait=book.may_wait)(attempt)
-    except (ObcAIError, ConfigurationError) as error:
-        return await _whole(book.finish, error=error)
-    except BaseException as error:
-        await _whole(book.finish, error=error)
-        raise
-    return await _whole(book.finish, response)
-
-
-def _ended(book: CallBook) -> CallOutcome:
-    assert book.outcome is not None  # noqa: S101 - prepare() returns None only after finish()
-    return book.outcome
+def run(book: CallBook) -> CallOutcome:
+    """Keep the books of a call to its end, in this thread."""
+    for _ in _pieces(converse(book)):
+        pass
+    return _outcome(book)
 
 
 @async_unsafe(_SYNC)
@@ -147,108 +54,140 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
         ObcAIError: The call failed.
         ConfigurationError: The provider is misconfigured.
     """
-    provider = book.prepare()
-    if provider is None:
-        outcome = _ended(book)
-        if outcome.error is not None:
-            raise outcome.error
-        yield outcome.text
-        return
-    chunks: Iterator[StreamChunk] = iter(())
+    yield from _pieces(converse(book))
+    _raise_error(book)
 
-    def first() -> StreamChunk | None:
-        nonlocal chunks
-        book.open(provider)
-        try:
-            with book.trace.current():
-                chunks = provider.stream(book.request)
-                return next(chunks, None)
-        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = book.abort(error)
-            raise failure from failure.__cause__
 
-    try:
-        chunk = retry.policy(may_wait=book.may_wait)(first)
-    except BaseException as error:
-        book.finish(error=error)
-        raise
-    try:
-        while chunk is not None:
-            yield book.see(chunk)
-            with book.trace.current():
-                chunk = next(chunks, None)
-    except BaseException as error:
-        raised = book.cut(_abandoned(error))
-        book.finish(error=raised)
-        if raised is error or isinstance(error, GeneratorExit):
-            raise
-        raise raised from raised.__cause__
-    finally:
-        close = getattr(chunks, "close", None)
-        if close is not None:
-            close()
-    _conclude(book)
+async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
+    """See call()."""
+    book = CallBook(request, info)
+    async for _ in _apieces(converse(book)):
+        pass
+    return _outcome(book)
 
 
 async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
     """See stream()."""
-    provider = await _whole(book.prepare)
-    if provider is None:
-        outcome = _ended(book)
-        if outcome.error is not None:
-            raise outcome.error
-        yield outcome.text
-        return
-    chunks: AsyncIterator[StreamChunk]
-
-    async def first() -> StreamChunk | None:
-        nonlocal chunks
-        await _open(book, provider)
-        try:
-            with book.trace.current():
-                chunks = provider.astream(book.request)
-                return await anext(chunks, None)
-        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = await _whole(book.abort, error)
-            raise failure from failure.__cause__
-
+    pieces = _apieces(converse(book))
     try:
-        chunk: StreamChunk | None = await retry.apolicy(may_wait=book.may_wait)(first)
-    except BaseException as error:
-        await _whole(book.finish, error=error)
-        raise
-    try:
-        while chunk is not None:
-            yield book.see(chunk)
-            with book.trace.current():
-                chunk = await anext(chunks, None)
-    except BaseException as error:
-        raised = await _whole(book.cut, _abandoned(error))
-        await _whole(book.finish, error=raised)
-        if raised is error or isinstance(error, GeneratorExit):
-            raise
-        raise raised from raised.__cause__
+        async for piece in pieces:
+            yield piece
     finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-    await _whole(_conclude, book)
+        await pieces.aclose()
+    _raise_error(book)
 
 
-def _abandoned(error: BaseException) -> BaseException:
-    if isinstance(error, GeneratorExit):
-        return StreamInterruptedError("The caller stopped reading before the answer was finished.")
-    return error
+def _outcome(book: CallBook) -> CallOutcome:
+    assert book.outcome is not None  # noqa: S101 - converse() ends no call without one
+    return book.outcome
 
 
-def _conclude(book: StreamBook) -> None:
-    try:
-        response = book.complete()
-    except StreamInterruptedError as error:
-        raised = book.cut(error)
-        book.finish(error=raised)
-        raise raised from None
-    except ObcAIError as error:
-        book.finish(error=error)
-        raise
-    book.finish(response)
+def _raise_error(book: StreamBook) -> None:
+    error = _outcome(book).error
+    if error is not None:
+        raise error
+
+
+def _pieces(flow: Flow) -> Generator[str, None, None]:
+    """Do the steps of a flow in this thread, and yield the text that it emits."""
+    advance: Callable[[Any], Step] = flow.send
+    came: Any = None
+    while True:
+        try:
+            step = advance(came)
+        except StopIteration:
+            return
+        advance, came = flow.send, None
+        try:
+            if type(step) is Emit:
+                yield step.text
+            else:
+                came = _do(step)
+        except BaseException as error:  # noqa: BLE001 - the flow decides, and raises it again
+            advance, came = flow.throw, error
+
+
+def _do(step: Step) -> Any:
+    match step:
+        case Do(work):
+            return work()
+        case Sleep(seconds):
+            return _sleep(seconds)
+        case Send(book):
+            with book.trace.current():
+                return book.send()
+        case Next(book):
+            with book.trace.current():
+                return book.next()
+        case Stop(book):
+            return book.stop()
+    raise TypeError(type(step).__name__)
+
+
+async def _apieces(flow: Flow) -> AsyncGenerator[str, None]:
+    """See _pieces(). No step blocks the event loop."""
+    advance: Callable[[Any], Step] = flow.send
+    came: Any = None
+    while True:
+        try:
+            step = advance(came)
+        except StopIteration:
+            return
+        advance, came = flow.send, None
+        try:
+            if type(step) is Emit:
+                yield step.text
+            else:
+                came = await _ado(step)
+        except BaseException as error:  # noqa: BLE001 - see _pieces()
+            advance, came = flow.throw, error
+
+
+async def _ado(step: Step) -> Any:
+    match step:
+        case Do(work, is_followed_by_wait):
+            return await _whole(_let_go(work) if is_followed_by_wait else work)
+        case Sleep(seconds):
+            return await asyncio.sleep(seconds)
+        case Send(book):
+            with book.trace.current():
+                return await book.asend()
+        case Next(book):
+            with book.trace.current():
+                return await book.anext()
+        case Stop(book):
+            return await book.astop()
+    raise TypeError(type(step).__name__)
+
+
+async def _whole(work: Callable[[], ResultT]) -> ResultT:
+    """Run a step of the books in a thread, to its end even if the caller is cancelled."""
+    step = asyncio.ensure_future(sync_to_async(work)())
+    cancelled: asyncio.CancelledError | None = None
+    while not step.done():
+        try:
+            await asyncio.shield(step)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:  # noqa: BLE001 - raised by result() below
+            break
+    if cancelled is not None:
+        raise cancelled from step.exception()
+    return step.result()
+
+
+def _let_go(work: Callable[[], ResultT]) -> Callable[[], ResultT]:
+    """Do a step, and give back the connection that it read through.
+
+    The provider may take minutes, and the thread's connection would wait for its end.
+    """
+
+    def work_and_close() -> ResultT:
+        try:
+            return work()
+        finally:
+            alias = get_settings().database
+            if transaction_of(alias) == "none":
+                connections[alias].close()
+
+    return work_and_close

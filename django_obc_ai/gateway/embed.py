@@ -13,24 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
 from django.utils.asyncio import async_unsafe
 
-from django_obc_ai.backends.providers import BaseProvider
 from django_obc_ai.exceptions import (
     BadResponseError,
     BudgetExceededError,
     ConfigurationError,
     ObcAIError,
 )
-from django_obc_ai.gateway import prices, retry
+from django_obc_ai.gateway import prices
 from django_obc_ai.gateway.book import CallBook
+from django_obc_ai.gateway.call import run
 from django_obc_ai.types import (
     CallInfo,
-    CallOutcome,
     EmbeddingRequest,
     EmbeddingResponse,
     GenerationRequest,
@@ -64,10 +63,12 @@ class EmbeddingBook(CallBook):
 
     operation = "embeddings"
     keeps_content = False  # documents are in the index, and a vector is no answer
+    may_turn = False  # another model's vectors are of another space
 
     def __init__(self, request: EmbeddingRequest, info: CallInfo) -> None:
         """See `CallBook`. Its request stands for the texts in cache key and prompt hash."""
         self.embedding = request
+        self.response: EmbeddingResponse | None = None
         stand_in = GenerationRequest(
             prompt="\n".join(request.texts),
             model=request.model,
@@ -75,21 +76,24 @@ class EmbeddingBook(CallBook):
         )
         super().__init__(stand_in, info)
 
-    def prepare(self) -> BaseProvider | None:
+    def prepare(self) -> None:
         """See `CallBook.prepare`; a provider that does not embed ends the call, too."""
-        provider = super().prepare()
-        if provider is None or provider.supports_embedding:
-            return provider
-        self.finish(
-            error=ConfigurationError(
-                f"OBC_AI['PROVIDERS'][{self.info.provider!r}] does not embed texts.",
-                hint="Name the alias of a provider that does in the embedder's option 'provider'.",
+        super().prepare()
+        if self.outcome is None and not self.provider.supports_embedding:
+            self.finish(
+                error=ConfigurationError(
+                    f"OBC_AI['PROVIDERS'][{self.info.provider!r}] does not embed texts.",
+                    hint="Name the alias of a provider that does in the embedder's option"
+                    " 'provider'.",
+                )
             )
-        )
-        return None
 
-    def _begin_trace(self, provider: BaseProvider) -> None:
-        self.trace.begin(self.request, provider, dimension=self.embedding.dimension)
+    def _traced(self) -> dict[str, Any]:
+        return {"dimension": self.embedding.dimension}
+
+    def send(self) -> EmbeddingResponse:
+        """See `CallBook.send`."""
+        return self.provider.embed(self.embedding)
 
     def ceiling_of(self, request: GenerationRequest, price: PriceRow) -> Decimal:
         """Return the price of the most tokens that the texts can be; there is no answer."""
@@ -97,25 +101,32 @@ class EmbeddingBook(CallBook):
 
     def most_tokens_of(self, request: GenerationRequest) -> int:
         """Return how many tokens the texts can be at most."""
-        bound = self._provider.bound_tokens
+        bound = self.provider.bound_tokens
         return sum(bound(GenerationRequest(prompt=text)) for text in self.embedding.texts)
 
     def _fitted(self, price: PriceRow | None, refusal: BudgetExceededError) -> None:
         """Return None: there is no answer that could be shorter."""
 
-    def accept_vectors(self, response: EmbeddingResponse) -> EmbeddingResponse:
+    def accept(self, response: Any) -> ProviderResponse:
         """Settle an attempt by what the provider counted, and check its vectors.
+
+        Returns:
+            What the cache keeps, and those who asked the same take: the vectors as text; no text
+            for documents, whose vectors the index keeps itself.
 
         Raises:
             BadResponseError: There is not one vector per text, or not of the size asked for.
         """
-        self._model_used = response.model or self.request.model
-        if response.usage is None:
+        answer: EmbeddingResponse = response
+        self._model_used = answer.model or self.request.model
+        if answer.usage is None:
             self._presume()
         else:
-            self._settle(response.usage, self._model_used)
-        check_vectors(response.vectors, self.embedding)
-        return response
+            self._settle(answer.usage, self._model_used)
+        check_vectors(answer.vectors, self.embedding)
+        self.response = answer
+        text = _encode(answer.vectors) if self.info.use_cache else ""
+        return ProviderResponse(text=text, usage=answer.usage, model=answer.model)
 
 
 def check_vectors(vectors: NDArray[np.float32], request: EmbeddingRequest) -> None:
@@ -148,37 +159,13 @@ def embed(request: EmbeddingRequest, info: CallInfo) -> EmbeddingResponse:
     book = EmbeddingBook(request, info)
     if (noted := _noted.get()) is not None:
         noted.append(info.operation_id)
-    provider = book.prepare()
-    if provider is None:
-        return _ended(book)
-
-    def attempt() -> EmbeddingResponse:
-        book.open(provider)
-        try:
-            with book.trace.current():
-                response = provider.embed(request)
-        except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
-            failure = book.abort(error)
-            raise failure from failure.__cause__
-        return book.accept_vectors(response)
-
-    try:
-        response: EmbeddingResponse = retry.policy(may_wait=book.may_wait)(attempt)
-    except BaseException as error:
-        book.finish(error=error)
-        raise
-    stored = _encode(response.vectors) if info.use_cache else ""
-    book.finish(ProviderResponse(text=stored, usage=response.usage, model=response.model))
-    return response
-
-
-def _ended(book: EmbeddingBook) -> EmbeddingResponse:
-    outcome: CallOutcome | None = book.outcome
-    assert outcome is not None  # noqa: S101 - prepare() returns None only after finish()
+    outcome = run(book)
     if isinstance(outcome.error, (ObcAIError, ConfigurationError)):
         raise outcome.error
-    vectors = _decode(outcome.text, len(book.embedding.texts))
-    check_vectors(vectors, book.embedding)
+    if book.response is not None:
+        return book.response
+    vectors = _decode(outcome.text, len(request.texts))
+    check_vectors(vectors, request)
     return EmbeddingResponse(vectors=vectors, usage=Usage(), model=outcome.model_used)
 
 

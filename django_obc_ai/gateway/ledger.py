@@ -29,8 +29,8 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import AbandonedCallError
 from django_obc_ai.gateway import intents, spool
 from django_obc_ai.gateway.rows import row_of
+from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
-from django_obc_ai.logs.event import name_of
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of, with_writer
@@ -138,7 +138,7 @@ def _write(operation: AIOperation, alias: str) -> bool:
         _keep(operation, alias, error)
         return False
     if is_new:
-        _tell(operation)
+        tell(operation_finished, operation=operation)
     if transaction_of(alias) != "test" and (_is_first_of_process() or spool.find(alias)):
         _drain_some(alias)
     return True
@@ -194,7 +194,7 @@ def _take_up(path: Path, operation: AIOperation, alias: str) -> str:
         return "left"
     spool.remove(path)
     if is_new:
-        _tell(operation)
+        tell(operation_finished, operation=operation)
     return "stored" if is_new else "known"
 
 
@@ -230,7 +230,7 @@ def presume(operation: AIOperation, alias: str) -> AIOperation | None:
         DatabaseError: The ledger cannot be written.
     """
     if _store(operation, alias):
-        _tell(operation)
+        tell(operation_finished, operation=operation)
         return None
     found = AIOperation.objects.using(alias).get(pk=operation.pk)
     return None if found.error_category == AbandonedCallError.code else found
@@ -327,10 +327,3 @@ def _drain_some(alias: str) -> None:
         drain(alias, limit=_TAKEN_UP_PER_CALL)
     except Exception as error:  # noqa: BLE001 - an answer is on its way to its caller
         events.LEDGER_SPOOL_FAILED.log(error=error)
-
-
-def _tell(operation: AIOperation) -> None:
-    for receiver, result in operation_finished.send_robust(AIOperation, operation=operation):
-        if isinstance(result, Exception):
-            name = name_of(receiver)
-            events.LEDGER_RECEIVER_FAILED.log(about=name, error=result, receiver=name)

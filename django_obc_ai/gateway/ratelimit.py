@@ -17,9 +17,18 @@ from django_obc_ai.backends.coordinators import BaseCoordinator, coordinators
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import CoordinatorError, RateLimitedError
+from django_obc_ai.exceptions import (
+    ConfigurationError,
+    CoordinatorError,
+    ObcAIError,
+    QuotaExhaustedError,
+    RateLimitedError,
+    RateLimitError,
+    StreamInterruptedError,
+    TransientError,
+)
+from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
-from django_obc_ai.models import AIOperation
 from django_obc_ai.signals import provider_closed, provider_reopened
 from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
 from django_obc_ai.types.settings import RateLimitSettings
@@ -166,7 +175,22 @@ class Permit:
                     break
             except CoordinatorError as error:
                 note_away(error)
-        tell(self.alias, state)
+        _announce(self.alias, state)
+
+
+def verdict_of(error: BaseException) -> tuple[Verdict, float | None]:
+    """Return what a failed attempt says of its provider, and for how long it asked to be left."""
+    if isinstance(error, QuotaExhaustedError):
+        return "quota", None  # it says when to try again as of a minute's limit
+    if isinstance(error, RateLimitError):
+        return "throttled", error.retry_after_seconds
+    if isinstance(error, ConfigurationError):
+        return "unsent", None
+    if isinstance(error, TransientError):
+        return "failed", None
+    if isinstance(error, ObcAIError) and not isinstance(error, StreamInterruptedError):
+        return "ok", None  # the provider is well, and did not like the request
+    return "ended", None
 
 
 def permit_for(alias: str) -> Permit | None:
@@ -190,17 +214,16 @@ def note_away(error: CoordinatorError) -> None:
     events.TRAFFIC_LIMITS_LOCAL.log(error=error)
 
 
-def tell(alias: str, state: GateState | None) -> None:
-    """Log that a gate closed or reopened, and send the signal."""
+def _announce(alias: str, state: GateState | None) -> None:
     if state is None:
         return
     if state.reason:
         until = None if state.until is None else _moment(state.until)
         events.PROVIDER_CLOSED.log(about=alias, alias=alias, reason=state.reason, until=until)
-        provider_closed.send_robust(AIOperation, alias=alias, reason=state.reason, until=until)
+        tell(provider_closed, alias=alias, reason=state.reason, until=until)
     else:
         events.PROVIDER_REOPENED.log(about=alias, alias=alias)
-        provider_reopened.send_robust(AIOperation, alias=alias)
+        tell(provider_reopened, alias=alias)
 
 
 def _moment(seconds: float) -> datetime.datetime:
@@ -224,7 +247,7 @@ def _refusal(alias: str, answer: Admission, limits: Limits, tokens: int) -> Rate
         "day": f"{where} allows {limits.per_day} requests a day, and they are used up{end}.",
         "throttled": f"The provider {alias!r} answers that too much is asked of it, so no worker"
         f" asks it{end}.",
-        "quota": f"The daily quota of the provider {alias!r} is used up, so no worker asks it{end}.",
+        "quota": f"The daily quota of {alias!r} is used up, so no worker asks it{end}.",
         "breaker": f"The provider {alias!r} has failed {limits.failures} times in a row, so no"
         f" worker asks it{end}.",
         "reopening": f"The provider {alias!r} is asked by a few at first, after it was closed.",

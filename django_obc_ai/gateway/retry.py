@@ -63,9 +63,7 @@ class Patience:
             return 0.0
         return max(0.0, self._began + self._seconds - time.monotonic())
 
-    def wait_before_next(
-        self, error: BaseException, *, attempts: int, others: int
-    ) -> float | None:
+    def wait_before_next(self, error: BaseException, *, attempts: int, others: int) -> float | None:
         """Return the seconds to wait before the same alias is tried again; None: it is not.
 
         Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
-from django_obc_ai.backends.providers import BaseProvider
 from django_obc_ai.exceptions import StreamInterruptedError
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.types import (
@@ -26,19 +27,70 @@ class StreamBook(CallBook):
         self._texts: list[str] = []
         self._seen: Usage | None = None
         self._last: StreamChunk = StreamChunk()
+        self._chunks: Iterator[StreamChunk] | None = None
+        self._achunks: AsyncIterator[StreamChunk] | None = None
 
-    def _begin_trace(self, provider: BaseProvider) -> None:
-        self.trace.begin(self.request, provider, is_streamed=True)
+    def _traced(self) -> dict[str, Any]:
+        return {"is_streamed": True}
+
+    def send(self) -> StreamChunk | None:
+        """Begin a stream, and return its first chunk."""
+        self._chunks = self.provider.stream(self.request)
+        return self.next()
+
+    async def asend(self) -> StreamChunk | None:
+        """See send()."""
+        self._achunks = self.provider.astream(self.request)
+        return await self.anext()
+
+    def next(self) -> StreamChunk | None:
+        """Return the next chunk, None at the end."""
+        return None if self._chunks is None else next(self._chunks, None)
+
+    async def anext(self) -> StreamChunk | None:
+        """See next()."""
+        return None if self._achunks is None else await anext(self._achunks, None)
+
+    def stop(self) -> None:
+        """Let go of the stream."""
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+    async def astop(self) -> None:
+        """See stop()."""
+        close = getattr(self._achunks, "aclose", None)
+        if close is not None:
+            await close()
+
+    def accept(self, response: Any) -> Any:
+        """Return the first chunk; the books of a stream are closed by `complete` or `cut`."""
+        return response
 
     def see(self, chunk: StreamChunk) -> str:
         """Note a chunk and return its text; usage is cumulative and does not fall."""
-        if chunk.text and self._first_chunk is None:
-            self._first_chunk = time.perf_counter() - self._clock
-        self._texts.append(chunk.text)
         self._seen = chunk.usage.after(self._seen) if chunk.usage else self._seen
         self._model_used = chunk.model or self._model_used
         self._last = chunk
-        return chunk.text
+        return self.pass_on(chunk.text)
+
+    def pass_on(self, text: str) -> str:
+        """Note a piece of the answer, whoever received it, and return it."""
+        if text and self._first_chunk is None:
+            self._first_chunk = time.perf_counter() - self._clock
+        self._texts.append(text)
+        return text
+
+    @property
+    def has_shown_text(self) -> bool:
+        """Return whether the reader has seen a part of the answer."""
+        return any(self._texts)
+
+    def rest(self) -> str:
+        """Return what the reader of a good answer has not seen of it."""
+        if self.outcome is None or self.outcome.error is not None:
+            return ""
+        return self.outcome.text[len(self._text_so_far()) :]
 
     def complete(self) -> ProviderResponse:
         """Settle a stream that came to its end.
@@ -48,9 +100,9 @@ class StreamBook(CallBook):
         """
         if self._last.finish_reason is None:
             raise StreamInterruptedError("The stream ended before the answer was finished.")
-        return self.accept(
+        return super().accept(
             ProviderResponse(
-                text="".join(self._texts),
+                text=self._text_so_far(),
                 finish_reason=self._last.finish_reason,
                 usage=self._seen if self._last.usage is not None else self._floor(),
                 model=self._model_used,

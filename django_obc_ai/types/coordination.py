@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: How an attempt ended, as far as its provider's limits and breaker are concerned. "unsent" is
-#: given back whole; "throttled" and "quota" are the two kinds of 429.
-Verdict = Literal["ok", "failed", "throttled", "quota", "unsent"]
+#: given back whole; "throttled" and "quota" are the two kinds of 429; "ended" says nothing of the
+#: provider, since the caller left.
+Verdict = Literal["ok", "failed", "throttled", "quota", "ended", "unsent"]
 #: Why an attempt may not be made now; "" if it may. "queue": others were first; "reopening": only
 #: few are let through after a pause.
 Reason = Literal[
