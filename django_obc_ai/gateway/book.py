@@ -37,7 +37,7 @@ from django_obc_ai.gateway import (
 )
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.gateway.ratelimit import Permit
-from django_obc_ai.gateway.singleflight import Flight, Landing
+from django_obc_ai.gateway.singleflight import Flight, Landing, flight_for
 from django_obc_ai.gateway.trace import CallTrace
 from django_obc_ai.logs import events
 from django_obc_ai.types import (
@@ -79,6 +79,7 @@ class CallBook:
         self.info = info
         self.outcome: CallOutcome | None = None
         self.flight: Flight | None = None
+        self.is_stale = False
         self.attempts = 0
         self.waited_seconds = 0.0
         self.trace = CallTrace(self.operation, info)
@@ -110,7 +111,7 @@ class CallBook:
             self._fit_to(self.info.provider)
             self.trace.begin(self.request, self.provider, **self._traced())
             if not self.take_stored() and not self.provider.is_free:
-                self.flight = cache.flight_of(self.request, self.info)
+                self.flight = flight_for(self.request, self.info)
         except ConfigurationError as error:
             self.finish(error=error)
 
@@ -147,8 +148,7 @@ class CallBook:
         self._saved, self._entry = found.cost_usd, found.entry
         self._model_used = found.response.model
         self.finish(found.response, is_cached=True)
-        if found.is_stale:
-            cache.refresh(self._asked, self.info)
+        self.is_stale = found.is_stale
         return True
 
     def take_landed(self, landing: Landing) -> None:

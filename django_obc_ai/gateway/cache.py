@@ -12,7 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,20 @@ from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
 
 _SECRET_OPTIONS = frozenset({"api_key"})
 _TAG_TTL_SECONDS = 90 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    response: ProviderResponse
+    cost_usd: Decimal
+    entry: UUID
+    is_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    entry: UUID
+    stored_bytes: int
 
 
 def _cache() -> BaseCache | None:
@@ -64,6 +78,14 @@ def digest(purpose: str, value: Any) -> str:
     return salted_hmac(f"django_obc_ai.{purpose}", canonical, algorithm="sha256").hexdigest()
 
 
+def is_shareable(info: CallInfo) -> bool:
+    """Return whether a call may take an answer that another one was given.
+
+    One that varies by user is shared with nobody where the user is not known.
+    """
+    return info.use_cache and not (info.varies_by_user and info.user_id is None)
+
+
 def entry_of(request: GenerationRequest, info: CallInfo) -> UUID:
     """Return the name of a request's entry; it reveals nothing about the prompt."""
     spec = providers.spec(info.provider)
@@ -82,12 +104,10 @@ def key_of(entry: UUID) -> str:
     return f"django_obc_ai:answer:{entry.hex}"
 
 
-def get(
-    request: GenerationRequest, info: CallInfo
-) -> tuple[ProviderResponse, Decimal, UUID] | None:
+def get(request: GenerationRequest, info: CallInfo) -> Found | None:
     """Return a stored answer whose tags are unchanged, what it cost and its entry, or None."""
     cache = _cache()
-    if cache is None or not info.use_cache:
+    if cache is None or not is_shareable(info):
         return None
     try:
         name = entry_of(request, info)
@@ -98,7 +118,8 @@ def get(
         ttl = _ttl_of(info)
         if ttl and time.time() - entry["at"] > ttl:
             return None
-        return ProviderResponse(text=entry["text"], model=entry["model"]), entry["cost"], name
+        answer = ProviderResponse(text=entry["text"], model=entry["model"])
+        return Found(response=answer, cost_usd=entry["cost"], entry=name)
     except Exception as error:  # noqa: BLE001 - any client library: the cache is a convenience
         events.CACHE_READ_FAILED.log(error=error)
         return None
@@ -106,7 +127,7 @@ def get(
 
 def put(
     request: GenerationRequest, info: CallInfo, response: ProviderResponse, *, cost_usd: Decimal
-) -> UUID | None:
+) -> Stored | None:
     """Store a finished answer and what it cost; do nothing for any other.
 
     Returns:
@@ -130,7 +151,7 @@ def put(
             cache.set(key_of(name), entry, ttl)
     except Exception as error:  # noqa: BLE001 - see get()
         events.CACHE_WRITE_FAILED.log(error=error)
-    return name
+    return None if name is None else Stored(entry=name, stored_bytes=len(response.text))
 
 
 def texts_of(entries: Collection[UUID]) -> dict[UUID, str]:

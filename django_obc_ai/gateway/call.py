@@ -16,6 +16,7 @@ from django.db import connections
 from django.utils.asyncio import async_unsafe
 
 from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import StreamInterruptedError
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.gateway.flow import Do, Emit, Flow, Next, Send, Sleep, Step, Stop, converse
 from django_obc_ai.gateway.stream_book import StreamBook
@@ -28,6 +29,9 @@ _SYNC = (
 )
 ResultT = TypeVar("ResultT")
 _sleep = time.sleep
+#: What is under way. A stream that its reader forgets is closed by the garbage collector, which
+#: would otherwise take the flow first, before the books are closed.
+_under_way: set[Flow] = set()
 
 
 @async_unsafe(_SYNC)
@@ -38,7 +42,7 @@ def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
 
 def run(book: CallBook) -> CallOutcome:
     """Keep the books of a call to its end, in this thread."""
-    for _ in _pieces(converse(book)):
+    for _ in _pieces(book):
         pass
     return _outcome(book)
 
@@ -54,27 +58,20 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
         ObcAIError: The call failed.
         ConfigurationError: The provider is misconfigured.
     """
-    yield from _pieces(converse(book))
-    _raise_error(book)
+    return _pieces(book, raises=True)
 
 
 async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
     """See call()."""
     book = CallBook(request, info)
-    async for _ in _apieces(converse(book)):
+    async for _ in _apieces(book):
         pass
     return _outcome(book)
 
 
-async def astream(book: StreamBook) -> AsyncGenerator[str, None]:
+def astream(book: StreamBook) -> AsyncGenerator[str, None]:
     """See stream()."""
-    pieces = _apieces(converse(book))
-    try:
-        async for piece in pieces:
-            yield piece
-    finally:
-        await pieces.aclose()
-    _raise_error(book)
+    return _apieces(book, raises=True)
 
 
 def _outcome(book: CallBook) -> CallOutcome:
@@ -82,29 +79,42 @@ def _outcome(book: CallBook) -> CallOutcome:
     return book.outcome
 
 
-def _raise_error(book: StreamBook) -> None:
-    error = _outcome(book).error
-    if error is not None:
-        raise error
-
-
-def _pieces(flow: Flow) -> Generator[str, None, None]:
-    """Do the steps of a flow in this thread, and yield the text that it emits."""
+def _pieces(book: CallBook, *, raises: bool = False) -> Generator[str, None, None]:
+    """Do the steps of a call in this thread, and yield the text that it emits."""
+    flow = converse(book)
+    _under_way.add(flow)
     advance: Callable[[Any], Step] = flow.send
     came: Any = None
     while True:
         try:
             step = advance(came)
-        except StopIteration:
-            return
+        except BaseException as end:
+            _under_way.discard(flow)
+            if isinstance(end, StopIteration):
+                break
+            raise
         advance, came = flow.send, None
         try:
             if type(step) is Emit:
                 yield step.text
             else:
                 came = _do(step)
+        except GeneratorExit:
+            advance, came, raises = flow.throw, _left(), False
         except BaseException as error:  # noqa: BLE001 - the flow decides, and raises it again
             advance, came = flow.throw, error
+    _end(book, raises=raises)
+
+
+def _left() -> StreamInterruptedError:
+    # Not GeneratorExit itself, which a generator does not hand down to those that it runs.
+    return StreamInterruptedError("The caller stopped reading before the answer was finished.")
+
+
+def _end(book: CallBook, *, raises: bool) -> None:
+    error = _outcome(book).error
+    if raises and error is not None:
+        raise error
 
 
 def _do(step: Step) -> Any:
@@ -124,23 +134,31 @@ def _do(step: Step) -> Any:
     raise TypeError(type(step).__name__)
 
 
-async def _apieces(flow: Flow) -> AsyncGenerator[str, None]:
+async def _apieces(book: CallBook, *, raises: bool = False) -> AsyncGenerator[str, None]:
     """See _pieces(). No step blocks the event loop."""
+    flow = converse(book)
+    _under_way.add(flow)
     advance: Callable[[Any], Step] = flow.send
     came: Any = None
     while True:
         try:
             step = advance(came)
-        except StopIteration:
-            return
+        except BaseException as end:
+            _under_way.discard(flow)
+            if isinstance(end, StopIteration):
+                break
+            raise
         advance, came = flow.send, None
         try:
             if type(step) is Emit:
                 yield step.text
             else:
                 came = await _ado(step)
+        except GeneratorExit:
+            advance, came, raises = flow.throw, _left(), False
         except BaseException as error:  # noqa: BLE001 - see _pieces()
             advance, came = flow.throw, error
+    _end(book, raises=raises)
 
 
 async def _ado(step: Step) -> Any:

@@ -225,11 +225,11 @@ def _read(book: StreamBook, chunk: Any) -> Flow:
             yield Emit(text)
             chunk = yield Next(book)
     except BaseException as error:
-        stopped = _abandoned(error)
+        stopped = error
         raised = yield Do(lambda: book.cut(stopped))
         yield Do(lambda: book.finish(error=raised))
         yield Stop(book)
-        if raised is error or isinstance(error, GeneratorExit):
+        if raised is error:
             raise
         raise raised from raised.__cause__
     yield Stop(book)
@@ -239,12 +239,6 @@ def _read(book: StreamBook, chunk: Any) -> Flow:
         unfinished = error
         yield Do(lambda: book.cut(unfinished))
         raise
-
-
-def _abandoned(error: BaseException) -> BaseException:
-    if isinstance(error, GeneratorExit):
-        return StreamInterruptedError("The caller stopped reading before the answer was finished.")
-    return error
 
 
 def _tell_retry(book: CallBook, error: ObcAIError, wait: float) -> None:

@@ -29,10 +29,9 @@ from django_obc_ai.exceptions import (
     ProviderError,
     QuotaExhaustedError,
 )
-from django_obc_ai.gateway import keeper, ratelimit
-from django_obc_ai.gateway.cache import digest
+from django_obc_ai.gateway import cache, keeper, ratelimit
 from django_obc_ai.logs import events
-from django_obc_ai.types import CallInfo, ProviderResponse
+from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
 from django_obc_ai.types.coordination import Boarding
 
 #: How long an answer stays with its flight, for those who were waiting for it.
@@ -78,7 +77,7 @@ class Flight:
     def __init__(self, coordinator: BaseCoordinator, entry: UUID, info: CallInfo) -> None:
         """Name what is asked; nothing is looked up yet."""
         self._coordinator = coordinator
-        self._key = digest("flight", [entry.hex, info.cache_tags])[:40]
+        self._key = cache.digest("flight", [entry.hex, info.cache_tags])[:40]
         self._token = uuid.uuid4().hex
         self._began = time.monotonic()
         self._boarding: Boarding | None = None
@@ -161,7 +160,7 @@ class Flight:
                 self._token,
                 _written(response, error, cost_usd, entry),
                 keep_seconds=KEEP_SECONDS,
-                is_reusable=error is None and entry is not None,
+                is_reusable=False,
             )
         except CoordinatorError as failure:
             events.TRAFFIC_NOT_SHARED.log(error=failure)
@@ -190,9 +189,11 @@ def _written(
     return json.dumps(values, ensure_ascii=False)
 
 
-def flight_for(entry: UUID, info: CallInfo) -> Flight | None:
-    """Return a flight to board; None where the coordinator is away or may not be used now."""
+def flight_for(request: GenerationRequest, info: CallInfo) -> Flight | None:
+    """Return a flight to board; None for a call that shares nothing, or has nobody to ask."""
+    if not cache.is_shareable(info):
+        return None
     coordinator = ratelimit.shared()
     if coordinator is None or not coordinator.can_share_now():
         return None
-    return Flight(coordinator, entry, info)
+    return Flight(coordinator, cache.entry_of(request, info), info)

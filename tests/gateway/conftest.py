@@ -55,7 +55,7 @@ def scripted() -> Iterator[Scripted]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Replace the clock's sleep and return the waits that were asked for."""
     slept: list[float] = []
-    monkeypatch.setattr("django_obc_ai.gateway.retry._sleep", slept.append)
+    monkeypatch.setattr("django_obc_ai.gateway.call._sleep", slept.append)
     return slept
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from django_obc_ai.types.coordination import Admission
+
 
 class GatesToCome:
     """Raises NotImplementedError."""
 
     def acquire(self, gate: str, permit: str, **_: Any) -> Any:
         """Raise."""
-        raise NotImplementedError
+        return Admission()
 
     def release(self, gate: str, permit: str, **_: Any) -> Any:
         """Raise."""
-        raise NotImplementedError
+        return None
 
     def gate_state(self, gate: str, limits: Any) -> Any:
         """Raise."""
-        raise NotImplementedError
+        return None
 
     def reopen(self, gate: str) -> None:
         """Raise."""
-        raise NotImplementedError
+        return
