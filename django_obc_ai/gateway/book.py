@@ -35,20 +35,19 @@ from django_obc_ai.gateway import (
     retry,
     shrink,
 )
+from django_obc_ai.gateway.bill import Bill
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.gateway.ratelimit import Permit
 from django_obc_ai.gateway.singleflight import Flight, Landing, flight_for
 from django_obc_ai.gateway.trace import CallTrace
 from django_obc_ai.logs import events
 from django_obc_ai.types import (
-    Amount,
     CallInfo,
     CallOutcome,
     GenerationRequest,
     PriceRow,
     ProviderResponse,
     Usage,
-    nano_from_usd,
 )
 from django_obc_ai.types.coordination import Verdict
 from django_obc_ai.types.money import EXACT
@@ -70,8 +69,6 @@ class CallBook:
     keeps_content: ClassVar[bool] = True
     #: Whether another provider may answer in place of the one that was asked.
     may_turn: ClassVar[bool] = True
-    #: Whether the caller has seen a part of the answer already.
-    has_shown_text: bool = False
 
     def __init__(self, request: GenerationRequest, info: CallInfo) -> None:
         """Start the clock; nothing is looked up yet."""
@@ -90,18 +87,12 @@ class CallBook:
         self._asked = request  # before it was fitted to a provider
         self._first_alias = info.provider
         self._permit: Permit | None = None
-        self._hold = budget.NOTHING_HELD
-        self._owed: tuple[Decimal, int] | None = None
-        self._usage = Usage()
-        self._cost = Decimal(0)
-        self._is_cost_known = True
-        self._model_used = ""
+        self.bill = Bill()
         self._saved = Decimal(0)
         self._first_chunk: float | None = None
         self._announced: Path | None = None
         self._entry: UUID | None = None
         self._stored_bytes: int | None = None
-        self._used_tokens = 0
 
     def prepare(self) -> None:
         """Find the provider, and the answer if it is stored; ``outcome`` is set if this ends it."""
@@ -114,6 +105,11 @@ class CallBook:
                 self.flight = flight_for(self.request, self.info)
         except ConfigurationError as error:
             self.finish(error=error)
+
+    @property
+    def has_shown_text(self) -> bool:
+        """Return whether the caller has seen a part of the answer already."""
+        return False
 
     def _traced(self) -> dict[str, Any]:
         """Return what a span says of this kind of call besides."""
@@ -146,7 +142,7 @@ class CallBook:
         if found is None:
             return False
         self._saved, self._entry = found.cost_usd, found.entry
-        self._model_used = found.response.model
+        self.bill.model_used = found.response.model
         self.finish(found.response, is_cached=True)
         self.is_stale = found.is_stale
         return True
@@ -155,7 +151,7 @@ class CallBook:
         """End the call with what the one that it waited for has left."""
         self._saved, self._entry = landing.cost_usd, landing.entry
         if landing.response is not None:
-            self._model_used = landing.response.model
+            self.bill.model_used = landing.response.model
         self.finish(landing.response, error=landing.error, is_coalesced=True)
 
     def open(self) -> float:
@@ -171,7 +167,7 @@ class CallBook:
         """
         alias = self.info.provider
         self._pay()  # what the attempt before has cost
-        self._hold = budget.NOTHING_HELD
+        self.bill.forget_hold()
         pauses.refuse_if_paused(alias)
         if self._permit is None:
             self._permit = ratelimit.permit_for(alias)
@@ -182,16 +178,18 @@ class CallBook:
             )
             if wait:
                 return wait
-        self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
-        price = prices.bounding_price(self.request.model, self._at)
+        at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
+        price = prices.bounding_price(self.request.model, at)
         try:
-            self._hold = budget.reserve(self._attempt(self.request, price))
+            hold = budget.reserve(self._attempt(self.request, price))
         except BudgetExceededError as error:
             fitting = self._fitted(price, error)
             if fitting is None:
                 raise
-            self._hold = budget.reserve(self._attempt(fitting, price))
+            hold = budget.reserve(self._attempt(fitting, price))
             self.request = fitting
+        is_free, model = self.provider.is_free, self.request.model
+        self.bill.begin(hold, at=at, is_free=is_free, model=model)
         self.attempts += 1
         if not self.provider.is_free:
             self._announced = ledger.announce(self.request, self.info, self._presumed())
@@ -215,17 +213,13 @@ class CallBook:
             model=request.model,
             info=self.info,
             at=self._began,
-            before=Amount(
-                nano=nano_from_usd(self._cost),
-                tokens=self._usage.total_tokens,
-                requests=self.attempts,
-            ),
+            before=self.bill.amount(self.attempts),
         )
 
     def _presumed(self) -> CallOutcome:
         """Return how the call is to be booked if this process dies before it ends."""
-        cost = EXACT.add(self._cost, self._hold.ceiling_usd)
-        usage = self._usage + Usage(is_exact=False)
+        cost = EXACT.add(self.bill.cost_usd, self.bill.ceiling_usd)
+        usage = self.bill.usage + Usage(is_exact=False)
         return self._outcome(cost, usage=usage, error=AbandonedCallError())
 
     def ceiling_of(self, request: GenerationRequest, price: PriceRow) -> Decimal:
@@ -244,7 +238,7 @@ class CallBook:
 
     def take_back(self) -> None:
         """Close an attempt that was not sent, or leave the queue for its permit."""
-        self._hold.release()
+        self.bill.release()
         self._end_attempt("unsent")
 
     def accept(self, response: ProviderResponse) -> ProviderResponse:
@@ -257,11 +251,7 @@ class CallBook:
             ContentBlockedError: The answer is marked as blocked.
             BadResponseError: The answer is empty, or JSON was asked for and this is none.
         """
-        self._model_used = response.model or self.request.model
-        if response.usage is None:
-            self._presume()
-        else:
-            self._settle(response.usage, self._model_used, response.text)
+        self._count(response.usage, response.model, response.text)
         if response.finish_reason == "blocked":
             raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
         if not response.text.strip():
@@ -278,6 +268,13 @@ class CallBook:
                 raise failure from None
         return response
 
+    def _count(self, usage: Usage | None, model: str, text: str = "") -> None:
+        self.bill.model_used = model or self.request.model
+        if usage is None:
+            self.bill.presume(self.most_tokens_of(self.request))
+        else:
+            self.bill.count(usage, self.bill.model_used, text)
+
     def abort(self, error: BaseException, seen: Usage | None = None) -> BaseException:
         """Settle a failed attempt and return the error to raise in its place.
 
@@ -286,12 +283,12 @@ class CallBook:
         """
         usage = getattr(error, "usage", None) or seen
         if usage is not None:
-            named = getattr(error, "model", "") or self._model_used
-            self._settle(usage, named or self.request.model, self._text_so_far())
+            named = getattr(error, "model", "") or self.bill.model_used
+            self.bill.count(usage, named or self.request.model, self._text_so_far())
         elif getattr(error, "is_possibly_billed", True):
-            self._presume()
+            self.bill.presume(self.most_tokens_of(self.request))
         else:
-            self._hold.settle(Decimal(0))
+            self.bill.settle_nothing()
         self._end_attempt(*ratelimit.verdict_of(error))
         if isinstance(error, (ObcAIError, ConfigurationError)) or not isinstance(error, Exception):
             return error
@@ -303,54 +300,16 @@ class CallBook:
         """Return what is known of a failed attempt's answer."""
         return ""
 
-    def _presume(self) -> None:
-        """Book an attempt whose tokens nobody reported at its ceiling; a free one at 0."""
-        self._owe(self._hold.ceiling_usd, self._hold.tokens)
-        self._used_tokens = self.most_tokens_of(self.request)
-        self._cost = EXACT.add(self._cost, self._hold.ceiling_usd)
-        self._is_cost_known = self._is_cost_known and self.provider.is_free
-        self._usage += Usage(is_exact=False)
-
-    def _settle(self, usage: Usage, model: str, text: str = "") -> None:
-        usage = usage.made_plausible()
-        is_whole = usage.is_whole_for(text)
-        self._usage += usage if is_whole else replace(usage, is_exact=False)
-        self._model_used = model
-        cost = Decimal(0)
-        if not self.provider.is_free:
-            price = prices.find_price(model, self._at)
-            if price is None:
-                price = prices.bounding_price(model, self._at) or prices.bounding_price(
-                    self.request.model, self._at
-                )
-                self._is_cost_known = False
-                events.GATEWAY_UNPRICED.log(about=model, model=model)
-            if price is not None:
-                cost = prices.cost_of(price, usage)
-            if not is_whole:  # a part of the bill was not counted
-                cost = max(cost, self._hold.ceiling_usd)
-                self._is_cost_known = False
-        self._cost = EXACT.add(self._cost, cost)
-        self._used_tokens = usage.total_tokens
-        self._owe(cost, usage.total_tokens)
-
-    def _owe(self, cost: Decimal, tokens: int) -> None:
-        """Settle with the row, which is written first: what dies in between is not lost."""
-        self._owed = (cost, tokens)
-
     def _pay(self) -> None:
         """Settle what the last attempt owes, and give its permit back."""
-        owed, self._owed = self._owed, None
-        if owed is not None:
-            self._hold.settle(*owed)
+        self.bill.pay()
         if self._permit is not None and self._permit.is_given:
             self._end_attempt("ok")
 
     def _end_attempt(self, verdict: Verdict, closed_seconds: float | None = None) -> None:
         permit, self._permit = self._permit, None
-        tokens, self._used_tokens = self._used_tokens, 0
         if permit is not None:
-            permit.end(verdict, tokens=tokens, closed_seconds=closed_seconds)
+            permit.end(verdict, tokens=self.bill.last_tokens, closed_seconds=closed_seconds)
 
     def finish(
         self,
@@ -367,11 +326,11 @@ class CallBook:
         if is_own and error is None and response is not None:
             self._store(response)
         self.outcome = self._outcome(
-            self._cost,
+            self.bill.cost_usd,
             text="" if response is None else response.text,
             finish_reason="" if response is None else response.finish_reason,
-            usage=self._usage,
-            is_cost_known=self._is_cost_known,
+            usage=self.bill.usage,
+            is_cost_known=self.bill.is_cost_known,
             cached=is_cached,
             coalesced=is_coalesced,
             error=error,
@@ -391,7 +350,7 @@ class CallBook:
         finally:
             self._pay()
             if self.flight is not None:
-                self.flight.land(response, error, cost_usd=self._cost, entry=self._entry)
+                self.flight.land(response, error, cost_usd=self.bill.cost_usd, entry=self._entry)
             self.trace.end(self.request, self.outcome)
         if self.keeps_content:
             answer = self.outcome.text or self._text_so_far()
@@ -399,7 +358,7 @@ class CallBook:
         return self.outcome
 
     def _store(self, response: ProviderResponse) -> None:
-        stored = cache.put(self.request, self.info, response, cost_usd=self._cost)
+        stored = cache.put(self.request, self.info, response, cost_usd=self.bill.cost_usd)
         self._stored_bytes = None
         if stored is not None:
             self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
@@ -409,7 +368,7 @@ class CallBook:
     ) -> CallOutcome:
         return CallOutcome(
             model_requested=self.request.model,
-            model_used=self._model_used,
+            model_used=self.bill.model_used,
             cost_usd=cost_usd,
             is_cost_known=is_cost_known,
             attempts=self.attempts,

@@ -118,11 +118,7 @@ class EmbeddingBook(CallBook):
             BadResponseError: There is not one vector per text, or not of the size asked for.
         """
         answer: EmbeddingResponse = response
-        self._model_used = answer.model or self.request.model
-        if answer.usage is None:
-            self._presume()
-        else:
-            self._settle(answer.usage, self._model_used)
+        self._count(answer.usage, answer.model)
         check_vectors(answer.vectors, self.embedding)
         self.response = answer
         text = _encode(answer.vectors) if self.info.use_cache else ""

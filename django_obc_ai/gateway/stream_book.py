@@ -70,7 +70,7 @@ class StreamBook(CallBook):
     def see(self, chunk: StreamChunk) -> str:
         """Note a chunk and return its text; usage is cumulative and does not fall."""
         self._seen = chunk.usage.after(self._seen) if chunk.usage else self._seen
-        self._model_used = chunk.model or self._model_used
+        self.bill.model_used = chunk.model or self.bill.model_used
         self._last = chunk
         return self.pass_on(chunk.text)
 
@@ -105,7 +105,7 @@ class StreamBook(CallBook):
                 text=self._text_so_far(),
                 finish_reason=self._last.finish_reason,
                 usage=self._seen if self._last.usage is not None else self._floor(),
-                model=self._model_used,
+                model=self.bill.model_used,
             )
         )
 
