@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -17,10 +16,8 @@ from django.utils import timezone
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import (
     AbandonedCallError,
-    BadResponseError,
     BudgetExceededError,
     ConfigurationError,
-    ContentBlockedError,
     ObcAIError,
     TransientError,
 )
@@ -35,6 +32,7 @@ from django_obc_ai.gateway import (
     retry,
     shrink,
 )
+from django_obc_ai.gateway.answers import check_answer
 from django_obc_ai.gateway.bill import Bill
 from django_obc_ai.gateway.foreign import translate_foreign
 from django_obc_ai.gateway.ratelimit import Permit
@@ -252,20 +250,7 @@ class CallBook:
             BadResponseError: The answer is empty, or JSON was asked for and this is none.
         """
         self._count(response.usage, response.model, response.text)
-        if response.finish_reason == "blocked":
-            raise ContentBlockedError("The provider blocked the answer. Rephrase the request.")
-        if not response.text.strip():
-            raise _empty(response)
-        if self.request.response_schema is not None:
-            try:
-                json.loads(response.text)
-            except ValueError:
-                failure = BadResponseError(
-                    "The provider was asked for JSON and answered something else, or was cut"
-                    f" (finish reason {response.finish_reason!r})."
-                )
-                failure.retryable = response.finish_reason == "stop"
-                raise failure from None
+        check_answer(response, self.request)
         return response
 
     def _count(self, usage: Usage | None, model: str, text: str = "") -> None:
@@ -382,19 +367,3 @@ class CallBook:
             cache_entry=self._entry,
             **values,  # further fields of CallOutcome
         )
-
-
-def _empty(response: ProviderResponse) -> BadResponseError:
-    if response.finish_reason == "length":
-        message = (
-            "The provider used up max_output_tokens before it wrote anything, probably on"
-            " thinking. Raise that limit, or lower the thinking budget."
-        )
-    else:
-        message = (
-            "The provider finished without writing anything (finish reason"
-            f" {response.finish_reason!r})."
-        )
-    error = BadResponseError(message)
-    error.retryable = response.finish_reason == "stop"
-    return error
