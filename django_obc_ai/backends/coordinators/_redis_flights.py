@@ -48,7 +48,7 @@ BOARD = (
     + """
 if leader == token then
     renew()
-    return {'lead', m[3]}
+    return {'lead', m[3], token}
 end
 local landed = redis.call('HMGET', L, 'at', 'until', 'reusable')
 if landed[1] and now < tonumber(landed[2])
@@ -65,7 +65,7 @@ if leader and m[3] == '1' then return {'lost', leader} end
 local again = leader and '1' or '0'
 redis.call('DEL', F, T)
 renew('leader', token, 'mark', ARGV[4], 'again', again)
-return {'lead', again}
+return {'lead', again, token}
 """
 )
 
@@ -142,7 +142,7 @@ class RedisFlights:
         """Return what the script of `board` has answered."""
         role, *rest = reply
         if role == b"lead":
-            return Boarding(role="lead", is_takeover=rest[0] == b"1")
+            return Boarding(role="lead", is_takeover=rest[0] == b"1", leader=_text(rest[1]))
         if role == b"landed":
             return Boarding(role="landed", answer=_text(rest[0]))
         if role == b"lost":
