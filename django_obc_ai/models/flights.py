@@ -38,6 +38,7 @@ class Flight(models.Model):
     last_piece = models.BigIntegerField(default=-1)
     answer = models.TextField(default="")
     landed_at = models.FloatField(default=0.0)
+    landed_mark = models.BigIntegerField(default=0, help_text="Tells whose answer it is.")
     keep_until = models.FloatField(default=0.0)
     is_reusable = models.BooleanField(default=False)
     expires_at = models.FloatField(default=0.0)

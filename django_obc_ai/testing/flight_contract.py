@@ -87,6 +87,16 @@ class FlightContract(_Case):
         self.now += 5
         self._assert_leads(coordinator.board("k", "b", age_seconds=4))
 
+    def test_who_has_followed_takes_the_answer_however_long_asking_took(self) -> None:
+        coordinator = self._clocked()
+        coordinator.board("k", "a", age_seconds=0)
+        follower = coordinator.board("k", "b", age_seconds=0)
+        self._land(coordinator, "a")
+        self.now += 5
+        coordinator.board("k", "later", age_seconds=0)
+        landed = coordinator.board("k", "b", age_seconds=1, seen=follower.seen)
+        self.assertEqual((landed.role, landed.answer), ("landed", "yes"))
+
     def test_a_reusable_answer_serves_whoever_asks_while_it_is_kept(self) -> None:
         coordinator = self._clocked()
         coordinator.board("k", "a", age_seconds=0)

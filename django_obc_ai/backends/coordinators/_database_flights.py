@@ -29,22 +29,23 @@ _ATTEMPTS = 20
 # does not know. Only the text that is new is read, and an answer only by whom it serves.
 _READ = """
 SELECT leader, lease_until, is_takeover, keep_until,
-       CASE WHEN keep_until > %s AND (is_reusable OR landed_at >= %s) THEN answer END,
+       CASE WHEN keep_until > %s AND (is_reusable OR landed_at >= %s OR landed_mark = %s)
+            THEN answer END,
        length(text), substr(text, %s)
 FROM django_obc_ai_flight WHERE "key" = %s
 """
 _INSERT = """
 INSERT INTO django_obc_ai_flight
-    ("key", leader, lease_until, is_takeover, text, last_piece, answer, landed_at, keep_until,
-     is_reusable, expires_at)
-VALUES (%s, %s, %s, %s, '', -1, '', 0, 0, %s, %s) ON CONFLICT DO NOTHING
+    ("key", leader, lease_until, is_takeover, text, last_piece, answer, landed_at, landed_mark,
+     keep_until, is_reusable, expires_at)
+VALUES (%s, %s, %s, %s, '', -1, '', 0, 0, 0, %s, %s) ON CONFLICT DO NOTHING
 """
 _LEAD = """
 UPDATE django_obc_ai_flight
 SET leader = %s, lease_until = %s, is_takeover = %s, text = '', last_piece = -1, expires_at = %s
 WHERE "key" = %s AND leader = %s AND lease_until = %s
 """
-#: Of these three the last two parameters say who leads, and until when a lease may have ended.
+#: Of these four the last two parameters say who leads, and until when a lease may have ended.
 _RENEW = """
 UPDATE django_obc_ai_flight
 SET lease_until = %s, expires_at = CASE WHEN keep_until > %s THEN keep_until ELSE %s END
@@ -58,8 +59,8 @@ WHERE last_piece <> %s AND "key" = %s AND leader = %s AND lease_until > %s
 """
 _LAND = """
 UPDATE django_obc_ai_flight
-SET leader = '', text = '', answer = %s, landed_at = %s, keep_until = %s, is_reusable = %s,
-    expires_at = %s
+SET leader = '', text = '', answer = %s, landed_at = %s, landed_mark = %s, keep_until = %s,
+    is_reusable = %s, expires_at = %s
 WHERE "key" = %s AND leader = %s AND lease_until > %s
 """
 _GIVE_UP = """
@@ -93,7 +94,8 @@ class DatabaseFlights:
 
     def board(self, key: str, token: str, *, age_seconds: float, seen: int = 0) -> Boarding:
         """See `BaseCoordinator.board`."""
-        boarding = self._do(lambda link: self._board(link, key, token, age_seconds, seen))
+        began = self._flight_time() - age_seconds  # now, because the database may take a while
+        boarding = self._do(lambda link: self._board(link, key, token, began, seen))
         if boarding.role == "lead":
             self._sweep()
         return boarding
@@ -115,7 +117,7 @@ class DatabaseFlights:
             self._do(lambda link: _change(link, _GIVE_UP, *led))
         else:
             until = now + keep_seconds
-            values = (_escaped(answer), now, until, is_reusable, until)
+            values = (_escaped(answer), now, _seen.mark_of(token), until, is_reusable, until)
             self._do(lambda link: _change(link, _LAND, *values, *led))
         self._sweep()
 
@@ -124,13 +126,13 @@ class DatabaseFlights:
         self._do(lambda link: self._renew(link, key, token))
 
     def _board(
-        self, link: BaseDatabaseWrapper, key: str, token: str, age_seconds: float, seen: int
+        self, link: BaseDatabaseWrapper, key: str, token: str, began: float, seen: int
     ) -> Boarding:
         mark, offset = _seen.split(seen)
         lease = self.flight_lease_seconds
         for _ in range(_ATTEMPTS):
             now = self._flight_time()
-            row = _read(link, now, now - age_seconds, offset + 1, key)
+            row = _read(link, now, began, mark, offset + 1, key)
             if row is None:
                 fresh_row = (key, token, now + lease, False, False, now + 2 * lease)
                 if _change(link, _INSERT, *fresh_row):
