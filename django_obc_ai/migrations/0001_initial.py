@@ -512,6 +512,34 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Flight",
+            fields=[
+                ("key", models.CharField(max_length=200, primary_key=True, serialize=False)),
+                (
+                    "leader",
+                    models.CharField(
+                        default="", help_text="Empty if none is under way.", max_length=100
+                    ),
+                ),
+                ("lease_until", models.FloatField(default=0.0)),
+                ("is_takeover", models.BooleanField(default=False)),
+                ("text", models.TextField(default="")),
+                ("last_piece", models.BigIntegerField(default=-1)),
+                ("answer", models.TextField(default="")),
+                ("landed_at", models.FloatField(default=0.0)),
+                (
+                    "landed_mark",
+                    models.BigIntegerField(default=0, help_text="Tells whose answer it is."),
+                ),
+                ("keep_until", models.FloatField(default=0.0)),
+                ("is_reusable", models.BooleanField(default=False)),
+                ("expires_at", models.FloatField(default=0.0)),
+            ],
+            options={
+                "indexes": [models.Index(fields=["expires_at"], name="obc_ai_flight_expires")],
+            },
+        ),
+        migrations.CreateModel(
             name="Chunk",
             fields=[
                 (

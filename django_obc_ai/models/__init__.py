@@ -7,6 +7,7 @@ from django_obc_ai.models.chat import ChatMessage, Conversation
 from django_obc_ai.models.content import StoredContent
 from django_obc_ai.models.costs import CostReservation, CostTotal
 from django_obc_ai.models.fields import NanoDollarField
+from django_obc_ai.models.flights import Flight
 from django_obc_ai.models.indexes import (
     Chunk,
     DirtyRow,
@@ -34,6 +35,7 @@ __all__ = [
     "CostStoreMark",
     "CostTotal",
     "DirtyRow",
+    "Flight",
     "IndexGeneration",
     "IndexRequest",
     "IndexState",

@@ -20,7 +20,7 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import IndexNotReadyError, ObcAIError
 from django_obc_ai.gateway import erasing, ledger
 from django_obc_ai.indexes import VectorIndex, forgetting, generations, get_indexes, replica
-from django_obc_ai.models import ChatMessage, Conversation, IndexState, StoredContent
+from django_obc_ai.models import ChatMessage, Conversation, Flight, IndexState, StoredContent
 from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.services import _attribution, _mentions, _people
 from django_obc_ai.services.content import erase_content
@@ -96,6 +96,7 @@ def erase_user(
     ledger.drain(alias)
     files = erasing.detach_files(person.key, alias)
     operations, cached_answers = erasing.detach_rows(person.key)
+    Flight.objects.forget(is_all=True)  # nobody knows whose; a call that it takes away is made
     messages = _messages_of(person).count()
     return ErasureReport(
         operations=operations,

@@ -20,7 +20,13 @@ from django.utils import timezone
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import cache, ledger, recovery, retry
 from django_obc_ai.logs import events
-from django_obc_ai.models import AIOperation, CostCorrection, OperationRollup, StoredContent
+from django_obc_ai.models import (
+    AIOperation,
+    CostCorrection,
+    Flight,
+    OperationRollup,
+    StoredContent,
+)
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.ledger import locked
 from django_obc_ai.models.purged import PURGED_BY, PurgedSums
@@ -86,6 +92,7 @@ def purge_operations(
     if retry.is_in_transaction():
         raise RuntimeError("purge_operations() needs transactions of its own: call it outside.")
     ledger.drain(alias)  # a row that waits on disk must not come after the one that it replaces
+    Flight.objects.forget()
     roll_up()
     deleted, batches, size = 0, 0, _FEWEST * 4
     position: datetime.datetime | None = None

@@ -29,6 +29,7 @@ class _Landing:
     landed_at: float
     keep_until: float
     is_reusable: bool
+    mark: int
 
 
 class MemoryFlights:
@@ -50,6 +51,7 @@ class MemoryFlights:
 
     def board(self, key: str, token: str, *, age_seconds: float, seen: int = 0) -> Boarding:
         """See `BaseCoordinator.board`."""
+        began = self._flight_time() - age_seconds  # now, because the lock may take a while
         with self._flights_lock:
             now, lease = self._flight_time(), self.flight_lease_seconds
             self._sweep(now)
@@ -63,7 +65,11 @@ class MemoryFlights:
             if (
                 landing is not None
                 and now < landing.keep_until
-                and (landing.is_reusable or now - landing.landed_at <= age_seconds)
+                and (
+                    landing.is_reusable
+                    or landing.landed_at >= began
+                    or landing.mark == _seen.split(seen)[0]
+                )
             ):
                 return Boarding(role="landed", answer=landing.answer)
             if flight is not None and now < flight.lease_until:
@@ -91,7 +97,9 @@ class MemoryFlights:
             del self._flights[key]
             if answer is not None:
                 now = self._flight_time()
-                self._landings[key] = _Landing(answer, now, now + keep_seconds, is_reusable)
+                self._landings[key] = _Landing(
+                    answer, now, now + keep_seconds, is_reusable, _seen.mark_of(token)
+                )
 
     def renew_flight(self, key: str, token: str) -> None:
         """See `BaseCoordinator.renew_flight`."""

@@ -6,8 +6,8 @@ Of each flight there are three keys, which share what stands in braces:
                         the lease, in microseconds), again (1 after a takeover), last (which piece
                         came last, since a command may arrive twice)
     flight:KEY:text     what the leader has published
-    flight:KEY:landed   a hash: answer, at, until, reusable. It outlives the beginning of the next
-                        flight, for those who still wait for it
+    flight:KEY:landed   a hash: answer, at, until, reusable, mark. It outlives the beginning of
+                        the next flight, for those who still wait for it
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ local function renew(...)
 end
 """
 
-#: ARGV[4] the token's mark, [5] the call's age in microseconds, [6] and [7] whose text is known,
-#: and how many bytes of it.
+#: ARGV[4] the token's mark, [5] the call's age in microseconds, [6] and [7] who was followed,
+#: and how many bytes of the text are known.
 BOARD = (
     _HEAD
     + """
 if leader == token then
     renew()
-    return {'lead', m[3]}
+    return {'lead', m[3], token}
 end
-local landed = redis.call('HMGET', L, 'at', 'until', 'reusable')
+local landed = redis.call('HMGET', L, 'at', 'until', 'reusable', 'mark')
 if landed[1] and now < tonumber(landed[2])
-        and (landed[3] == '1' or now - landed[1] <= tonumber(ARGV[5])) then
+        and (landed[3] == '1' or landed[4] == ARGV[6]
+             or now - landed[1] <= tonumber(ARGV[5])) then
     return {'landed', redis.call('HGET', L, 'answer')}
 end
 if leader and now < lease_ends then
@@ -65,7 +66,7 @@ if leader and m[3] == '1' then return {'lost', leader} end
 local again = leader and '1' or '0'
 redis.call('DEL', F, T)
 renew('leader', token, 'mark', ARGV[4], 'again', again)
-return {'lead', again}
+return {'lead', again, token}
 """
 )
 
@@ -88,7 +89,7 @@ if leader == token then
     redis.call('DEL', F, T)
     if ARGV[4] == '1' then
         redis.call('HSET', L, 'answer', ARGV[5], 'at', text(now),
-                   'until', text(now + ARGV[6] * 1000), 'reusable', ARGV[7])
+                   'until', text(now + ARGV[6] * 1000), 'reusable', ARGV[7], 'mark', m[4])
         redis.call('PEXPIRE', L, ARGV[6])
     end
 end
@@ -142,7 +143,7 @@ class RedisFlights:
         """Return what the script of `board` has answered."""
         role, *rest = reply
         if role == b"lead":
-            return Boarding(role="lead", is_takeover=rest[0] == b"1")
+            return Boarding(role="lead", is_takeover=rest[0] == b"1", leader=_text(rest[1]))
         if role == b"landed":
             return Boarding(role="landed", answer=_text(rest[0]))
         if role == b"lost":

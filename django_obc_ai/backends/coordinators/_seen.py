@@ -8,8 +8,8 @@ _BITS = 40  # for how far
 
 
 def mark_of(token: str) -> int:
-    """Return a number that tells one leader of a flight from the next."""
-    return zlib.crc32(token.encode())
+    """Return a number above 0 that tells one leader of a flight from the next."""
+    return zlib.crc32(token.encode()) or 1
 
 
 def join(mark: int, offset: int) -> int:

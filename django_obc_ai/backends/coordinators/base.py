@@ -48,8 +48,8 @@ class BaseCoordinator(BaseBackend, ABC):
         """Lead a flight, or follow the one that is under way; followers ask again and again.
 
         - None is under way: lead.
-        - One landed, and either it landed within ``age_seconds`` or its answer is reusable: take
-          the answer.
+        - One landed, and either it landed within ``age_seconds``, or the caller has followed its
+          leader (which ``seen`` says), or its answer is reusable: take the answer.
         - A leader lives: follow. Its lease has ended: lead in its place (``is_takeover``), once
           for a flight; after that "lost", for as long as a lease.
 
