@@ -99,7 +99,9 @@ class DatabaseGates:
             if (row := cursor.fetchone()) is None:
                 return None
         is_own = len(row) == 1 or self.clock is not None
-        return GateData(**json.loads(row[0])), self._process_time() if is_own else float(row[1])
+        stored = json.loads(row[0])  # maybe by another release
+        known = {name: stored[name] for name in GateData.__slots__ if name in stored}
+        return GateData(**known), self._process_time() if is_own else float(row[1])
 
     def _change(self, gate: str, work: Callable[[GateData, float], ResultT]) -> ResultT:
         alias = get_settings().database

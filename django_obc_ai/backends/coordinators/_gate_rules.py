@@ -170,6 +170,7 @@ class Gate:
         if not reason:
             self._let_through(permit, tokens)
         elif at - self._now <= asked_ms(patience_seconds):
+            self._data.others.pop(permit, None)
             self._waiters[permit] = [at + GRACE_MS, tokens]
         else:
             self._waiters.pop(permit, None)
