@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import django_obc_ai
-from django_obc_ai.models import Chunk, Flight, IndexState, IndexVersion, Tombstone
+from django_obc_ai.models import Chunk, Flight, GateRow, IndexState, IndexVersion, Tombstone
 
 ROOT = Path(django_obc_ai.__file__).parent
 #: Methods and classes that take SQL, and where theirs stands.
@@ -74,5 +74,5 @@ def test_the_test_sees_what_it_forbids() -> None:
 
 
 def test_the_tables_are_called_what_statements_call_them() -> None:
-    for model in (Chunk, Flight, IndexState, IndexVersion, Tombstone):
+    for model in (Chunk, Flight, GateRow, IndexState, IndexVersion, Tombstone):
         assert model._meta.db_table == f"django_obc_ai_{model.__name__.lower()}"

@@ -97,6 +97,14 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="GateRow",
+            fields=[
+                ("name", models.CharField(max_length=50, primary_key=True, serialize=False)),
+                ("data", models.TextField(default="{}")),
+                ("changes", models.BigIntegerField(default=0)),
+            ],
+        ),
+        migrations.CreateModel(
             name="IndexGeneration",
             fields=[
                 (

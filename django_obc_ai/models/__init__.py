@@ -5,6 +5,7 @@ from __future__ import annotations
 from django_obc_ai.models.budgets import Budget, BudgetAlert, BudgetChange, CostStoreMark
 from django_obc_ai.models.chat import ChatMessage, Conversation
 from django_obc_ai.models.content import StoredContent
+from django_obc_ai.models.coordination import GateRow
 from django_obc_ai.models.costs import CostReservation, CostTotal
 from django_obc_ai.models.fields import NanoDollarField
 from django_obc_ai.models.flights import Flight
@@ -36,6 +37,7 @@ __all__ = [
     "CostTotal",
     "DirtyRow",
     "Flight",
+    "GateRow",
     "IndexGeneration",
     "IndexRequest",
     "IndexState",

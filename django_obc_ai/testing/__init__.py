@@ -16,6 +16,7 @@ from django_obc_ai.testing.assertions import (
 from django_obc_ai.testing.cost_store_contract import CostStoreContract
 from django_obc_ai.testing.embedder_contract import EmbedderContract
 from django_obc_ai.testing.flight_contract import FlightContract
+from django_obc_ai.testing.gate_contract import GateContract
 from django_obc_ai.testing.network import NetworkBlockedError, block_network
 from django_obc_ai.testing.overrides import index_now, load_vectors, override_ai
 from django_obc_ai.testing.provider import CutStream, Reply, ScriptedProvider
@@ -27,6 +28,7 @@ __all__ = [
     "CutStream",
     "EmbedderContract",
     "FlightContract",
+    "GateContract",
     "NetworkBlockedError",
     "ProviderContract",
     "Reply",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django_obc_ai.backends.coordinators._database_flights import DatabaseFlights
-from django_obc_ai.backends.coordinators._gates_to_come import GatesToCome
+from django_obc_ai.backends.coordinators._database_gates import DatabaseGates
 from django_obc_ai.backends.coordinators.base import BaseCoordinator
 
 
-class DatabaseCoordinator(DatabaseFlights, GatesToCome, BaseCoordinator):
+class DatabaseCoordinator(DatabaseFlights, DatabaseGates, BaseCoordinator):
     """Rows in ``OBC_AI["DATABASE"]`` that only conditional statements change.
 
     Inside a caller's transaction it works through a connection of its own, so that others see

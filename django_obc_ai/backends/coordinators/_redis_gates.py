@@ -1,0 +1,143 @@
+"""Gates in Redis, asked and told in one step each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from django_obc_ai.backends.coordinators import _redis_gate_scripts as scripts
+from django_obc_ai.backends.coordinators._gate_rules import asked_ms, ended_ms, terms_of
+from django_obc_ai.backends.redis_link import ScriptCall
+from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
+
+_GIVEN = Admission()
+_ANY = Limits()
+
+
+class RedisGates:
+    """The gates of `BaseCoordinator` by the clock of the server.
+
+    ``acquire_call`` and ``release_call`` return what `RedisLink.run_all` sends together with other
+    scripts in one round trip; ``read_acquire`` and ``read_release`` understand the replies. All
+    arguments are bytes, because redis-py is slow to turn anything else into them.
+    """
+
+    clock: Callable[[], float] | None
+    _prefix: str
+
+    def _run(self, script: str, keys: Sequence[Any], *arguments: Any) -> Any:
+        """Run a script; the concrete class has the connections."""
+        raise NotImplementedError
+
+    def acquire(
+        self, gate: str, permit: str, *, tokens: int, limits: Limits, patience_seconds: float
+    ) -> Admission:
+        """See `BaseCoordinator.acquire`."""
+        call = self.acquire_call(
+            gate, permit, tokens=tokens, limits=limits, patience_seconds=patience_seconds
+        )
+        return self.read_acquire(self._run_call(call))
+
+    def acquire_call(
+        self, gate: str, permit: str, *, tokens: int, limits: Limits, patience_seconds: float
+    ) -> ScriptCall:
+        """Return the script that `acquire` runs."""
+        asked = (permit.encode(), b"%d" % tokens, b"%d" % asked_ms(patience_seconds))
+        return (scripts.ACQUIRE, *self._head(gate, limits), *asked)
+
+    def read_acquire(self, reply: Any) -> Admission:
+        """Return what the reply to `acquire_call` says."""
+        if not reply:
+            return _GIVEN
+        reason, wait, until = reply
+        return Admission(
+            reason=reason.decode(),
+            wait_seconds=wait / 1000,
+            until=until / 1000 if until else None,
+        )
+
+    def release(
+        self,
+        gate: str,
+        permit: str,
+        *,
+        verdict: Verdict,
+        limits: Limits,
+        tokens: int = 0,
+        closed_seconds: float | None = None,
+    ) -> GateState | None:
+        """See `BaseCoordinator.release`."""
+        call = self.release_call(
+            gate,
+            permit,
+            verdict=verdict,
+            limits=limits,
+            tokens=tokens,
+            closed_seconds=closed_seconds,
+        )
+        return self.read_release(self._run_call(call))
+
+    def release_call(
+        self,
+        gate: str,
+        permit: str,
+        *,
+        verdict: Verdict,
+        limits: Limits,
+        tokens: int = 0,
+        closed_seconds: float | None = None,
+    ) -> ScriptCall:
+        """Return the script that `release` runs."""
+        closed = ended_ms(closed_seconds) if closed_seconds else 0
+        told = (permit.encode(), verdict.encode(), b"%d" % tokens, b"%d" % closed)
+        return (scripts.RELEASE, *self._head(gate, limits), *told)
+
+    def read_release(self, reply: Any) -> GateState | None:
+        """Return what the reply to `release_call` says."""
+        return _state(reply) if reply else None
+
+    def gate_state(self, gate: str, limits: Limits) -> GateState:
+        """See `BaseCoordinator.gate_state`."""
+        return _state(self._run_call((scripts.STATE, *self._head(gate, limits))))
+
+    def reopen(self, gate: str) -> None:
+        """See `BaseCoordinator.reopen`."""
+        self._run_call((scripts.REOPEN, *self._head(gate, _ANY)))
+
+    def _head(self, gate: str, limits: Limits) -> tuple[Any, ...]:
+        """Return what all scripts begin with: keys, the moment, the limits."""
+        if self.clock is None:
+            return (b"4", *_keys(self._prefix, gate), b"", b"", *_terms(limits))
+        now = self.clock()
+        moment = (b"%d" % asked_ms(now), b"%d" % ended_ms(now))
+        return (b"4", *_keys(self._prefix, gate), *moment, *_terms(limits))
+
+    def _run_call(self, call: ScriptCall) -> Any:
+        script, _, *rest = call
+        return self._run(script, rest[:4], *rest[4:])
+
+
+@lru_cache(maxsize=256)
+def _keys(prefix: str, gate: str) -> tuple[bytes, ...]:
+    name = f"{{{prefix}}}:gate:{gate}"
+    return tuple(f"{name}{part}".encode() for part in ("", ":counted", ":queue", ":late"))
+
+
+@lru_cache(maxsize=256)
+def _terms(limits: Limits) -> tuple[bytes, ...]:
+    return tuple(b"%d" % each for each in terms_of(limits))
+
+
+def _state(reply: Sequence[Any]) -> GateState:
+    requests, tokens, today, in_flight, waiting, failures, reason, until = reply
+    return GateState(
+        requests=requests,
+        tokens=tokens,
+        today=today,
+        in_flight=in_flight,
+        waiting=waiting,
+        failures=failures,
+        reason=reason.decode(),
+        until=until / 1000 if until else None,
+    )

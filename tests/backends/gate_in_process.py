@@ -1,0 +1,111 @@
+"""One process that pushes at a gate: ``python -m tests.backends.gate_in_process JSON``.
+
+JSON holds "url" of a Redis or DATABASES and OBC_AI, "requests", "window" and "seconds". Four
+threads ask with patience. Prints when each call was let through and when it had ended.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    import django
+    from django.conf import settings
+
+    settings.configure(
+        DATABASES=given.get("DATABASES", {}),
+        OBC_AI=given.get("OBC_AI", {}),
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
+        USE_TZ=True,
+        SECRET_KEY="only for tests",
+    )
+    django.setup()
+    from django.db import connections
+
+    from django_obc_ai.types.coordination import Limits
+    from tests.backends.gates import DatabaseGatesOnly, RedisGatesOnly
+
+    gates: Any = RedisGatesOnly(given["url"]) if "url" in given else DatabaseGatesOnly()
+    limits = Limits(requests=given["requests"], window_seconds=given["window"])
+    gates.gate_state("default", limits)
+    print("ready", flush=True)
+    sys.stdin.readline()  # all processes start together
+    until = time.monotonic() + given["seconds"]
+    found: list[tuple[float, float]] = []
+
+    def push() -> None:
+        while time.monotonic() < until:
+            permit = uuid.uuid4().hex
+            while time.monotonic() < until:
+                admission = gates.acquire(
+                    "default", permit, tokens=1, limits=limits, patience_seconds=2
+                )
+                if not admission.reason:
+                    began = time.time()
+                    time.sleep(0.005)
+                    ended = time.time()
+                    gates.release("default", permit, verdict="ok", limits=limits)
+                    found.append((began, ended))
+                    break
+                time.sleep(admission.wait_seconds)
+        connections.close_all()
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    gates.close()
+    print(json.dumps(found))
+
+
+def check_processes(place: dict[str, Any], *, count: int = 4) -> None:
+    """Let processes push at one gate and look at every window."""
+    given = {**place, "requests": 10, "window": 0.5, "seconds": 3}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.backends.gate_in_process", json.dumps(given)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    calls: list[list[float]] = []
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in processes:
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0
+            calls += json.loads(output)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    # The provider may have seen each at its beginning, at its end, or in between.
+    for began, _ in calls:
+        seen = [each for each in calls if each[0] <= began and each[1] > began - 0.5]
+        assert len(seen) <= 10
+    assert len(calls) >= 20  # several windows were used
+
+
+if __name__ == "__main__":
+    main()
