@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.checks.messages import error, from_exception, warning
-from django_obc_ai.conf import find_errors, get_settings, suggest
+from django_obc_ai.conf import AISettings, find_errors, get_settings, suggest
 from django_obc_ai.contexts import get_contexts
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway import spool
@@ -66,6 +66,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 suggest(stand_in, stores),
             )
         )
+    messages += _unknown_providers(parsed)
     for load in (get_contexts, partial(load_function, parsed.log)):
         try:
             load()
@@ -90,6 +91,19 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 )
             )
     return messages
+
+
+def _unknown_providers(parsed: AISettings) -> list[CheckMessage]:
+    """E020: an alias in FALLBACKS or RATE_LIMITS that PROVIDERS lacks."""
+    named = [(f"OBC_AI['RATE_LIMITS'][{alias!r}]", alias) for alias in parsed.rate_limits]
+    for alias, others in parsed.fallbacks.items():
+        where = f"OBC_AI['FALLBACKS'][{alias!r}]"
+        named += [(where, each) for each in (alias, *others)]
+    return [
+        error("E020", f"{where} names {alias!r}, which PROVIDERS lacks.", suggest(alias, providers))
+        for where, alias in named
+        if alias not in parsed.providers
+    ]
 
 
 def check_key_in_source(**_: Any) -> list[CheckMessage]:

@@ -82,6 +82,13 @@ class GateContract(ClosedGates):
         self._call(gates, "a", "unsent", tokens=5)
         self.assertEqual(gates.gate_state("default", TWO), GateState())
 
+    def test_what_its_caller_left_counts_and_says_nothing_of_the_provider(self) -> None:
+        gates = self._clocked()
+        self._call(gates, "a", "failed")
+        self._call(gates, "b", "ended")
+        state = GateState(requests=2, today=2, failures=1)
+        self.assertEqual(gates.gate_state("default", TWO), state)
+
     def test_repeated_ids_change_nothing(self) -> None:
         gates = self._clocked()
         for _ in range(3):

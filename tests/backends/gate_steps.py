@@ -20,7 +20,9 @@ CHANGES: list[dict[str, Any]] = [
     {"window_seconds": 7.5},
     {"per_day": None},
 ]
-VERDICTS = ("ok",) * 40 + ("failed",) * 6 + ("throttled",) * 2 + ("quota",) + ("unsent",) * 5
+VERDICTS = (
+    ("ok",) * 40 + ("failed",) * 6 + ("throttled",) * 2 + ("quota",) + ("unsent", "ended") * 3
+)
 
 
 def steps(seed: int, count: int, *, begin: float) -> Iterator[tuple[float, str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from decimal import Decimal
@@ -13,6 +14,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from django_obc_ai.backends.coordinators.database import DatabaseCoordinator
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, override_ai
@@ -53,8 +55,10 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Replace the clock's sleep and return the waits that were asked for."""
+    """Replace the clock's sleep and return the waits that were asked for; gates see them pass."""
     slept: list[float] = []
+    clock = staticmethod(lambda: time.time() + sum(slept))
+    monkeypatch.setattr(DatabaseCoordinator, "clock", clock)
     monkeypatch.setattr("django_obc_ai.gateway.call._sleep", slept.append)
     return slept
 

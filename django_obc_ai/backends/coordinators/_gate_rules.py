@@ -269,7 +269,7 @@ class Gate:
         """Apply a verdict.
 
         Args:
-            verdict: Not "unsent".
+            verdict: Not "unsent"; "ended" changes nothing.
             closed_seconds: What the provider asked for.
             epoch: In which the permit was given.
             since: When it was given.
@@ -300,7 +300,7 @@ class Gate:
         elif verdict == "quota":
             until = terms.day_ends if terms.day_ends > now else asked or now + 60_000
             has_changed = self._close("quota", until, is_news=is_news)
-        elif asked is not None or is_news:
+        elif verdict == "throttled" and (asked is not None or is_news):
             until = asked or now + min(60_000, 1_000 * 2 ** min(data.closings, 6))
             has_changed = self._close("throttled", until, is_news=is_news)
         return self.state() if has_changed else None

@@ -318,7 +318,7 @@ elseif verdict == 'failed' then
     end
 elseif verdict == 'quota' then
     close('quota', ENDS > now and ENDS or asked or now + 60000, is_news)
-elseif asked or is_news then
+elseif verdict == 'throttled' and (asked or is_news) then
     close('throttled', asked or now + math.min(60000, 1000 * 2 ^ math.min(S.s, 6)), is_news)
 end
 save()

@@ -123,6 +123,7 @@ class BaseCoordinator(BaseBackend, ABC):
         """Say how an attempt ended, or leave the queue; a second release changes nothing.
 
         - "unsent" takes the permit out of all counts.
+        - "ended" says nothing of the provider: the caller left.
         - "ok" ends a series of failures, and a reopening gate lets twice as many through.
         - "failed" counts towards the breaker; in a reopening gate it closes it again at once.
         - "throttled" closes the gate for ``closed_seconds``, or, if the provider did not say, for
