@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from django_obc_ai.backends.providers import BaseProvider, providers
+from django_obc_ai.backends.redis_link import Step
 from django_obc_ai.exceptions import (
     AbandonedCallError,
     BadResponseError,
@@ -107,7 +109,7 @@ class CallBook:
     def open(self, provider: BaseProvider) -> None:
         """Hold the ceiling of one attempt; raise if an operator or a budget refuses it."""
         self._provider = provider
-        self._pay()  # what the attempt before has cost
+        self._pay_before_another()
         self._hold = budget.NOTHING_HELD
         pauses.refuse_if_paused(self.info.provider)
         self._at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
@@ -122,7 +124,7 @@ class CallBook:
             self.request = fitting
         self._attempts += 1
         if not provider.is_free:
-            self._announced = ledger.announce(self.request, self.info, self._presumed())
+            self._announce()
 
     def _attempt(self, request: GenerationRequest, price: PriceRow | None) -> budget.Attempt:
         ceiling: Decimal | None = Decimal(0)
@@ -140,6 +142,19 @@ class CallBook:
                 requests=self._attempts,
             ),
         )
+
+    def _pay_before_another(self) -> None:
+        """Settle what the attempt before has cost, of which then no hold tells any more."""
+        if self._owed is not None and self._cost:
+            hold, self._hold = self._hold, budget.NOTHING_HELD
+            self._announce()
+            self._hold = hold
+        self._pay()
+
+    def _announce(self) -> None:
+        presumed, is_held = self._presumed(), self._hold.is_trace and self._announced is None
+        told = ledger.announce(self.request, self.info, presumed, is_held=is_held)
+        self._announced = told or self._announced
 
     def _presumed(self) -> CallOutcome:
         """Return how the call is to be booked if this process dies before it ends."""
@@ -253,10 +268,10 @@ class CallBook:
         """Settle with the row, which is written first: what dies in between is not lost."""
         self._owed = (cost, tokens)
 
-    def _pay(self) -> None:
+    def _pay(self, *, along: Sequence[Step[Any]] = ()) -> None:
         owed, self._owed = self._owed, None
         if owed is not None:
-            self._hold.settle(*owed)
+            self._hold.settle(*owed, along=along)
 
     def finish(
         self,
@@ -288,9 +303,10 @@ class CallBook:
                 ai_module=self.info.module,
             )
         try:
-            is_stored = ledger.record(
-                self.request, self.info, self.outcome, announced=self._announced
-            )
+            entry = ledger.Entry(self.request, self.info, self.outcome, announced=self._announced)
+            if self._hold.is_in(entry.log) and (step := entry.take_step()) is not None:
+                self._pay(along=[step])
+            is_stored = entry.record()
         finally:
             self._pay()
             self.trace.end(self.request, self.outcome)

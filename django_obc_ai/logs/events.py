@@ -5,6 +5,7 @@ from __future__ import annotations
 from logging import DEBUG, ERROR, INFO, WARNING
 
 from django_obc_ai.logs.event import Event
+from django_obc_ai.logs.ledger_events import *  # noqa: F403
 
 #: A fault that may come with every call is told once in so many seconds by each process.
 _OFTEN = 30.0
@@ -118,13 +119,6 @@ BUDGET_HOLD_ABANDONED = Event(
     message="Reservation %(reservation)s was not settled by %(owner)s: $%(cost_usd).9f is booked.",
     fields=("reservation", "owner", "cost_usd"),
 )
-BUDGET_STORE_REBUILT = Event(
-    name="budget.store_rebuilt",
-    level=WARNING,
-    message="The totals of the cost store %(store)r were rebuilt from the ledger.",
-    fields=("store",),
-)
-
 # --- ledger --------------------------------------------------------------------------------------
 LEDGER_SPOOLED = Event(
     name="ledger.spooled",
