@@ -189,11 +189,12 @@ class RowBatch:
             if not self._changed.wait_for(lambda: self._waiting, _LINGER_SECONDS):
                 self._thread = None
                 return False
-            self._changed.wait_for(self._is_full, _PAUSE_SECONDS)
+            self._changed.wait_for(self._is_enough, _PAUSE_SECONDS)
             return True
 
-    def _is_full(self) -> bool:
-        return any(len(batch.rows) >= _FULL for batch in self._waiting.values())
+    def _is_enough(self) -> bool:
+        batches = self._waiting.values()
+        return not batches or any(len(batch.rows) >= _FULL for batch in batches)
 
     def _take_a_rest(self) -> None:
         if time.monotonic() >= self._rest_at:
@@ -227,6 +228,7 @@ class RowBatch:
         with self._storing:
             with self._changed:
                 taken, self._waiting = self._waiting, {}
+                self._changed.notify_all()
             try:
                 while taken:
                     alias, batch = taken.popitem()

@@ -35,7 +35,7 @@ class DrainReport:
         stored: Rows that were inserted, those that killed processes announced included.
         known: Rows that were in the ledger already.
         refused: Files set aside, since they are broken or the database refuses them for good.
-        left: Files that still wait, since the database is away or a transaction is open.
+        left: What still waits, since the database is away or a transaction is open.
     """
 
     stored: int = 0
