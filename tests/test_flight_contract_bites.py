@@ -38,13 +38,8 @@ class Forgetful(MemoryCoordinator):
 class OneAnswerForAll(MemoryCoordinator):
     """Like a cache: whoever comes later takes the answer, too."""
 
-    def land(self, key: str, token: str, answer: str | None, **given: Any) -> None:
-        super().land(key, token, answer, **{**given, "is_reusable": True})
-
-
-class NeverReuses(MemoryCoordinator):
-    def land(self, key: str, token: str, answer: str | None, **given: Any) -> None:
-        super().land(key, token, answer, **{**given, "is_reusable": False})
+    def board(self, key: str, token: str, *, age_seconds: float, seen: int = 0) -> Boarding:
+        return super().board(key, token, age_seconds=age_seconds + 50, seen=seen)
 
 
 class OneRecord(MemoryCoordinator):
@@ -135,7 +130,6 @@ class OneOffsetForAllLeaders(MemoryCoordinator):
         (NotAtomic, "test_of_many_threads_one_leads_and_one_takes_over"),
         (Forgetful, "test_a_leader_that_asks_again_still_leads"),
         (OneAnswerForAll, "test_who_began_after_the_landing_leads"),
-        (NeverReuses, "test_a_reusable_answer_serves_whoever_asks_while_it_is_kept"),
         (OneRecord, "test_who_waits_gets_the_answer_though_the_next_flight_has_begun"),
         (ByAgeAlone, "test_who_has_followed_takes_the_answer_however_long_asking_took"),
         (GivingUpIsAnAnswer, "test_after_a_leader_gave_up_the_next_leads_as_if_nothing_had_been"),

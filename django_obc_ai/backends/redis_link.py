@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from django_obc_ai.exceptions import ObcAIError
 
 #: A script, then as for EVAL the number of its keys, the keys and the arguments.
 ScriptCall: TypeAlias = tuple[Any, ...]
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[ResultT]):
+    """What a backend does in one script, apart from sending it: so steps can travel together.
+
+    Attributes:
+        call: For `RedisLink.run_all`.
+        read: Takes the reply, notes what it says in the backend, and returns the step's result
+            or raises its error. It may ask the server again.
+    """
+
+    call: ScriptCall
+    read: Callable[[Any], ResultT]
+
+
+class ScriptedBackend:
+    """For backends that work in steps: those of one server can travel together."""
+
+    @property
+    @abstractmethod
+    def server(self) -> str:
+        """Name the server, by its URL: steps for the same one can travel together."""
+
+    @abstractmethod
+    def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run scripts one after another in one round trip; see `RedisLink.run_all`."""
+
+    def run_step(self, step: Step[ResultT]) -> ResultT:
+        """Make a step that travels alone."""
+        return step.read(self.run_all([step.call])[0])
 
 
 class RedisLink:

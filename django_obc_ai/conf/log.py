@@ -15,7 +15,11 @@ from django_obc_ai.types.settings import LogSettings
 
 #: What can be taken out of stored texts without a pattern of one's own.
 REDACTIONS = ("email", "phone", "keys")
-_KEYS = ("spool", "store_content", "content_days", "redact", "redact_patterns", "redact_with")
+#: How rows are written: each by its call, or together a moment later.
+ROWS = ("each", "batched")
+_KEYS = (
+    "spool", "rows", "store_content", "content_days", "redact", "redact_patterns", "redact_with",
+)  # fmt: skip
 
 
 def parse_log(value: Any, where: str) -> LogSettings:
@@ -30,6 +34,13 @@ def parse_log(value: Any, where: str) -> LogSettings:
     spool = entry.get("spool", Path(base) / "var" / "obc_ai_spool" if base else None)
     if spool is not None and (not isinstance(spool, (str, Path)) or not str(spool)):
         raise wrong_type(f"{where}['spool']", spool, "the path of a folder, or None")
+    rows = entry.get("rows", "each")
+    if not isinstance(rows, str):
+        raise wrong_type(f"{where}['rows']", rows, " or ".join(map(repr, ROWS)))
+    if rows not in ROWS:
+        raise ConfigurationError(
+            f"{where}['rows'] has the unknown value {rows!r}.", hint=suggest(rows, ROWS)
+        )
     store_content = entry.get("store_content", False)
     if not isinstance(store_content, bool):
         raise wrong_type(f"{where}['store_content']", store_content, "True or False")
@@ -38,6 +49,7 @@ def parse_log(value: Any, where: str) -> LogSettings:
         as_positive(days, f"{where}['content_days']", int, "whole days above 0, or None")
     return LogSettings(
         spool=None if spool is None else Path(spool),
+        rows=rows,
         store_content=store_content,
         content_days=days,
         redact=_names(entry.get("redact", REDACTIONS), f"{where}['redact']"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
+from django_obc_ai.backends.redis_link import ScriptedBackend, Step
 from django_obc_ai.gateway import budget, prices
 from django_obc_ai.gateway.budget import Hold
 from django_obc_ai.logs import events
@@ -33,10 +36,6 @@ class Bill:
         self.last_tokens = 0
         self._hold = budget.NOTHING_HELD
         self._owed: tuple[Decimal, int] | None = None
-
-    def forget_hold(self) -> None:
-        """Begin an attempt for which nothing is held yet."""
-        self._hold = budget.NOTHING_HELD
 
     def begin(self, hold: Hold, *, at: datetime.datetime, is_free: bool, model: str) -> None:
         """Note the hold of an attempt.
@@ -99,11 +98,31 @@ class Bill:
         """Settle with the row, which is written first: what dies in between is not lost."""
         self._owed = (cost, tokens)
 
-    def pay(self) -> None:
-        """Settle what the last attempt owes."""
+    def begin_next(self) -> Hold | None:
+        """Begin an attempt for which nothing is held yet; return the last one's, if it owes."""
+        hold, self._hold = self._hold, budget.NOTHING_HELD
+        return None if self._owed is None else hold
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether others find what is held if this process dies."""
+        return self._hold.is_trace
+
+    @property
+    def carrier(self) -> ScriptedBackend | None:
+        """See `Hold.carrier`; None where nothing is owed."""
+        return None if self._owed is None else self._hold.carrier
+
+    def pay(self, hold: Hold | None = None, along: Sequence[Step[Any]] = ()) -> None:
+        """Settle what the last attempt owes.
+
+        Args:
+            hold: Of an attempt before the present one.
+            along: See `Hold.settle`.
+        """
         owed, self._owed = self._owed, None
         if owed is not None:
-            self._hold.settle(*owed)
+            (hold or self._hold).settle(*owed, along=along)
 
     def settle_nothing(self) -> None:
         """Settle an attempt that surely was not billed."""

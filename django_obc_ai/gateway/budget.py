@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from django_obc_ai.backends.cost_stores import cost_stores
-from django_obc_ai.conf import MoneySettings, get_settings
+from django_obc_ai.backends.cost_stores import BaseCostStore, BudgetsChangedError, cost_stores
+from django_obc_ai.backends.redis_link import ScriptedBackend, Step
+from django_obc_ai.conf import BudgetSettings, MoneySettings, get_settings
 from django_obc_ai.exceptions import (
     BudgetExceededError,
     ConfigurationError,
@@ -27,10 +28,14 @@ from django_obc_ai.types import (
     BudgetHold,
     BudgetTotals,
     CallInfo,
+    Settlement,
     nano_from_usd,
 )
 
-__all__ = ["NOTHING_HELD", "Attempt", "Hold", "period_key", "reserve"]
+__all__ = ["NOTHING_HELD", "Attempt", "Hold", "note_changed_budgets", "period_key", "reserve"]
+
+_CHANGES_AT_MOST = 5
+AskFirst: TypeAlias = Callable[[str], tuple[Step[None], tuple[bytes, bytes]] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,24 +97,45 @@ class Hold:
         self._alias = alias
         self._found = found or []
 
-    def settle(self, cost_usd: Decimal, tokens: int = 0) -> None:
+    @property
+    def is_trace(self) -> bool:
+        """Whether others find the hold if this process dies."""
+        return self._reservation is not None and cost_stores[self._alias].is_shared
+
+    @property
+    def carrier(self) -> ScriptedBackend | None:
+        """The store that it is open in, if its settlement can take others' steps along."""
+        if self._reservation is None:
+            return None
+        store = cost_stores[self._alias]
+        return store if isinstance(store, ScriptedBackend) else None
+
+    def settle(
+        self, cost_usd: Decimal, tokens: int = 0, *, along: Sequence[Step[Any]] = ()
+    ) -> None:
         """Book what the attempt cost, from 0 up, and announce thresholds that it reached.
 
         A store that fails keeps the hold, which counts as spent: the error is logged, the
         settlement is tried again later, and the paid answer is not thrown away.
+
+        Args:
+            cost_usd: In US dollars.
+            tokens: All that were used.
+            along: Steps for the server of `carrier`, made before in the same round trip.
+                Whether they were is theirs to note.
         """
-        self._close(Amount(nano=nano_from_usd(cost_usd), tokens=tokens, requests=1))
+        self._close(Amount(nano=nano_from_usd(cost_usd), tokens=tokens, requests=1), along)
 
     def release(self) -> None:
         """Give back what was held for a request that was never sent."""
         self._close(Amount())
 
-    def _close(self, amount: Amount) -> None:
+    def _close(self, amount: Amount, along: Sequence[Step[Any]] = ()) -> None:
         reservation, self._reservation = self._reservation, None
         if reservation is None:
             return
         try:
-            settled = cost_stores[self._alias].settle(reservation, amount)
+            settled = _settled(cost_stores[self._alias], reservation, amount, along)
         except CostStoreError as error:
             events.BUDGET_SETTLE_FAILED.log(error=error, reservation=reservation)
             leases.settle_later(reservation, self._alias, amount)
@@ -120,20 +146,51 @@ class Hold:
             alerts.announce(self._found, settled.totals, share_of(self._alias))
 
 
+def _settled(
+    store: BaseCostStore, reservation: UUID, amount: Amount, along: Sequence[Step[Any]]
+) -> Settlement | None:
+    step = store.settle_step(reservation, amount) if along else None
+    if step is None or not isinstance(store, ScriptedBackend):
+        return store.settle(reservation, amount)
+    *replies, last = store.run_all([*(each.call for each in along), step.call])
+    for each, reply in zip(along, replies, strict=True):
+        each.read(reply)
+    return step.read(last)
+
+
 NOTHING_HELD = Hold(None, Decimal(0))
 
 
-def reserve(attempt: Attempt) -> Hold:
+def reserve(attempt: Attempt, ask_first: AskFirst | None = None) -> Hold:
     """Hold the ceiling of an attempt under every budget that it falls under.
 
+    Args:
+        attempt: What is to be held.
+        ask_first: Returns the step that asks for the attempt's permit, for a trip to a server,
+            and the permit's mark; nothing is held where the permit is not given. None: it does
+            not travel there.
+
     Raises:
+        RateLimitedError: See `Permit.ask_step`; likewise `MustWait`.
         BudgetExceededError: A hard budget would be passed; nothing is held.
         ConfigurationError: The model has no price and a hard budget in dollars is in force.
         CostStoreError: The store cannot be asked.
     """
     if attempt.ceiling_usd == 0:
         return Hold(None, Decimal(0))
-    found = policy.applied(policy.in_force(), attempt.info, attempt.model, attempt.at)
+    for _ in range(_CHANGES_AT_MOST):
+        budgets, version = policy.in_force_for(cost_stores["default"])
+        try:
+            return _reserve_under(budgets, version, attempt, ask_first)
+        except BudgetsChangedError as changed:
+            policy.forget(changed.version)
+    raise CostStoreError("The budgets change faster than they can be read. Nothing was sent.")
+
+
+def _reserve_under(
+    budgets: list[BudgetSettings], version: str, attempt: Attempt, ask_first: AskFirst | None
+) -> Hold:
+    found = policy.applied(budgets, attempt.info, attempt.model, attempt.at)
     ceiling = attempt.ceiling_usd
     if ceiling is None:
         if any(each.budget.enforce and each.budget.unit == "usd" for each in found):
@@ -150,27 +207,56 @@ def reserve(attempt: Attempt) -> Hold:
     money = get_settings().money
     leases.settle_again()
     try:
-        return _reserve("default", attempt, ceiling, amount, found)
+        return _reserve("default", attempt, ceiling, amount, found, version, ask_first)
+    except BudgetsChangedError:
+        raise
     except CostStoreError as error:
         if money.stand_in is None or not error.retryable:
             raise
         events.BUDGET_STAND_IN_ASKED.log(error=error, store=money.stand_in)
-        return _reserve(money.stand_in, attempt, ceiling, amount, found)
+        return _reserve(money.stand_in, attempt, ceiling, amount, found, version)
 
 
 def _reserve(
-    alias: str, attempt: Attempt, ceiling: Decimal, amount: Amount, found: list[Applied]
+    alias: str,
+    attempt: Attempt,
+    ceiling: Decimal,
+    amount: Amount,
+    found: list[Applied],
+    version: str,
+    ask_first: AskFirst | None = None,
 ) -> Hold:
     store, reservation, details = cost_stores[alias], uuid.uuid4(), attempt.details()
     holds = policy.holds_of(found, share_of(alias))
+
+    def ask() -> BudgetHold | None:
+        first = None if ask_first is None else ask_first(store.server)
+        step = store.reserve_step(
+            reservation,
+            holds,
+            amount,
+            details=details,
+            budgets=version,
+            under=None if first is None else first[1],
+        )
+        if step is None or not isinstance(store, ScriptedBackend):
+            return store.reserve(reservation, holds, amount, details=details)
+        if first is None:
+            return store.run_step(step)
+        asked, held = store.run_all([first[0].call, step.call])
+        first[0].read(asked)
+        return step.read(held)
+
     if leases.is_time_to_sweep(alias) and not retry.is_in_transaction():
         _sweep(alias)
     try:
-        refused = store.reserve(reservation, holds, amount, details=details)
+        refused = ask()
     except CostStoreLostError:
         if not recovery.rebuild(alias):
             raise
-        refused = store.reserve(reservation, holds, amount, details=details)
+        refused = ask()
+    except BudgetsChangedError:
+        raise
     except CostStoreError as error:
         if error.retryable:
             # Whether it was admitted, nobody knows; if it was, it is given back.
@@ -180,6 +266,19 @@ def _reserve(
         raise _exceeded(refused, store.totals([refused.key])[refused.key], amount, found)
     leases.keep(reservation, alias)
     return Hold(reservation, ceiling, alias=alias, found=found, tokens=attempt.tokens)
+
+
+def note_changed_budgets() -> None:
+    """Put changed rows of `Budget` in force: with the next call of each process that can be told.
+
+    Never raises: the others find out within a second, and the change is made already.
+    """
+    policy.forget()
+    for alias in filter(None, ("default", get_settings().money.stand_in)):
+        try:
+            cost_stores[alias].note_budgets()
+        except (CostStoreError, ConfigurationError) as error:
+            events.BUDGET_CHANGE_NOT_TOLD.log(about=alias, error=error, store=alias)
 
 
 def _sweep(alias: str) -> None:

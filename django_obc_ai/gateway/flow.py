@@ -116,7 +116,7 @@ def _board(book: CallBook, flight: Flight) -> Flow:
         boarding: Boarding | None = yield Do(flight.board)
         if boarding is None:
             return
-        if book.has_shown_text and boarding.leader != leader:
+        if book.has_shown_text and boarding.leader != leader and boarding.role != "landed":
             raise StreamInterruptedError(
                 "The call that asked the same, and whose text this one passed on, has ended early."
             )

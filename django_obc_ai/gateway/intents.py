@@ -12,7 +12,6 @@ The files survive the process, not a power failure: nothing is flushed to the di
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import threading
 import uuid
@@ -60,22 +59,9 @@ class _Owner:
                 spool.make(folder.parent)
                 spool.make(folder)
                 self.token = uuid.uuid4().hex
-                self.handle = _lock(folder / f"{self.token}{_LOCK}")
+                self.handle = spool.create_locked(folder / f"{self.token}{_LOCK}")
                 self.folder = folder
             return self.token
-
-
-def _lock(path: Path) -> int:
-    """Create and lock a file; whoever drains may have removed it between the two."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            if os.path.samestat(path.stat(), os.fstat(handle)):
-                return handle
-        except FileNotFoundError:
-            pass
-        os.close(handle)
 
 
 _owner = _Owner()
@@ -123,20 +109,16 @@ def find_abandoned(alias: str) -> Iterator[tuple[Path, AIOperation]]:
     for lock in sorted(folder.glob(f"*{_LOCK}")):
         if lock.stem == _owner.token and folder == _owner.folder:
             continue
-        try:
-            handle = os.open(lock, os.O_RDWR)
-        except FileNotFoundError:
+        handle = spool.seize(lock)
+        if handle is None:
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for path in sorted(folder.glob(f"{spool.mark_of(alias)}-{lock.stem}-*{spool.SUFFIX}")):
                 operation = spool.read(path)
                 if operation is not None:
                     yield path, operation
             if not any(folder.glob(f"*-{lock.stem}-*{spool.SUFFIX}")):
                 lock.unlink(missing_ok=True)
-        except BlockingIOError:  # it lives
-            continue
         finally:
             os.close(handle)
 

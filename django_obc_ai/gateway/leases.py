@@ -1,7 +1,8 @@
 """Keeping the leases of this process's open holds, and what could not be settled.
 
-A thread runs while a hold is open and ends with the last one. It does nothing before a third
-of a lease has passed, so calls of usual length never see it.
+A thread starts with the first hold and ends when there has been none for a while, so a usual call
+neither starts nor ends one. It does nothing before a third of a lease has passed, and keeps no
+connection to the database open.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from django_obc_ai.exceptions import ConfigurationError, CostStoreError
 from django_obc_ai.logs import events
 from django_obc_ai.types import Amount
 
-_JOIN_SECONDS = 1.0
+_LINGER_SECONDS = 10.0
 
 
 class _Keeper:
@@ -30,7 +31,8 @@ class _Keeper:
         self.open: dict[UUID, str] = {}  # reservation to alias of its store
         self.unsettled: dict[UUID, tuple[str, Amount]] = {}
         self.thread: threading.Thread | None = None
-        self.next_at = 0.0  # when leases are renewed, on the monotonic clock
+        # On the monotonic clock: when leases are renewed, and when the last hold was opened.
+        self.next_at = self.used_at = 0.0
 
 
 _keeper = _Keeper()
@@ -48,51 +50,45 @@ def keep(reservation: UUID, alias: str) -> None:
     keeper = _current()
     with keeper.changed:
         keeper.open[reservation] = alias
-        soon = time.monotonic() + _pause(alias)
-        if keeper.thread is not None and soon < keeper.next_at:
-            keeper.next_at = soon
-            keeper.changed.notify_all()
-        if keeper.thread is None:
+        keeper.used_at = time.monotonic()
+        soon = keeper.used_at + _pause(alias)
+        if keeper.thread is None or not keeper.thread.is_alive():
             keeper.next_at = soon
             keeper.thread = threading.Thread(
                 target=_run, args=(keeper,), name="obc-ai-leases", daemon=True
             )
             keeper.thread.start()
+        elif soon < keeper.next_at:
+            keeper.next_at = soon
+            keeper.changed.notify_all()
 
 
 def drop(reservation: UUID) -> None:
-    """Stop renewing; the thread ends with the last hold, so that none lingers in idle processes."""
-    keeper = _current()
-    with keeper.changed:
-        keeper.open.pop(reservation, None)
-        thread = keeper.thread if not keeper.open else None
-        if thread is not None:
-            keeper.thread = None
-            keeper.changed.notify_all()
-    if thread is not None and thread is not threading.current_thread():
-        thread.join(_JOIN_SECONDS)
+    """Stop renewing."""
+    _current().open.pop(reservation, None)
 
 
 def _run(keeper: _Keeper) -> None:
-    me = threading.current_thread()
-    try:
-        while True:
-            with keeper.changed:
-                while keeper.thread is me and (wait := keeper.next_at - time.monotonic()) > 0:
-                    keeper.changed.wait(wait)
-                if keeper.thread is not me:
-                    return
-                aliases = set(keeper.open.values())
-                pause = min((_pause(alias) for alias in aliases), default=1.0)
-                keeper.next_at = time.monotonic() + pause
+    while True:
+        with keeper.changed:
+            while (wait := keeper.next_at - time.monotonic()) > 0:
+                keeper.changed.wait(wait)
+            aliases = set(keeper.open.copy().values())
+            idle = time.monotonic() - keeper.used_at
+            if not aliases and idle >= _LINGER_SECONDS:
+                keeper.thread = None
+                return
+            pause = min((_pause(alias) for alias in aliases), default=_LINGER_SECONDS - idle)
+            keeper.next_at = time.monotonic() + pause
+        try:
             for alias in aliases:
                 try:
                     cost_stores[alias].renew()
                 except (CostStoreError, ConfigurationError) as error:
                     events.BUDGET_LEASES_NOT_RENEWED.log(about=alias, error=error, store=alias)
             settle_again()
-    finally:
-        connections.close_all()  # those of this thread
+        finally:
+            connections.close_all()  # those of this thread
 
 
 def _pause(alias: str) -> float:

@@ -12,65 +12,145 @@ A row must outlive the caller's rollback and a database that is away for a while
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.core.signals import request_finished
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
-from django.db import transaction as transactions
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import sql
-from django.utils import timezone
+from django.db import DataError, IntegrityError, connections
 
+from django_obc_ai.backends.redis_link import Step
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import AbandonedCallError
-from django_obc_ai.gateway import intents, spool
+from django_obc_ai.exceptions import AbandonedCallError, ObcAIError
+from django_obc_ai.gateway import draining, inserts, intents, spool
+from django_obc_ai.gateway.batch import Row, lost
+from django_obc_ai.gateway.draining import DrainReport, batch, drain
+from django_obc_ai.gateway.inserts import must_wait
 from django_obc_ai.gateway.rows import row_of
-from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
-from django_obc_ai.models.connections import persist
-from django_obc_ai.models.writer import transaction_of, with_writer
-from django_obc_ai.signals import operation_finished
+from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
-_TAKEN_UP_PER_CALL = 50  # a backlog is worked off by many calls, none of which waits for all
-_seen_pid = 0
+__all__ = [
+    "DrainReport", "Entry", "announce", "drain", "is_batched", "must_wait", "presume", "record",
+]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainReport:
-    """What taking up the spool did.
+def is_batched(alias: str) -> bool:
+    """Return whether rows of this thread wait to be written together now.
 
-    Attributes:
-        stored: Rows that were inserted, those that killed processes announced included.
-        known: Rows that were in the ledger already.
-        refused: Files set aside, since they are broken or the database refuses them for good.
-        left: Files that still wait, since the database is away or a transaction is open.
+    Not in a test's transaction, which a row shall be seen in and end with; nor in memory, where
+    no other thread could write; nor where SQLite's row has to wait for the caller's commit.
     """
+    if get_settings().log.rows != "batched":
+        return False
+    is_plain = transaction_of(alias) != "test" and not must_wait(alias)
+    return is_plain and not inserts.is_in_memory(connections[alias])
 
-    stored: int = 0
-    known: int = 0
-    refused: int = 0
-    left: int = 0
 
+def announce(
+    request: GenerationRequest, info: CallInfo, outcome: CallOutcome, *, is_held: bool = False
+) -> Path | None:
+    """Leave a trace of a call that is about to be sent, if one is needed; see `intents`.
 
-def announce(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> Path | None:
-    """Leave a trace of a call that is about to be sent; see `intents`.
+    A hold in a store that other processes see is a trace, too, and goes only where that store and
+    this process are lost together. With rows in batches that is what the caller has chosen to
+    risk, for a file less in each call.
 
     Args:
         request: What is sent.
         info: Who calls.
         outcome: How the call is to be booked if this process dies: all attempts at what they
             cost, or may cost.
+        is_held: Whether there is such a hold, which says all of that.
     """
     alias = get_settings().database
     if transaction_of(alias) == "test":  # its rows are rolled back: there is nothing to keep
         return None
+    if is_held and is_batched(alias):
+        return None
     return intents.announce(row_of(request, info, outcome), alias)
+
+
+class Entry:
+    """The row of a call that has ended, on its way into the ledger."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        info: CallInfo,
+        outcome: CallOutcome,
+        *,
+        announced: Path | None = None,
+    ) -> None:
+        """Make the row; it is nowhere yet.
+
+        Args:
+            request: What was sent.
+            info: Who called.
+            outcome: How the call ended.
+            announced: What `announce` returned; withdrawn when the row is safe.
+        """
+        self.operation = row_of(request, info, outcome)
+        self._alias = get_settings().database
+        self._announced = announced
+        self._is_batched = is_batched(self._alias)
+        self._is_paid = outcome.cost_usd > 0 or not outcome.is_cost_known
+        self._is_under_way = False
+        self._row = Row(self.operation)
+        if self._is_batched and self._is_paid:
+            self._row.log = batch.log
+
+    def take_step(self, server: str) -> Step[None] | None:
+        """Return what makes the row durable in Redis, once, to travel with others to a server.
+
+        Where it does not arrive, record() puts the row on disk.
+
+        Returns:
+            None: it is not to go there, or is under way.
+        """
+        log = self._row.log
+        if log is None or self._is_under_way or log.server != server:
+            return None
+        self._is_under_way = True
+        kept = log.keep_row_step(spool.mark_of(self._alias), spool.dump(self.operation))
+
+        def read(reply: Any) -> None:
+            self._row.entry = kept.read(reply)
+
+        return Step(kept.call, read)
+
+    def record(self) -> bool:
+        """Write the row, once per operation id, or let it wait for its batch.
+
+        Never raises: what the database cannot take now goes to the spool, and if that fails, too,
+        the whole record is logged as an error. The answer, which is paid for, is delivered.
+
+        Returns:
+            Whether the row is in the database now, or in the batch that is about to be written.
+        """
+        is_stored = self._is_batched and self._wait()
+        if not is_stored:
+            is_stored = _write(self.operation, self._alias)
+        intents.withdraw(self._announced)
+        _log(self.operation)
+        return is_stored
+
+    def _wait(self) -> bool:
+        failure = None
+        log = self._row.log
+        step = None if log is None else self.take_step(log.server)
+        if log is not None and step is not None:
+            try:
+                log.run_step(step)
+            except ObcAIError as error:
+                failure = error
+        if self._row.log is not None and not self._row.entry:
+            batch.avoid_log(failure)
+        try:
+            return batch.add(self._row, self._alias, is_paid=self._is_paid)
+        except Exception as error:  # noqa: BLE001 - the answer is paid for and must be delivered
+            events.LEDGER_SPOOL_FAILED.log(error=error)
+            return False
 
 
 def record(
@@ -80,25 +160,8 @@ def record(
     *,
     announced: Path | None = None,
 ) -> bool:
-    """Write the call's row, once per operation id, and send ``operation_finished``.
-
-    Never raises: what the database cannot take now goes to the spool, and if that fails, too,
-    the whole record is logged as an error. The answer, which is paid for, is delivered.
-
-    Args:
-        request: What was sent.
-        info: Who called.
-        outcome: How the call ended.
-        announced: What `announce` returned; withdrawn when the row is safe.
-
-    Returns:
-        Whether the row is in the database now, and does not wait or is lost.
-    """
-    operation = row_of(request, info, outcome)
-    is_stored = _write(operation, get_settings().database)
-    intents.withdraw(announced)
-    _log(operation)
-    return is_stored
+    """Write the call's row and send ``operation_finished``; see `Entry.record`."""
+    return Entry(request, info, outcome, announced=announced).record()
 
 
 def _log(operation: AIOperation) -> None:
@@ -130,92 +193,18 @@ def _write(operation: AIOperation, alias: str) -> bool:
     try:
         if must_wait(alias):
             if spool.write(operation, alias):
-                _drain_afterwards(alias)
+                draining.drain_afterwards(alias)
                 return False
             events.LEDGER_WITHOUT_SPOOL.log(operation_id=operation.pk)
-        is_new = _store(operation, alias)
+        is_new = inserts.store(operation, alias)
     except Exception as error:  # noqa: BLE001 - the answer is paid for and must be delivered
         _keep(operation, alias, error)
         return False
     if is_new:
-        tell(operation_finished, operation=operation)
-    if transaction_of(alias) != "test" and (_is_first_of_process() or spool.find(alias)):
-        _drain_some(alias)
+        inserts.tell(operation)
+    if transaction_of(alias) != "test" and (draining.is_first_of_process() or spool.find(alias)):
+        draining.drain_some(alias)
     return True
-
-
-def drain(alias: str, *, limit: int | None = None, is_from_any: bool = False) -> DrainReport:
-    """Take up spooled operations; safe to run twice, and by several processes at once.
-
-    Args:
-        alias: The database that takes them.
-        limit: Files at most; None takes all.
-        is_from_any: Also take those that were meant for another database, for example after
-            it got another name.
-    """
-    files = spool.find(None if is_from_any else alias)
-    if must_wait(alias):
-        return DrainReport(left=len(files))
-    done: Counter[str] = Counter()
-    taken = 0
-    for path in files[:limit]:
-        operation = spool.read(path)
-        if operation is not None:
-            state = _take_up(path, operation, alias)
-            if state == "left":
-                break
-            done[state] += 1
-        elif path.with_suffix(spool.BROKEN).exists():
-            done["refused"] += 1
-        taken += 1
-    else:
-        for path, operation in intents.find_abandoned(alias):
-            if spool.holds(operation, alias):  # killed after it had spooled the real cost
-                done["left"] += 1
-                continue
-            state = _take_up(path, operation, alias)
-            done[state] += 1
-            if state == "stored":
-                events.LEDGER_ABANDONED.log(operation_id=operation.pk, cost_usd=operation.cost_usd)
-    done["left"] += len(files) - taken
-    return DrainReport(**done)
-
-
-def _take_up(path: Path, operation: AIOperation, alias: str) -> str:
-    """Store what a file holds, remove the file, and say which count of the report it is."""
-    try:
-        is_new = _store(operation, alias)
-    except (IntegrityError, DataError) as error:
-        spool.set_aside(path, spool.REFUSED)
-        events.LEDGER_REFUSED.log(error=error, operation_id=operation.pk)
-        return "refused"
-    except (DatabaseError, InterfaceError) as error:
-        events.LEDGER_SPOOL_WAITS.log(error=error)
-        return "left"
-    spool.remove(path)
-    if is_new:
-        tell(operation_finished, operation=operation)
-    return "stored" if is_new else "known"
-
-
-def _is_first_of_process() -> bool:
-    """Return whether this process has stored no row yet: it may follow one that was killed."""
-    global _seen_pid
-    is_first, _seen_pid = _seen_pid != os.getpid(), os.getpid()
-    return is_first
-
-
-def must_wait(alias: str) -> bool:
-    """Return whether a row can only be stored once the caller's transaction has ended."""
-    connection = connections[alias]
-    # In memory there is nothing to outlive: such a database ends with its process.
-    is_file = connection.vendor == "sqlite" and not _is_in_memory(connection)
-    return is_file and transaction_of(alias) == "caller"
-
-
-def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
-    name = str(connection.settings_dict["NAME"])
-    return ":memory:" in name or "mode=memory" in name
 
 
 def presume(operation: AIOperation, alias: str) -> AIOperation | None:
@@ -229,65 +218,11 @@ def presume(operation: AIOperation, alias: str) -> AIOperation | None:
     Raises:
         DatabaseError: The ledger cannot be written.
     """
-    if _store(operation, alias):
-        tell(operation_finished, operation=operation)
+    if inserts.store(operation, alias):
+        inserts.tell(operation)
         return None
     found = AIOperation.objects.using(alias).get(pk=operation.pk)
     return None if found.error_category == AbandonedCallError.code else found
-
-
-def _store(operation: AIOperation, alias: str) -> bool:
-    """Write a row on the connection that fits; False if the call has its row already."""
-    connection = connections[alias]
-    if transaction_of(alias) == "caller" and connection.vendor != "sqlite":
-        return with_writer(alias, lambda writer: _insert(operation, writer))
-    if connection.in_atomic_block:  # a TestCase's, which a refused row must not break
-        if _exists(operation, connection):
-            return _replace(operation, connection)
-        with transactions.atomic(using=alias):
-            return _insert(operation, connection)
-    # A file has no connection that could have died: it is busy, and was waited for already.
-    attempts = 1 if connection.vendor == "sqlite" else 2
-    return persist(alias, lambda: _insert(operation, connection), attempts=attempts)
-
-
-def _insert(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
-    """Insert on any connection, also one that no alias of ``connections`` leads to."""
-    operation.recorded_at = timezone.now()
-    query = sql.InsertQuery(AIOperation)
-    query.insert_values(AIOperation._meta.concrete_fields, [operation], raw=True)
-    try:
-        query.get_compiler(connection=connection).execute_sql()
-    except IntegrityError:
-        if connection.in_atomic_block or not _exists(operation, connection):
-            raise
-        return _replace(operation, connection)
-    operation._state.adding, operation._state.db = False, connection.alias
-    return True
-
-
-def _replace(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
-    """Put a call's own row in the place of a presumed one, once; whether it was put there.
-
-    A presumed row only raises the cost of one that is there.
-    """
-    code = AbandonedCallError.code
-    rows = AIOperation.objects.filter(pk=operation.pk, error_category=code, cost_known=False)
-    changed = {field.attname for field in AIOperation._meta.concrete_fields} - {"id"}
-    is_presumed = operation.error_category == code
-    if is_presumed:
-        rows, changed = rows.filter(cost_usd__lt=operation.cost_usd), {"cost_usd", "recorded_at"}
-    query: Any = rows.query.chain(sql.UpdateQuery)  # Any: the stubs say Query
-    query.add_update_values({name: getattr(operation, name) for name in changed})
-    statement, parameters = query.get_compiler(connection=connection).as_sql()
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.rowcount > 0 and not is_presumed
-
-
-def _exists(operation: AIOperation, connection: BaseDatabaseWrapper) -> bool:
-    query = AIOperation.objects.filter(pk=operation.pk).query.exists()
-    return bool(query.get_compiler(connection=connection).has_results())
 
 
 def _keep(operation: AIOperation, alias: str, error: Exception) -> None:
@@ -295,35 +230,4 @@ def _keep(operation: AIOperation, alias: str, error: Exception) -> None:
     if not isinstance(error, (IntegrityError, DataError)) and spool.write(operation, alias):
         events.LEDGER_SPOOLED.log(error=error, operation_id=operation.pk)
         return
-    events.LEDGER_LOST.log(
-        error=error,
-        operation_id=operation.pk,
-        cost_usd=operation.cost_usd,
-        model=operation.model_used,
-        tokens=operation.total_tokens,
-        outcome=operation.error_category or "success",
-    )
-
-
-def _drain_afterwards(alias: str) -> None:
-    """Take the spool up when the transaction commits, or else when the request has ended."""
-    if connections[alias].in_atomic_block:
-        transactions.on_commit(lambda: _drain_some(alias), using=alias, robust=True)
-    request_finished.connect(_drain_after_request, dispatch_uid="django_obc_ai.ledger.spool")
-
-
-def _drain_after_request(**_: Any) -> None:
-    try:
-        alias = get_settings().database
-        if spool.find(alias) and transaction_of(alias) == "none":
-            _drain_some(alias)
-    except Exception as error:  # noqa: BLE001 - the signal would carry it into the server
-        events.LEDGER_SPOOL_FAILED.log(error=error)
-
-
-def _drain_some(alias: str) -> None:
-    """Take up a part of the spool; what fails is logged and waits."""
-    try:
-        drain(alias, limit=_TAKEN_UP_PER_CALL)
-    except Exception as error:  # noqa: BLE001 - an answer is on its way to its caller
-        events.LEDGER_SPOOL_FAILED.log(error=error)
+    lost(operation, error)

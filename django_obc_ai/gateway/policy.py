@@ -6,14 +6,16 @@ import datetime
 import time
 import zoneinfo
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR
+from math import inf
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
+from django_obc_ai.backends.cost_stores import BaseCostStore
 from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models.budgets import facts_of_all, parsed
@@ -23,6 +25,8 @@ from django_obc_ai.types import BudgetHold, CallInfo, nano_from_usd
 
 #: How long a process goes on with the rows that it read last, while they cannot be read.
 _MOST_STALE_SECONDS = 300.0
+#: How long they are good without a look, where a change is told by the cost store at once.
+_FRESH_SECONDS = 1.0
 _read: dict[str, _Rows] = {}  # by database
 
 
@@ -47,7 +51,11 @@ class Applied:
 class _Rows:
     facts: tuple[tuple[Any, ...], ...]
     budgets: list[BudgetSettings]
-    at: float  # on the monotonic clock
+    at: float  # on the monotonic clock, before they were read
+    version: str = ""  # what the cost store called them before they were read
+
+
+_NOTHING_READ = _Rows((), [], -inf)
 
 
 def in_force() -> list[BudgetSettings]:
@@ -60,29 +68,65 @@ def in_force() -> list[BudgetSettings]:
     Raises:
         CostStoreError: They cannot be read, so nobody knows what may be spent.
     """
+    return _with_settings(_rows(get_settings().database, fresh_seconds=0.0).budgets)
+
+
+def in_force_for(store: BaseCostStore) -> tuple[list[BudgetSettings], str]:
+    """Return what in_force() does, and the version to reserve under; see `tracks_budgets`.
+
+    Where the store tells of changes, rows that were read within the last second are good: a
+    change by `Budget.save` or `Budget.delete` in any process is found by the reservation, and one
+    by other ways, such as an update of a queryset, after that second.
+
+    Raises:
+        CostStoreError: See in_force().
+    """
+    if not store.tracks_budgets:
+        return in_force(), ""
+    rows = _rows(get_settings().database, fresh_seconds=_FRESH_SECONDS)
+    return _with_settings(rows.budgets), rows.version
+
+
+def forget(version: str | None = None) -> None:
+    """Read the rows again with the next call of this process.
+
+    Args:
+        version: What the cost store calls the budgets now; None: what it did before.
+    """
+    database = get_settings().database
+    known = _read.get(database, _NOTHING_READ)
+    version = known.version if version is None else version
+    _read[database] = replace(known, at=-inf, version=version)
+
+
+def _with_settings(rows: list[BudgetSettings]) -> list[BudgetSettings]:
     settings = get_settings()
-    rows = _rows(settings.database)
     if not rows:
         return list(settings.budgets)
     identities = {row.identity for row in rows}
     return [*rows, *(each for each in settings.budgets if each.identity not in identities)]
 
 
-def _rows(database: str) -> list[BudgetSettings]:
-    known = _read.get(database)
+def _rows(database: str, *, fresh_seconds: float) -> _Rows:
+    known = _read.get(database, _NOTHING_READ)
+    began, is_alone = time.monotonic(), transaction_of(database) == "none"
+    if is_alone and began - known.at < fresh_seconds:
+        return known
     try:
         facts = _facts(database)
     except (DatabaseError, InterfaceError) as error:
-        if known is not None and time.monotonic() - known.at < _MOST_STALE_SECONDS:
-            return known.budgets
+        if began - known.at < _MOST_STALE_SECONDS:
+            return known
         raise CostStoreError(
             f"The budgets in the database {database!r} cannot be read"
             f" ({type(error).__name__}), so nothing was sent. Try again."
         ) from error
-    is_same = known is not None and known.facts == facts
-    budgets = known.budgets if is_same and known is not None else parsed(facts)
-    _read[database] = _Rows(facts, budgets, time.monotonic())
-    return budgets
+    budgets = known.budgets if known.facts == facts else parsed(facts)
+    # The version was known before the rows were read: at worst they are read once more.
+    rows = _Rows(facts, budgets, began, known.version)
+    if is_alone:  # a rollback would take back what was read in a transaction
+        _read[database] = rows
+    return rows
 
 
 def _facts(database: str) -> tuple[tuple[Any, ...], ...]:

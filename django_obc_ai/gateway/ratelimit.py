@@ -11,11 +11,14 @@ import datetime
 import time
 import uuid
 import zoneinfo
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django_obc_ai.backends.coordinators import BaseCoordinator, coordinators
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.backends.providers import providers
+from django_obc_ai.backends.redis_link import Step
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
@@ -117,65 +120,99 @@ class Permit:
         Raises:
             RateLimitedError: It will not be given in time.
         """
+        asked = self._asked(tokens, patience_seconds)
+        for coordinator in filter(None, (shared(), _alone)):
+            try:
+                return self._hear(coordinator.acquire(self.alias, self.name, **asked), asked)
+            except CoordinatorError as error:
+                note_away(error)
+        raise AssertionError("the coordinator in memory does not fail")
+
+    def ask_step(
+        self, server: str, *, tokens: int, patience_seconds: float
+    ) -> tuple[Step[None], tuple[bytes, bytes]] | None:
+        """Return `ask` as a step for a trip to a server, and the permit's mark there.
+
+        Reading its reply raises what `ask` raises, and `MustWait` where it says to wait. None:
+        the permit is not to be asked for there.
+        """
+        coordinator = shared()
+        if self.is_given or coordinator is None or coordinator.server != server:
+            return None
+        asked = self._asked(tokens, patience_seconds)
+        step = coordinator.acquire_step(self.alias, self.name, **asked)
+        mark = coordinator.permit_mark(self.alias, self.name)
+        if step is None or mark is None:
+            return None
+        read = step.read
+
+        def hear(reply: Any) -> None:
+            if wait := self._hear(read(reply), asked):
+                raise MustWait(wait)
+
+        return Step(step.call, hear), mark
+
+    def _asked(self, tokens: int, patience_seconds: float) -> dict[str, Any]:
         if _rates_of(self.alias).when_exceeded == "refuse":
             patience_seconds = 0.0
-        answer = self._acquire(tokens, patience_seconds)
+        return {"tokens": tokens, "limits": self.limits, "patience_seconds": patience_seconds}
+
+    def _hear(self, answer: Admission, asked: Mapping[str, Any]) -> float:
         if not answer.reason:
             self.is_given, self.is_queued = True, False
             return 0.0
         is_hopeless = answer.reason in ("breaker", "quota", "day")
-        if is_hopeless or not 0 < answer.wait_seconds <= patience_seconds:
+        if is_hopeless or not 0 < answer.wait_seconds <= asked["patience_seconds"]:
             self.end("unsent")
-            raise _refusal(self.alias, answer, self.limits, tokens)
+            raise _refusal(self.alias, answer, self.limits, asked["tokens"])
         self.is_queued = True
-        events.TRAFFIC_WAITED.log(
-            alias=self.alias, reason=answer.reason, wait_ms=round(answer.wait_seconds * 1000)
-        )
+        wait = round(answer.wait_seconds * 1000)
+        events.TRAFFIC_WAITED.log(alias=self.alias, reason=answer.reason, wait_ms=wait)
         return answer.wait_seconds
-
-    def _acquire(self, tokens: int, patience_seconds: float) -> Admission:
-        def acquire(coordinator: BaseCoordinator) -> Admission:
-            return coordinator.acquire(
-                self.alias,
-                self.name,
-                tokens=tokens,
-                limits=self.limits,
-                patience_seconds=patience_seconds,
-            )
-
-        coordinator = shared()
-        if coordinator is not None:
-            try:
-                return acquire(coordinator)
-            except CoordinatorError as error:
-                note_away(error)
-        return acquire(_alone)
 
     def end(
         self, verdict: Verdict, *, tokens: int = 0, closed_seconds: float | None = None
     ) -> None:
         """Say how the attempt ended, or that it will not be made; a second time does nothing."""
-        if not (self.is_given or self.is_queued) and verdict != "unsent":
+        if not (self.is_given or self.is_queued):
             return
+        told = self._told(verdict, tokens, closed_seconds)
         self.is_given = self.is_queued = False
-        state: GateState | None = None
-        for coordinator in (shared(), _alone):  # it may have been given by either
-            if coordinator is None:
-                continue
+        for coordinator in filter(None, (shared(), _alone)):
             try:
-                state = coordinator.release(
-                    self.alias,
-                    self.name,
-                    verdict=verdict,
-                    limits=self.limits,
-                    tokens=tokens,
-                    closed_seconds=closed_seconds,
-                )
-                if coordinator is not _alone:
-                    break
+                _announce(self.alias, coordinator.release(self.alias, self.name, **told))
             except CoordinatorError as error:
                 note_away(error)
-        _announce(self.alias, state)
+
+    def end_step(self, server: str, *, tokens: int) -> Step[None] | None:
+        """Return that the attempt has ended well as a step for a trip to a server, or None."""
+        coordinator = shared()
+        if not self.is_given or coordinator is None or coordinator.server != server:
+            return None
+        told = self._told("ok", tokens, None)
+        step = coordinator.release_step(self.alias, self.name, **told)
+        if step is None:
+            return None
+        read = step.read
+
+        def hear(reply: Any) -> None:
+            self.is_given = False
+            _announce(self.alias, read(reply))
+
+        return Step(step.call, hear)
+
+    def _told(self, verdict: Verdict, tokens: int, closed: float | None) -> dict[str, Any]:
+        facts = {"verdict": verdict, "tokens": tokens, "closed_seconds": closed}
+        return {**facts, "limits": self.limits}
+
+
+class MustWait(Exception):
+    """A permit is not given yet, and nothing was held with it."""
+
+    def __init__(self, seconds: float) -> None:
+        """Keep the seconds after which to ask again."""
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 def verdict_of(error: BaseException) -> tuple[Verdict, float | None]:

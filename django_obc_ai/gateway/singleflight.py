@@ -19,6 +19,7 @@ from uuid import UUID
 
 from django_obc_ai import exceptions
 from django_obc_ai.backends.coordinators import BaseCoordinator
+from django_obc_ai.backends.redis_link import Step
 from django_obc_ai.exceptions import (
     AuthenticationError,
     ContentBlockedError,
@@ -74,12 +75,21 @@ class Landing:
 class Flight:
     """One call's part in a flight."""
 
-    def __init__(self, coordinator: BaseCoordinator, entry: UUID, info: CallInfo) -> None:
-        """Name what is asked; nothing is looked up yet."""
+    def __init__(
+        self, coordinator: BaseCoordinator, entry: UUID, info: CallInfo, *, began: float
+    ) -> None:
+        """Name what is asked; nothing is looked up yet.
+
+        Args:
+            coordinator: Is asked.
+            entry: Of the response cache.
+            info: Who calls.
+            began: When, before the cache was looked into, by `time.perf_counter`.
+        """
         self._coordinator = coordinator
         self._key = cache.digest("flight", [entry.hex, info.cache_tags])[:40]
         self._token = uuid.uuid4().hex
-        self._began = time.monotonic()
+        self._began = began
         self._boarding: Boarding | None = None
         self._pause = _FIRST_PAUSE_SECONDS
         self._unpublished: list[str] = []
@@ -93,7 +103,7 @@ class Flight:
             found = self._coordinator.board(
                 self._key,
                 self._token,
-                age_seconds=time.monotonic() - self._began,
+                age_seconds=time.perf_counter() - self._began,
                 seen=0 if before is None else before.seen,
             )
         except CoordinatorError as error:
@@ -154,16 +164,29 @@ class Flight:
             return
         self.is_led = False
         keeper.drop(self._token)
+        answer = _written(response, error, cost_usd, entry)
         try:
-            self._coordinator.land(
-                self._key,
-                self._token,
-                _written(response, error, cost_usd, entry),
-                keep_seconds=KEEP_SECONDS,
-                is_reusable=False,
-            )
+            self._coordinator.land(self._key, self._token, answer, keep_seconds=KEEP_SECONDS)
         except CoordinatorError as failure:
             events.TRAFFIC_NOT_SHARED.log(error=failure)
+
+    def land_step(
+        self, server: str, response: ProviderResponse, *, cost_usd: Decimal, entry: UUID | None
+    ) -> Step[None] | None:
+        """Return that it landed with an answer as a step for a trip to a server, or None."""
+        if not self.is_led or self._coordinator.server != server:
+            return None
+        step = self._coordinator.land_step(
+            self._key,
+            self._token,
+            _written(response, None, cost_usd, entry),
+            keep_seconds=KEEP_SECONDS,
+        )
+        return None if step is None else Step(step.call, self._note_landed)
+
+    def _note_landed(self, _: object) -> None:
+        self.is_led = False
+        keeper.drop(self._token)
 
 
 def _written(
@@ -189,11 +212,14 @@ def _written(
     return json.dumps(values, ensure_ascii=False)
 
 
-def flight_for(request: GenerationRequest, info: CallInfo) -> Flight | None:
-    """Return a flight to board; None for a call that shares nothing, or has nobody to ask."""
+def flight_for(request: GenerationRequest, info: CallInfo, *, began: float) -> Flight | None:
+    """Return a flight to board; None for a call that shares nothing, or has nobody to ask.
+
+    See `Flight` for the arguments.
+    """
     if not cache.is_shareable(info):
         return None
     coordinator = ratelimit.shared()
     if coordinator is None or not coordinator.can_share_now():
         return None
-    return Flight(coordinator, cache.entry_of(request, info), info)
+    return Flight(coordinator, cache.entry_of(request, info), info, began=began)

@@ -11,6 +11,7 @@ another database, never takes up what belongs elsewhere, unless it is told to.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import hashlib
 import json
 import os
@@ -77,6 +78,35 @@ def dump(operation: AIOperation) -> str:
     return json.dumps({"values": values}, default=_plain)
 
 
+def load(text: str) -> AIOperation:
+    """Return what `dump` made a text of.
+
+    Raises:
+        ValueError: It is another text.
+        KeyError: Likewise.
+        ValidationError: Likewise.
+    """
+    values = json.loads(text)["values"]
+    found = AIOperation(pk=uuid.UUID(values["id"]))
+    for field in _fields():
+        if field.attname in values:  # an older release knew fewer
+            setattr(found, field.attname, field.to_python(values[field.attname]))
+    return found
+
+
+def load_or_set_aside(text: str, name: str) -> AIOperation | None:
+    """Return what `load` does; None if that cannot be: it is kept, and logged, by a name."""
+    try:
+        return load(text)
+    except Exception as error:  # noqa: BLE001 - whatever stands there, the other rows go on
+        events.LEDGER_SPOOL_UNREADABLE.log(error=error, file=name)
+        folder = get_folder()
+        if folder is not None:
+            make(folder)
+            put(folder, f"{name}{BROKEN}", text, is_durable=True)
+        return None
+
+
 def put(folder: Path, name: str, body: str, *, is_durable: bool) -> None:
     """Write a whole file or none.
 
@@ -101,11 +131,35 @@ def put(folder: Path, name: str, body: str, *, is_durable: bool) -> None:
         draft.unlink(missing_ok=True)
         raise
     if is_durable:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names of a folder's files are on the disk.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def refuse(operation: AIOperation, alias: str) -> bool:
+    """Keep what a database refuses for good where somebody may look at it; whether it is kept."""
+    folder = get_folder()
+    if folder is None:
+        return False
+    try:
+        make(folder)
+        name = Path(_name_of(operation, alias)).with_suffix(REFUSED).name
+        put(folder, name, dump(operation), is_durable=True)
+    except OSError as error:
+        events.LEDGER_SPOOL_UNWRITABLE.log(error=error, folder=folder)
+        return False
+    return True
 
 
 def holds(operation: AIOperation, alias: str) -> bool:
@@ -140,19 +194,46 @@ def read(path: Path) -> AIOperation | None:
     A file that cannot be understood is set aside, and logged.
     """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-        values = body["values"]
-        found = AIOperation(pk=uuid.UUID(values["id"]))
-        for field in _fields():
-            if field.attname in values:  # an older release knew fewer
-                setattr(found, field.attname, field.to_python(values[field.attname]))
+        return load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 - whatever stands there, the other files go on
         set_aside(path, BROKEN)
         events.LEDGER_SPOOL_UNREADABLE.log(error=error, file=path.name)
         return None
-    return found
+
+
+def create_locked(path: Path) -> int:
+    """Create a file under a lock that ends with this process, and return its handle.
+
+    Whoever takes up what dead processes left may have removed it between the two.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(path.stat(), os.fstat(handle)):
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)
+
+
+def seize(path: Path) -> int | None:
+    """Lock a file of a process that has died, and return its handle; None if its owner lives."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def set_aside(path: Path, suffix: str) -> None:

@@ -90,7 +90,8 @@ class StreamBook(CallBook):
         """Return what the reader of a good answer has not seen of it."""
         if self.outcome is None or self.outcome.error is not None:
             return ""
-        return self.outcome.text[len(self._text_so_far()) :]
+        shown = self._text_so_far()
+        return self.outcome.text.removeprefix(shown) if self.outcome.text.startswith(shown) else ""
 
     def complete(self) -> ProviderResponse:
         """Settle a stream that came to its end.

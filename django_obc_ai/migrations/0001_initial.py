@@ -540,7 +540,6 @@ class Migration(migrations.Migration):
                     models.BigIntegerField(default=0, help_text="Tells whose answer it is."),
                 ),
                 ("keep_until", models.FloatField(default=0.0)),
-                ("is_reusable", models.BooleanField(default=False)),
                 ("expires_at", models.FloatField(default=0.0)),
             ],
             options={

@@ -40,7 +40,6 @@ class Flight(models.Model):
     landed_at = models.FloatField(default=0.0)
     landed_mark = models.BigIntegerField(default=0, help_text="Tells whose answer it is.")
     keep_until = models.FloatField(default=0.0)
-    is_reusable = models.BooleanField(default=False)
     expires_at = models.FloatField(default=0.0)
 
     objects = FlightManager()

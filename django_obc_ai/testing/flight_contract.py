@@ -43,7 +43,7 @@ class FlightContract(_Case):
         self.now += leases * coordinator.flight_lease_seconds + 1
 
     def _land(self, coordinator: BaseCoordinator, token: str, answer: str | None = "yes") -> None:
-        coordinator.land("k", token, answer, keep_seconds=60, is_reusable=False)
+        coordinator.land("k", token, answer, keep_seconds=60)
 
     def _assert_leads(self, boarding: Boarding, *, is_takeover: bool = False) -> None:
         self.assertEqual((boarding.role, boarding.is_takeover), ("lead", is_takeover))
@@ -96,15 +96,6 @@ class FlightContract(_Case):
         coordinator.board("k", "later", age_seconds=0)
         landed = coordinator.board("k", "b", age_seconds=1, seen=follower.seen)
         self.assertEqual((landed.role, landed.answer), ("landed", "yes"))
-
-    def test_a_reusable_answer_serves_whoever_asks_while_it_is_kept(self) -> None:
-        coordinator = self._clocked()
-        coordinator.board("k", "a", age_seconds=0)
-        coordinator.land("k", "a", "yes", keep_seconds=60, is_reusable=True)
-        self.now += 59
-        self.assertEqual(coordinator.board("k", "b", age_seconds=0).answer, "yes")
-        self.now += 2
-        self._assert_leads(coordinator.board("k", "b", age_seconds=0))
 
     def test_an_answer_stays_no_longer_than_it_is_to_be_kept(self) -> None:
         coordinator = self._clocked()

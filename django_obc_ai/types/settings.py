@@ -57,6 +57,7 @@ class LogSettings:
 
     Attributes:
         spool: The folder of operations that wait for the database; None: nowhere.
+        rows: "each" is written by its call; "batched": several together, a moment later.
         store_content: Whether prompts and answers are kept.
         content_days: For how many days; None: until somebody deletes them.
         redact: What is taken out of them first: "email", "phone", "keys".
@@ -65,6 +66,7 @@ class LogSettings:
     """
 
     spool: Path | None
+    rows: str
     store_content: bool
     content_days: int | None
     redact: tuple[str, ...]

@@ -43,7 +43,7 @@ def main() -> None:
         last = said
         if found.role == "lead":
             answer = sys.stdin.readline().strip()
-            coordinator.land(key, token, answer, keep_seconds=60, is_reusable=False)
+            coordinator.land(key, token, answer, keep_seconds=60)
         if found.role != "follow":
             break
         time.sleep(0.02)

@@ -88,7 +88,7 @@ def test_inside_a_transaction_others_see_at_once_what_it_says(
         on_postgres.publish("k", "a", "text")
         assert apart(lambda: ask("b")).text == "text"
         on_postgres.renew_flight("k", "a")
-        on_postgres.land("k", "a", "yes", keep_seconds=60, is_reusable=False)
+        on_postgres.land("k", "a", "yes", keep_seconds=60)
         assert apart(lambda: ask("b")).answer == "yes"
         raise ZeroDivisionError
     assert ask("c").answer == "yes"
@@ -104,7 +104,7 @@ def test_inside_a_transaction_on_sqlite_it_says_that_it_cannot() -> None:
         lambda: coordinator.board("k", "a", age_seconds=0),
         lambda: coordinator.publish("k", "a", "text"),
         lambda: coordinator.renew_flight("k", "a"),
-        lambda: coordinator.land("k", "a", "yes", keep_seconds=60, is_reusable=False),
+        lambda: coordinator.land("k", "a", "yes", keep_seconds=60),
     ]
     assert coordinator.can_share_now()
     with transaction.atomic():
@@ -161,12 +161,12 @@ def test_rows_that_have_expired_go_with_the_next_flight() -> None:
     coordinator.clock = lambda: now[0]
     for number in range(130):
         coordinator.board(f"k{number}", "a", age_seconds=0)
-    coordinator.land("k0", "a", "yes", keep_seconds=3600, is_reusable=True)
+    coordinator.land("k0", "a", "yes", keep_seconds=3600)
     now[0] += 2 * coordinator.flight_lease_seconds + 1
     coordinator.board("new", "a", age_seconds=0)
     assert Flight.objects.count() == 131 - 100  # never so many at once that a call is slow
     now[0] += coordinator.flight_lease_seconds + 1
-    coordinator.land("new", "a", None, keep_seconds=60, is_reusable=False)
+    coordinator.land("new", "a", None, keep_seconds=60)
     assert sorted(Flight.objects.values_list("pk", flat=True)) == ["k0"]
 
 
@@ -175,7 +175,7 @@ def test_who_gave_up_leaves_no_text() -> None:
     coordinator = DatabaseCoordinator()
     coordinator.board("k", "a", age_seconds=0)
     coordinator.publish("k", "a", "lost words")
-    coordinator.land("k", "a", None, keep_seconds=60, is_reusable=False)
+    coordinator.land("k", "a", None, keep_seconds=60)
     assert not Flight.objects.exclude(text="").exists()
 
 
@@ -184,7 +184,7 @@ def test_a_purge_forgets_what_has_expired_and_an_erasure_all() -> None:
     coordinator = DatabaseCoordinator()
     for key, seconds in (("old", -1), ("new", 60)):
         coordinator.board(key, "a", age_seconds=0)
-        coordinator.land(key, "a", "yes", keep_seconds=seconds, is_reusable=True)
+        coordinator.land(key, "a", "yes", keep_seconds=seconds)
     assert Flight.objects.count() == 2
     purge_operations(timedelta(days=1), is_dry_run=True)
     assert Flight.objects.count() == 2

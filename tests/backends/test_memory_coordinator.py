@@ -24,7 +24,7 @@ def test_what_has_ended_is_forgotten() -> None:
     for number in range(100):
         coordinator.board(f"k{number}", "a", age_seconds=0)
         if number % 2:
-            coordinator.land(f"k{number}", "a", "yes", keep_seconds=20, is_reusable=True)
+            coordinator.land(f"k{number}", "a", "yes", keep_seconds=20)
     now[0] += 2 * coordinator.flight_lease_seconds + 1
     coordinator.board("new", "a", age_seconds=0)
     assert list(coordinator._flights) == ["new"]

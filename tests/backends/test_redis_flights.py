@@ -43,7 +43,7 @@ def coordinator(redis_server: RedisServer) -> Iterator[RedisCoordinator]:
 def test_it_goes_by_the_clock_of_the_server(coordinator: RedisCoordinator) -> None:
     assert coordinator.board("k", "a", age_seconds=0).role == "lead"
     assert coordinator.board("k", "b", age_seconds=0).role == "follow"
-    coordinator.land("k", "a", "yes", keep_seconds=60, is_reusable=False)
+    coordinator.land("k", "a", "yes", keep_seconds=60)
     assert coordinator.board("k", "b", age_seconds=60).answer == "yes"
     assert coordinator.board("k", "c", age_seconds=0).role == "lead"
 
@@ -55,9 +55,9 @@ def test_every_key_vanishes_by_itself_and_lies_in_one_slot(
         lambda: coordinator.board("k", "a", age_seconds=0),
         lambda: coordinator.publish("k", "a", "text"),
         lambda: coordinator.renew_flight("k", "a"),
-        lambda: coordinator.land("k", "a", "yes", keep_seconds=60, is_reusable=True),
+        lambda: coordinator.land("k", "a", "yes", keep_seconds=60),
         lambda: coordinator.board("l", "a", age_seconds=0),
-        lambda: coordinator.land("l", "a", None, keep_seconds=60, is_reusable=False),
+        lambda: coordinator.land("l", "a", None, keep_seconds=60),
     ]
     numbers = []
     with valkey.Valkey.from_url(redis_server.url) as client:
@@ -77,7 +77,7 @@ def test_a_step_that_arrives_twice_counts_once(coordinator: RedisCoordinator) ->
     replies = coordinator.run_all([begin, begin, words[0], words[0], words[1], words[1], look])
     assert [coordinator.read_board(each).role for each in replies[:2]] == ["lead", "lead"]
     assert coordinator.read_board(replies[-1]).text == "one, two"
-    end = coordinator.land_call("k", "a", "yes", keep_seconds=60, is_reusable=True)
+    end = coordinator.land_call("k", "a", "yes", keep_seconds=60)
     replies = coordinator.run_all([end, end, look])
     assert coordinator.read_board(replies[-1]).answer == "yes"
 
@@ -90,7 +90,7 @@ def test_a_server_that_forgot_everything_lets_the_next_lead(
         client.flushall()
         client.script_flush()
     coordinator.publish("k", "a", "nothing")
-    coordinator.land("k", "a", "nothing", keep_seconds=60, is_reusable=True)
+    coordinator.land("k", "a", "nothing", keep_seconds=60)
     assert coordinator.board("k", "b", age_seconds=60).role == "lead"
 
 

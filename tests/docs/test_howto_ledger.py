@@ -12,7 +12,7 @@ from django.test import override_settings
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from django_obc_ai.gateway import ledger
+from django_obc_ai.gateway import inserts
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.costs import CostTracker
 from django_obc_ai.services.retention import purge_operations
@@ -69,8 +69,8 @@ def test_the_ledger_works_in_partitions(database: Any, monkeypatch: pytest.Monke
 
     later = datetime.datetime(2031, 1, 20, 3, tzinfo=datetime.UTC)
     again = operation(created_at=later, recorded_at=later)
-    assert ledger._store(again, "partitioned")
-    assert not ledger._store(again, "partitioned")
+    assert inserts.store(again, "partitioned")
+    assert not inserts.store(again, "partitioned")
     assert AIOperation.objects.count() == 2
 
     monkeypatch.setattr(timezone, "now", lambda: later + datetime.timedelta(days=40))

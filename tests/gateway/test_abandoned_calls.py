@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import CostStoreError
-from django_obc_ai.gateway import alerts, leases, ledger, recovery, spool
+from django_obc_ai.gateway import alerts, inserts, leases, ledger, recovery, spool
 from django_obc_ai.models import AIOperation
 from django_obc_ai.types import (
     Amount,
@@ -160,7 +160,7 @@ def test_totals_are_not_rebuilt_while_rows_wait(scripted: Scripted, tmp_path: Pa
     scripted(BUDGETS=TOTAL, LOG={"spool": str(tmp_path)})
     spool.write(row_of(uuid.uuid4(), "0.0001"), "default")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledger, "_store", _fails)
+        patch.setattr(inserts, "store", _fails)
         with pytest.raises(CostStoreError, match="Operations wait in"):
             recovery.rebuild()
     assert recovery.rebuild()

@@ -151,7 +151,10 @@ def test_without_a_stand_in_money_fails_closed(scripted: Scripted) -> None:
         result.raise_for_error()
 
 
-def test_a_hold_that_lasts_is_renewed_by_its_owner(scripted: Scripted) -> None:
+def test_a_hold_that_lasts_is_renewed_by_its_owner(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_LINGER_SECONDS", 0.0)
     stores = {"default": {"BACKEND": f"{STORES}.memory.MemoryCostStore",
                           "OPTIONS": {"lease_seconds": 0.3}}}  # fmt: skip
 
@@ -163,7 +166,32 @@ def test_a_hold_that_lasts_is_renewed_by_its_owner(scripted: Scripted) -> None:
     scripted(answer, BUDGETS=TOTAL, COST_STORES=stores)
     assert ask().success
     assert totals() == (41_000, 0)
-    assert not any(each.name == "obc-ai-leases" for each in threading.enumerate())
+    thread = leases._keeper.thread
+    if thread is not None:  # it has not noticed yet that nothing is held
+        thread.join(10)
+    assert leases._keeper.thread is None
+
+
+def test_calls_of_usual_length_share_one_thread_for_their_leases(scripted: Scripted) -> None:
+    threads = set()
+
+    def answer(request: GenerationRequest) -> Reply:
+        threads.add(leases._keeper.thread)
+        return Reply("A", usage=Usage(input_tokens=1, output_tokens=1))
+
+    scripted(*[answer] * 3, BUDGETS=TOTAL)
+    assert all(ask().success for _ in range(3))
+    assert len(threads) == 1
+
+
+def test_a_thread_for_leases_that_died_is_replaced(scripted: Scripted) -> None:
+    scripted(BUDGETS=TOTAL)
+    dead = threading.Thread(target=len, args=("",))
+    dead.start()
+    dead.join()
+    leases._keeper.thread = dead
+    held_by_the_dead()
+    assert leases._keeper.thread is not dead
 
 
 def test_details_hold_no_prompt() -> None:

@@ -29,7 +29,7 @@ _ATTEMPTS = 20
 # does not know. Only the text that is new is read, and an answer only by whom it serves.
 _READ = """
 SELECT leader, lease_until, is_takeover, keep_until,
-       CASE WHEN keep_until > %s AND (is_reusable OR landed_at >= %s OR landed_mark = %s)
+       CASE WHEN keep_until > %s AND (landed_at >= %s OR landed_mark = %s)
             THEN answer END,
        length(text), substr(text, %s)
 FROM django_obc_ai_flight WHERE "key" = %s
@@ -37,8 +37,8 @@ FROM django_obc_ai_flight WHERE "key" = %s
 _INSERT = """
 INSERT INTO django_obc_ai_flight
     ("key", leader, lease_until, is_takeover, text, last_piece, answer, landed_at, landed_mark,
-     keep_until, is_reusable, expires_at)
-VALUES (%s, %s, %s, %s, '', -1, '', 0, 0, 0, %s, %s) ON CONFLICT DO NOTHING
+     keep_until, expires_at)
+VALUES (%s, %s, %s, %s, '', -1, '', 0, 0, 0, %s) ON CONFLICT DO NOTHING
 """
 _LEAD = """
 UPDATE django_obc_ai_flight
@@ -60,7 +60,7 @@ WHERE last_piece <> %s AND "key" = %s AND leader = %s AND lease_until > %s
 _LAND = """
 UPDATE django_obc_ai_flight
 SET leader = '', text = '', answer = %s, landed_at = %s, landed_mark = %s, keep_until = %s,
-    is_reusable = %s, expires_at = %s
+    expires_at = %s
 WHERE "key" = %s AND leader = %s AND lease_until > %s
 """
 _GIVE_UP = """
@@ -107,9 +107,7 @@ class DatabaseFlights:
         values = (_escaped(piece), number, now + lease, gone, gone, number)
         self._do(lambda link: _change(link, _PUBLISH, *values, key, token, now - lease))
 
-    def land(
-        self, key: str, token: str, answer: str | None, *, keep_seconds: float, is_reusable: bool
-    ) -> None:
+    def land(self, key: str, token: str, answer: str | None, *, keep_seconds: float) -> None:
         """See `BaseCoordinator.land`."""
         now = self._flight_time()
         led = (key, token, now - self.flight_lease_seconds)
@@ -117,7 +115,7 @@ class DatabaseFlights:
             self._do(lambda link: _change(link, _GIVE_UP, *led))
         else:
             until = now + keep_seconds
-            values = (_escaped(answer), now, _seen.mark_of(token), until, is_reusable, until)
+            values = (_escaped(answer), now, _seen.mark_of(token), until, until)
             self._do(lambda link: _change(link, _LAND, *values, *led))
         self._sweep()
 
@@ -134,7 +132,7 @@ class DatabaseFlights:
             now = self._flight_time()
             row = _read(link, now, began, mark, offset + 1, key)
             if row is None:
-                fresh_row = (key, token, now + lease, False, False, now + 2 * lease)
+                fresh_row = (key, token, now + lease, False, now + 2 * lease)
                 if _change(link, _INSERT, *fresh_row):
                     return Boarding(role="lead", leader=token)
                 continue

@@ -28,7 +28,6 @@ class _Landing:
     answer: str
     landed_at: float
     keep_until: float
-    is_reusable: bool
     mark: int
 
 
@@ -65,11 +64,7 @@ class MemoryFlights:
             if (
                 landing is not None
                 and now < landing.keep_until
-                and (
-                    landing.is_reusable
-                    or landing.landed_at >= began
-                    or landing.mark == _seen.split(seen)[0]
-                )
+                and (landing.landed_at >= began or landing.mark == _seen.split(seen)[0])
             ):
                 return Boarding(role="landed", answer=landing.answer)
             if flight is not None and now < flight.lease_until:
@@ -87,9 +82,7 @@ class MemoryFlights:
                 flight.text += piece
                 flight.lease_until = self._flight_time() + self.flight_lease_seconds
 
-    def land(
-        self, key: str, token: str, answer: str | None, *, keep_seconds: float, is_reusable: bool
-    ) -> None:
+    def land(self, key: str, token: str, answer: str | None, *, keep_seconds: float) -> None:
         """See `BaseCoordinator.land`."""
         with self._flights_lock:
             if self._led(key, token) is None:
@@ -98,7 +91,7 @@ class MemoryFlights:
             if answer is not None:
                 now = self._flight_time()
                 self._landings[key] = _Landing(
-                    answer, now, now + keep_seconds, is_reusable, _seen.mark_of(token)
+                    answer, now, now + keep_seconds, _seen.mark_of(token)
                 )
 
     def renew_flight(self, key: str, token: str) -> None:

@@ -6,7 +6,7 @@ Of each flight there are three keys, which share what stands in braces:
                         the lease, in microseconds), again (1 after a takeover), last (which piece
                         came last, since a command may arrive twice)
     flight:KEY:text     what the leader has published
-    flight:KEY:landed   a hash: answer, at, until, reusable, mark. It outlives the beginning of
+    flight:KEY:landed   a hash: answer, at, until, mark. It outlives the beginning of
                         the next flight, for those who still wait for it
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django_obc_ai.backends.coordinators import _seen
-from django_obc_ai.backends.redis_link import ScriptCall
+from django_obc_ai.backends.redis_link import ScriptCall, Step
 from django_obc_ai.types.coordination import Boarding
 
 #: KEYS are the three above; ARGV[1] the time in microseconds or "", [2] the token, [3] the lease
@@ -50,10 +50,9 @@ if leader == token then
     renew()
     return {'lead', m[3], token}
 end
-local landed = redis.call('HMGET', L, 'at', 'until', 'reusable', 'mark')
+local landed = redis.call('HMGET', L, 'at', 'until', 'mark')
 if landed[1] and now < tonumber(landed[2])
-        and (landed[3] == '1' or landed[4] == ARGV[6]
-             or now - landed[1] <= tonumber(ARGV[5])) then
+        and (landed[3] == ARGV[6] or now - landed[1] <= tonumber(ARGV[5])) then
     return {'landed', redis.call('HGET', L, 'answer')}
 end
 if leader and now < lease_ends then
@@ -81,7 +80,7 @@ end
 """
 )
 
-#: ARGV[4] "1" if there is an answer, [5] the answer, [6] for how many ms, [7] "1" if reusable.
+#: ARGV[4] "1" if there is an answer, [5] the answer, [6] for how many ms.
 LAND = (
     _HEAD
     + """
@@ -89,7 +88,7 @@ if leader == token then
     redis.call('DEL', F, T)
     if ARGV[4] == '1' then
         redis.call('HSET', L, 'answer', ARGV[5], 'at', text(now),
-                   'until', text(now + ARGV[6] * 1000), 'reusable', ARGV[7], 'mark', m[4])
+                   'until', text(now + ARGV[6] * 1000), 'mark', m[4])
         redis.call('PEXPIRE', L, ARGV[6])
     end
 end
@@ -105,7 +104,7 @@ if leader == token then renew() end
 
 
 class RedisFlights:
-    """The flights of `BaseCoordinator`; each ``…_call`` can also ride with others' scripts."""
+    """The flights of `BaseCoordinator`."""
 
     flight_lease_seconds: float
     clock: Callable[[], float] | None
@@ -170,27 +169,23 @@ class RedisFlights:
         """See `BaseCoordinator.publish`."""
         self.run_all([self.publish_call(key, token, piece)])
 
-    def land_call(
-        self, key: str, token: str, answer: str | None, *, keep_seconds: float, is_reusable: bool
-    ) -> ScriptCall:
-        """Return the script of `land`."""
-        return self._flight_call(
+    def land_step(
+        self, key: str, token: str, answer: str | None, *, keep_seconds: float
+    ) -> Step[None]:
+        """See `BaseCoordinator.land_step`."""
+        call = self._flight_call(
             LAND,
             key,
             token,
             b"%d" % (answer is not None),
             _bytes(answer or ""),
             b"%d" % (keep_seconds * 1000),
-            b"%d" % is_reusable,
         )
+        return Step(call, lambda _: None)
 
-    def land(
-        self, key: str, token: str, answer: str | None, *, keep_seconds: float, is_reusable: bool
-    ) -> None:
+    def land(self, key: str, token: str, answer: str | None, *, keep_seconds: float) -> None:
         """See `BaseCoordinator.land`."""
-        self.run_all(
-            [self.land_call(key, token, answer, keep_seconds=keep_seconds, is_reusable=is_reusable)]
-        )
+        self.run_all([self.land_step(key, token, answer, keep_seconds=keep_seconds).call])
 
     def renew_flight(self, key: str, token: str) -> None:
         """See `BaseCoordinator.renew_flight`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from django_obc_ai.backends.coordinators import _redis_gate_scripts as scripts
 from django_obc_ai.backends.coordinators._gate_rules import asked_ms, ended_ms, terms_of
-from django_obc_ai.backends.redis_link import ScriptCall
+from django_obc_ai.backends.redis_link import ScriptCall, Step
 from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
 
 _GIVEN = Admission()
@@ -18,9 +18,7 @@ _ANY = Limits()
 class RedisGates:
     """The gates of `BaseCoordinator` by the clock of the server.
 
-    ``acquire_call`` and ``release_call`` return what `RedisLink.run_all` sends together with other
-    scripts in one round trip; ``read_acquire`` and ``read_release`` understand the replies. All
-    arguments are bytes, because redis-py is slow to turn anything else into them.
+    All arguments are bytes, because redis-py is slow to turn anything else into them.
     """
 
     clock: Callable[[], float] | None
@@ -34,28 +32,21 @@ class RedisGates:
         self, gate: str, permit: str, *, tokens: int, limits: Limits, patience_seconds: float
     ) -> Admission:
         """See `BaseCoordinator.acquire`."""
-        call = self.acquire_call(
+        step = self.acquire_step(
             gate, permit, tokens=tokens, limits=limits, patience_seconds=patience_seconds
         )
-        return self.read_acquire(self._run_call(call))
+        return step.read(self._run_call(step.call))
 
-    def acquire_call(
+    def acquire_step(
         self, gate: str, permit: str, *, tokens: int, limits: Limits, patience_seconds: float
-    ) -> ScriptCall:
-        """Return the script that `acquire` runs."""
+    ) -> Step[Admission]:
+        """See `BaseCoordinator.acquire_step`."""
         asked = (permit.encode(), b"%d" % tokens, b"%d" % asked_ms(patience_seconds))
-        return (scripts.ACQUIRE, *self._head(gate, limits), *asked)
+        return Step((scripts.ACQUIRE, *self._head(gate, limits), *asked), _read_acquire)
 
-    def read_acquire(self, reply: Any) -> Admission:
-        """Return what the reply to `acquire_call` says."""
-        if not reply:
-            return _GIVEN
-        reason, wait, until = reply
-        return Admission(
-            reason=reason.decode(),
-            wait_seconds=wait / 1000,
-            until=until / 1000 if until else None,
-        )
+    def permit_mark(self, gate: str, permit: str) -> tuple[bytes, bytes]:
+        """See `BaseCoordinator.permit_mark`."""
+        return _keys(self._prefix, gate)[0], b"p:" + permit.encode()
 
     def release(
         self,
@@ -68,7 +59,7 @@ class RedisGates:
         closed_seconds: float | None = None,
     ) -> GateState | None:
         """See `BaseCoordinator.release`."""
-        call = self.release_call(
+        step = self.release_step(
             gate,
             permit,
             verdict=verdict,
@@ -76,9 +67,9 @@ class RedisGates:
             tokens=tokens,
             closed_seconds=closed_seconds,
         )
-        return self.read_release(self._run_call(call))
+        return step.read(self._run_call(step.call))
 
-    def release_call(
+    def release_step(
         self,
         gate: str,
         permit: str,
@@ -87,15 +78,11 @@ class RedisGates:
         limits: Limits,
         tokens: int = 0,
         closed_seconds: float | None = None,
-    ) -> ScriptCall:
-        """Return the script that `release` runs."""
+    ) -> Step[GateState | None]:
+        """See `BaseCoordinator.release_step`."""
         closed = ended_ms(closed_seconds) if closed_seconds else 0
         told = (permit.encode(), verdict.encode(), b"%d" % tokens, b"%d" % closed)
-        return (scripts.RELEASE, *self._head(gate, limits), *told)
-
-    def read_release(self, reply: Any) -> GateState | None:
-        """Return what the reply to `release_call` says."""
-        return _state(reply) if reply else None
+        return Step((scripts.RELEASE, *self._head(gate, limits), *told), _read_release)
 
     def gate_state(self, gate: str, limits: Limits) -> GateState:
         """See `BaseCoordinator.gate_state`."""
@@ -127,6 +114,21 @@ def _keys(prefix: str, gate: str) -> tuple[bytes, ...]:
 @lru_cache(maxsize=256)
 def _terms(limits: Limits) -> tuple[bytes, ...]:
     return tuple(b"%d" % each for each in terms_of(limits))
+
+
+def _read_acquire(reply: Any) -> Admission:
+    if not reply:
+        return _GIVEN
+    reason, wait, until = reply
+    return Admission(
+        reason=reason.decode(),
+        wait_seconds=wait / 1000,
+        until=until / 1000 if until else None,
+    )
+
+
+def _read_release(reply: Any) -> GateState | None:
+    return _state(reply) if reply else None
 
 
 def _state(reply: Sequence[Any]) -> GateState:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.backends.redis_link import Step
 from django_obc_ai.types.coordination import Admission, Boarding, GateState, Limits, Verdict
 
 
@@ -48,8 +49,8 @@ class BaseCoordinator(BaseBackend, ABC):
         """Lead a flight, or follow the one that is under way; followers ask again and again.
 
         - None is under way: lead.
-        - One landed, and either it landed within ``age_seconds``, or the caller has followed its
-          leader (which ``seen`` says), or its answer is reusable: take the answer.
+        - One landed, and it landed within ``age_seconds``, or the caller has followed its leader
+          (which ``seen`` says): take the answer. It is no cache: who begins later leads.
         - A leader lives: follow. Its lease has ended: lead in its place (``is_takeover``), once
           for a flight; after that "lost", for as long as a lease.
 
@@ -68,9 +69,7 @@ class BaseCoordinator(BaseBackend, ABC):
         """
 
     @abstractmethod
-    def land(
-        self, key: str, token: str, answer: str | None, *, keep_seconds: float, is_reusable: bool
-    ) -> None:
+    def land(self, key: str, token: str, answer: str | None, *, keep_seconds: float) -> None:
         """Leave the answer to the followers; does nothing for a token that does not lead.
 
         Args:
@@ -78,7 +77,6 @@ class BaseCoordinator(BaseBackend, ABC):
             token: See `board`.
             answer: None gives up: the next who asks leads, as if nothing had been.
             keep_seconds: How long the answer stays.
-            is_reusable: Whether it also serves calls that begin after it has landed.
         """
 
     @abstractmethod
@@ -141,6 +139,35 @@ class BaseCoordinator(BaseBackend, ABC):
         Returns:
             The new state if the gate closed or fully reopened by this, else None.
         """
+
+    def acquire_step(
+        self, gate: str, permit: str, *, tokens: int, limits: Limits, patience_seconds: float
+    ) -> Step[Admission] | None:
+        """Return `acquire` as a step that can travel with others; None: this one has none."""
+        return None
+
+    def release_step(
+        self,
+        gate: str,
+        permit: str,
+        *,
+        verdict: Verdict,
+        limits: Limits,
+        tokens: int = 0,
+        closed_seconds: float | None = None,
+    ) -> Step[GateState | None] | None:
+        """Return `release` as a step that can travel with others; None: this one has none."""
+        return None
+
+    def land_step(
+        self, key: str, token: str, answer: str | None, *, keep_seconds: float
+    ) -> Step[None] | None:
+        """Return `land` as a step that can travel with others; None: this one has none."""
+        return None
+
+    def permit_mark(self, gate: str, permit: str) -> tuple[bytes, bytes] | None:
+        """Return the hash and the field in Redis that hold a given permit, or None."""
+        return None
 
     @abstractmethod
     def gate_state(self, gate: str, limits: Limits) -> GateState:

@@ -4,6 +4,7 @@ One hash holds everything that must vanish together:
 
     e, st, since, q   epoch; "ok" or "lost"; when it was lost (ms); a counter of changes
     r, b              run id of the server that the epoch belongs to; who rebuilds since when
+    v                 a name for the budgets as they are; a new one with each change of them
     c:KEY, s:KEY      committed, which is spent and held together; spent
     i:ID              a hold: its state, then for O, N and C due (ms), epoch, owner, nano, tokens,
                       requests, keys and details in lines. O is open; N expired, with no row in
@@ -65,22 +66,28 @@ return redis.call('HGET', H, 'e')
 )
 
 #: Most calls run the upper part only, which therefore makes no function and no table of its own.
-#: ARGV[5] lease in ms, [6] "i:" and the id, [7] the record, [8] when each period ends in ms or "-";
-#: then the fields c:KEY of all, then what each may have committed before this call, then the
-#: amounts. Returns the counter if the amount is held under every key.
+#: ARGV[5] lease in ms, [6] "i:" and the id, [7] the record, [8] the name of the budgets that the
+#: caller has read or "*", [9] when each period ends in ms or "-"; then the fields c:KEY of all,
+#: then what each may have committed before this call, then the amounts. Returns the counter if the
+#: amount is held under every key. KEYS[3] and [4], if there are any, are hash and field of a permit
+#: of the gates, which travels before: where it is not given, nothing is held.
 RESERVE = (
     """
-local hash, id, n = KEYS[1], ARGV[6], (#ARGV - 8) / 3
-local m = redis.call('HMGET', hash, 'e', 'st', 'q', id, unpack(ARGV, 9, 8 + n))
+local hash, id, n = KEYS[1], ARGV[6], (#ARGV - 9) / 3
+local m = redis.call('HMGET', hash, 'e', 'st', 'q', id, 'v', unpack(ARGV, 10, 9 + n))
+if KEYS[3] and string.sub(redis.call('HGET', KEYS[3], KEYS[4]) or '', 1, 1) ~= 'O' then
+    return {'permit'}
+end
 if m[1] == ARGV[3] and m[2] == 'ok' and tonumber(m[3]) >= tonumber(ARGV[4]) then
     if m[4] then return tonumber(m[3]) end
+    if ARGV[8] ~= (m[5] or '') and ARGV[8] ~= '*' then return {'budgets', m[1], m[5] or ''} end
     local is_new
     for i = 1, n do
-        local had, room = m[4 + i], ARGV[8 + n + i]
+        local had, room = m[5 + i], ARGV[9 + n + i]
         if not had then had, is_new = '0', true end
         if #had > #room or #had == #room and had > room then return {'full', m[1], i - 1} end
     end
-    for i = 1, n do redis.call('HINCRBY', hash, ARGV[8 + i], ARGV[8 + 2 * n + i]) end
+    for i = 1, n do redis.call('HINCRBY', hash, ARGV[9 + i], ARGV[9 + 2 * n + i]) end
     local due = tonumber(ARGV[1])
     if not due then
         local t = redis.call('TIME')
@@ -92,10 +99,10 @@ if m[1] == ARGV[3] and m[2] == 'ok' and tonumber(m[3]) >= tonumber(ARGV[4]) then
     redis.call('ZADD', KEYS[2], due, id)
     if is_new then
         local i = 0
-        for ends in string.gmatch(ARGV[8], '%S+') do
+        for ends in string.gmatch(ARGV[9], '%S+') do
             i = i + 1
-            if ends ~= '-' and not m[4 + i] then
-                redis.call('ZADD', KEYS[2], ends, 'k:' .. string.sub(ARGV[8 + i], 3))
+            if ends ~= '-' and not m[5 + i] then
+                redis.call('ZADD', KEYS[2], ends, 'k:' .. string.sub(ARGV[9 + i], 3))
             end
         end
     end
@@ -112,6 +119,9 @@ if m[1] ~= ARGV[3] then return {'epoch', m[1]} end
 return {'lost', m[1], redis.call('HGET', H, 'since'), text(now)}
 """
 )
+
+#: The fresh epoch is a name that the budgets have not had.
+NOTE_BUDGETS = "redis.call('HSET', KEYS[1], 'v', ARGV[2])"
 
 #: ARGV[5] the id, [6] to [8] nano, tokens, requests, [9] the caller's record, [10] its epoch.
 SETTLE = (

@@ -11,6 +11,8 @@ from typing import ClassVar
 from uuid import UUID
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.backends.redis_link import Step
+from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
 
 #: A pid alone comes back after a restart and is the same in two containers.
@@ -24,6 +26,15 @@ def owner_of_process() -> str:
         name = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         _identity = (os.getpid(), name)
     return _identity[1]
+
+
+class BudgetsChangedError(CostStoreError):
+    """A store knows of newer budgets than the caller does: nothing is held, read them again."""
+
+    def __init__(self, version: str) -> None:
+        """Keep the version that the store knows."""
+        super().__init__("The budgets have changed; they are read again.")
+        self.version = version
 
 
 class BaseCostStore(BaseBackend, ABC):
@@ -40,6 +51,9 @@ class BaseCostStore(BaseBackend, ABC):
 
     #: Do all processes of the project see the same totals?
     is_shared: ClassVar[bool] = True
+    #: Do reserve_step() and note_budgets() let processes know of changed budgets? Where not, the
+    #: budgets are read from the database before each reservation.
+    tracks_budgets: ClassVar[bool] = False
     #: How long a hold lasts without `renew`; longer than a provider's deadline.
     lease_seconds: float = 120.0
     #: Seconds since 1970, for tests; None is the store's own clock.
@@ -121,3 +135,34 @@ class BaseCostStore(BaseBackend, ABC):
             False if calls that were under way when the store was lost may still be unknown,
             or if another process rebuilds; nothing has changed then.
         """
+
+    def reserve_step(
+        self,
+        reservation: UUID,
+        holds: Sequence[BudgetHold],
+        amount: Amount,
+        *,
+        details: str = "",
+        budgets: str = "",
+        under: tuple[bytes, bytes] | None = None,
+    ) -> Step[BudgetHold | None] | None:
+        """Return `reserve` as a step that can travel with others; None: this store has none.
+
+        Args:
+            reservation: See `reserve`.
+            holds: See `reserve`.
+            amount: See `reserve`.
+            details: See `reserve`.
+            budgets: The version under which the caller has read the budgets. Reading the reply
+                raises `BudgetsChangedError`, and nothing is held, where it is another by now.
+            under: The mark of a permit without which nothing is held; see
+                `BaseCoordinator.permit_mark`.
+        """
+        return None
+
+    def settle_step(self, reservation: UUID, amount: Amount) -> Step[Settlement | None] | None:
+        """Return `settle` as a step that can travel with others; None: this store has none."""
+        return None
+
+    def note_budgets(self) -> None:
+        """Let every process know, with its next reservation, that budgets have changed."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django_obc_ai.backends.cost_stores import _redis_fields as fields
 from django_obc_ai.backends.cost_stores import _redis_scripts as scripts
-from django_obc_ai.backends.cost_stores.base import BaseCostStore, owner_of_process
-from django_obc_ai.backends.redis_link import RedisLink
+from django_obc_ai.backends.cost_stores.base import BaseCostStore, BudgetsChangedError
+from django_obc_ai.backends.redis_link import RedisLink, ScriptCall, Step
+from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
 
@@ -46,7 +46,7 @@ class _Process:
         return b"%bx%d" % (self._name, next(self._numbers))
 
 
-class RedisCostStore(BaseCostStore):
+class RedisCostStore(RedisRows, BaseCostStore):
     """Totals in one hash that only Lua scripts change.
 
     A server that was restarted, emptied, or has evicted the hash is noticed: on each new
@@ -54,6 +54,7 @@ class RedisCostStore(BaseCostStore):
     falls. Nothing is admitted then until `rebuild`.
     """
 
+    tracks_budgets: ClassVar[bool] = True
     extra: ClassVar[str] = "redis"
     sdk_module: ClassVar[str] = "redis"
 
@@ -69,7 +70,7 @@ class RedisCostStore(BaseCostStore):
 
         Args:
             url: Of the server, with password and database.
-            prefix: Begins the names of both keys; projects that share a server differ in it.
+            prefix: Begins the names of all keys; projects that share a server differ in it.
             lease_seconds: See `BaseCostStore`; also the wait after a loss.
             timeout_seconds: For connecting and for each answer.
 
@@ -77,10 +78,11 @@ class RedisCostStore(BaseCostStore):
             ValueError: The prefix holds a brace, or a time is not above 0.
         """
         if "{" in prefix or "}" in prefix:
-            raise ValueError("prefix holds a brace; both keys share one in braces already.")
+            raise ValueError("prefix holds a brace; all keys share one in braces already.")
         if lease_seconds <= 0 or timeout_seconds <= 0:
             raise ValueError("lease_seconds and timeout_seconds must be above 0.")
         self._url = url
+        self._prefix = prefix
         self._keys = (f"{{{prefix}}}".encode(), f"{{{prefix}}}:due".encode())
         self.lease_seconds = lease_seconds
         self._timeout = timeout_seconds
@@ -120,11 +122,29 @@ class RedisCostStore(BaseCostStore):
     def _now(self) -> bytes:
         return b"" if self.clock is None else b"%d" % (self.clock() * 1000)
 
-    def _run(self, script: str, *arguments: Any) -> Any:
-        """Run a script on the newest knowledge of epoch and counter."""
+    def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """See `RedisRows.run_all`.
+
+        Raises:
+            CostStoreError: Redis failed.
+        """
+        return self._link(self._mine()).run_all(calls)
+
+    def _call(
+        self,
+        script: str,
+        *arguments: Any,
+        epoch: bytes | None = None,
+        more_keys: Sequence[bytes] = (),
+    ) -> ScriptCall:
+        """Return the call of a script, on the newest knowledge of epoch and counter."""
         process = self._mine()
-        head = (self._now(), process.fresh(), process.epoch, b"%d" % process.seen)
-        return self._link(process).run(script, b"2", *self._keys, *head, *arguments)
+        epoch = process.epoch if epoch is None else epoch
+        head = (self._now(), process.fresh(), epoch, b"%d" % process.seen)
+        return (script, b"%d" % (2 + len(more_keys)), *self._keys, *more_keys, *head, *arguments)
+
+    def _run(self, script: str, *arguments: Any) -> Any:
+        return self.run_all([self._call(script, *arguments)])[0]
 
     def _note(self, counter: int) -> None:
         process = self._process
@@ -144,30 +164,63 @@ class RedisCostStore(BaseCostStore):
         self, reservation: UUID, holds: Sequence[BudgetHold], amount: Amount, *, details: str = ""
     ) -> BudgetHold | None:
         """See `BaseCostStore.reserve`."""
+        return self.run_step(self.reserve_step(reservation, holds, amount, details=details))
+
+    def reserve_step(
+        self,
+        reservation: UUID,
+        holds: Sequence[BudgetHold],
+        amount: Amount,
+        *,
+        details: str = "",
+        budgets: str | None = None,
+        under: tuple[bytes, bytes] | None = None,
+    ) -> Step[BudgetHold | None]:
+        """See `BaseCostStore.reserve_step`."""
         process = self._mine()
-        record = _record(holds, amount, details)
+        record = fields.record(holds, amount, details)
         # As bytes, because redis-py is slow to turn anything else into them.
         amounts = [amount.of(hold.unit) for hold in holds]
         wanted = (
+            b"*" if budgets is None else budgets.encode(),
             b" ".join([self._end(hold) for hold in holds]),
-            *[_field(hold.key) for hold in holds],
-            *[_room(hold, each) for hold, each in zip(holds, amounts, strict=True)],
+            *[fields.field(hold.key) for hold in holds],
+            *[fields.room(hold, each) for hold, each in zip(holds, amounts, strict=True)],
             *[b"%d" % each for each in amounts],
         )
         lease, field = b"%d" % (self.lease_seconds * 1000), b"i:%b" % str(reservation).encode()
-        for _ in range(3):
+        epoch = b""
+
+        def call() -> ScriptCall:
+            nonlocal epoch
             epoch = process.epoch
-            reply = self._run(scripts.RESERVE, lease, field, epoch + b"\n" + record, *wanted)
-            if isinstance(reply, int):
-                process.open[reservation] = _Mine(record, epoch)
-                self._note(reply)
-                return None
-            if reply[0] == b"full":
-                return holds[int(reply[2])]
-            self._learn(reply[1])
-            if reply[0] == b"lost":
-                self._raise_lost(since=int(reply[2]), now=int(reply[3]))
-        raise CostStoreError("The Redis cost store is lost again and again. Nothing was sent.")
+            mine = (lease, field, epoch + b"\n" + record, *wanted)
+            return self._call(scripts.RESERVE, *mine, epoch=epoch, more_keys=under or ())
+
+        def read(reply: Any) -> BudgetHold | None:
+            for is_last in (False, False, True):
+                if isinstance(reply, int):
+                    process.open[reservation] = _Mine(record, epoch)
+                    self._note(reply)
+                    return None
+                if reply[0] == b"full":
+                    return holds[int(reply[2])]
+                if reply[0] == b"permit":
+                    raise CostStoreError("Redis has lost a permit. Nothing was sent.")
+                if reply[0] == b"budgets":
+                    raise BudgetsChangedError(reply[2].decode())
+                self._learn(reply[1])
+                if reply[0] == b"lost":
+                    self._raise_lost(since=int(reply[2]), now=int(reply[3]))
+                if not is_last:
+                    (reply,) = self.run_all([call()])
+            raise CostStoreError("The Redis cost store is lost again and again. Nothing was sent.")
+
+        return Step(call(), read)
+
+    def note_budgets(self) -> None:
+        """See `BaseCostStore.note_budgets`."""
+        self._run(scripts.NOTE_BUDGETS)
 
     def _end(self, hold: BudgetHold) -> bytes:
         """Return when the totals of a hold may be forgotten, in ms."""
@@ -190,18 +243,26 @@ class RedisCostStore(BaseCostStore):
         Raises:
             CostStoreError: Redis failed; the hold stays and counts as spent.
         """
+        return self.run_step(self.settle_step(reservation, amount))
+
+    def settle_step(self, reservation: UUID, amount: Amount) -> Step[Settlement | None]:
+        """See `BaseCostStore.settle_step`."""
         process = self._mine()
         mine = process.open.get(reservation, _Mine(b"", b""))
         record = mine.epoch + b"\n" + mine.record if mine.record else b""
-        costs = (amount.nano, amount.tokens, amount.requests)
-        reply = self._run(scripts.SETTLE, str(reservation), *costs, record, mine.epoch)
-        process.open.pop(reservation, None)
-        self._learn(reply[1])
-        if reply[0] == b"no":
-            return None
-        self._note(int(reply[2]))
-        totals = _pairs([name.decode() for name in reply[3]], reply[4])
-        return Settlement(totals=totals, was_expired=reply[0] in (b"N", b"C"))
+        costs = (b"%d" % amount.nano, b"%d" % amount.tokens, b"%d" % amount.requests)
+        name = str(reservation).encode()
+
+        def read(reply: Any) -> Settlement | None:
+            process.open.pop(reservation, None)
+            self._learn(reply[1])
+            if reply[0] == b"no":
+                return None
+            self._note(int(reply[2]))
+            totals = fields.pairs([each.decode() for each in reply[3]], reply[4])
+            return Settlement(totals=totals, was_expired=reply[0] in (b"N", b"C"))
+
+        return Step(self._call(scripts.SETTLE, name, *costs, record, mine.epoch), read)
 
     def renew(self) -> None:
         """See `BaseCostStore.renew`."""
@@ -227,8 +288,8 @@ class RedisCostStore(BaseCostStore):
         """
         if not keys:
             return {}
-        fields = [f"{kind}:{key}" for key in keys for kind in ("s", "c")]
-        return _pairs(keys, self._link(self._mine()).ask("HMGET", self._keys[0], *fields))
+        names = [f"{kind}:{key}" for key in keys for kind in ("s", "c")]
+        return fields.pairs(keys, self._link(self._mine()).ask("HMGET", self._keys[0], *names))
 
     def expire(self) -> list[ExpiredHold]:
         """See `BaseCostStore.expire`."""
@@ -265,8 +326,8 @@ class RedisCostStore(BaseCostStore):
         before: Mapping[str, BudgetTotals] = {}
         if answer == b"ok":
             token = ""
-            fields = self._link(self._mine()).ask("HKEYS", self._keys[0])
-            known = [name[2:].decode() for name in fields if name.startswith(b"s:")]
+            names = self._link(self._mine()).ask("HKEYS", self._keys[0])
+            known = [name[2:].decode() for name in names if name.startswith(b"s:")]
             before = self.totals(known)
         elif answer != b"go":
             return False
@@ -282,45 +343,9 @@ class RedisCostStore(BaseCostStore):
             self._process.link.close()
 
 
-def _record(holds: Sequence[BudgetHold], amount: Amount, details: str) -> bytes:
-    """Return owner, amounts, keys and details in lines; JSON escapes line breaks itself."""
-    keys = _keys_as_json(tuple((hold.key, hold.unit) for hold in holds))
-    costs = f"{amount.nano}\n{amount.tokens}\n{amount.requests}"
-    return f"{owner_of_process()}\n{costs}\n{keys}\n{details}".encode()
-
-
-@lru_cache(maxsize=256)
-def _keys_as_json(keys: tuple[tuple[str, str], ...]) -> str:
-    return json.dumps(keys)
-
-
-@lru_cache(maxsize=1024)
-def _field(key: str) -> bytes:
-    return f"c:{key}".encode()
-
-
-def _room(hold: BudgetHold, amount: int) -> bytes:
-    """Return what may be committed already, or "", which is less than any amount."""
-    limit = _MOST if hold.limit_nano is None else min(hold.limit_nano, _MOST)
-    return b"%d" % (limit - amount) if amount <= limit else b""
-
-
 def _translated(error: Exception) -> CostStoreError:
     # The package's own message names host and port, never the password; still it is chained only.
     return CostStoreError(
         f"The Redis cost store could not be asked ({type(error).__name__}), so nothing may be"
         " sent. Start Redis, or name a stand-in in OBC_AI['MONEY']."
     )
-
-
-#: The largest integer of Redis.
-_MOST = 2**63 - 1
-
-
-def _pairs(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, BudgetTotals]:
-    """Return the totals of keys from what each has spent and committed."""
-    found = {}
-    for at, key in enumerate(keys):
-        spent, committed = int(values[2 * at] or 0), int(values[2 * at + 1] or 0)
-        found[key] = BudgetTotals(spent_nano=spent, held_nano=committed - spent)
-    return found

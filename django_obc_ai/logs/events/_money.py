@@ -166,3 +166,23 @@ LEDGER_RECEIVER_FAILED = Event(
     fields=("receiver",),
     every_seconds=OFTEN,
 )
+BUDGET_CHANGE_NOT_TOLD = Event(
+    name="budget.change_not_told",
+    level=WARNING,
+    message="Other processes learn of changed budgets within a second: the cost store %(store)r"
+    " was not told.",
+    fields=("store",),
+    every_seconds=OFTEN,
+)
+LEDGER_ROWS_NOT_KEPT = Event(
+    name="ledger.rows_not_kept",
+    level=WARNING,
+    message="Rows of calls are not kept in Redis but on the disk of this machine.",
+    every_seconds=OFTEN,
+)
+LEDGER_ROWS_WAIT = Event(
+    name="ledger.rows_wait",
+    level=WARNING,
+    message="Rows of calls stay in Redis, which could not be asked; they are taken up later.",
+    every_seconds=OFTEN,
+)
