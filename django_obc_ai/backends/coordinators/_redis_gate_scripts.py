@@ -123,14 +123,14 @@ ACQUIRE = (
     _HEAD
     + """
 local id, field, tokens = ARGV[11], 'p:' .. ARGV[11], tonumber(ARGV[12])
-local m = redis.call('HMGET', H, 'n', 't', 'f', 'e', 'd', 'y', 'l', 'q', 'x', field)
+local m = redis.call('HMGET', H, 'n', 't', 'f', 'e', 'y', 'l', 'q', 'x', field)
 local n = tonumber(m[1] or 0)
--- Counts may still hold what has left them, so whom they let through may go; an empty set would
--- be made anew without its time to live.
-if n > 0 and n < ARGV[3] + 0 and not m[10] and m[7] == '0' and m[8] == '0'
-    and m[2] + tokens <= ARGV[4] + 0 and m[6] + 0 < ARGV[6] + 0 and now < m[9] + 0
-    and ARGV[7] + 0 <= m[5] + 0 and (ARGV[8] + 0 > now or ARGV[8] + 0 <= m[5] + 0) then
-    redis.call('HSET', H, 'n', n + 1, 't', m[2] + tokens, 'f', m[3] + 1, 'y', m[6] + 1, field,
+-- Counts may still hold what has left them, so whom they let through may go; likewise those of
+-- yesterday, for what is under way when a day begins counts in it. An empty set would be made
+-- anew without its time to live.
+if n > 0 and n < ARGV[3] + 0 and not m[9] and m[6] == '0' and m[7] == '0'
+    and m[2] + tokens <= ARGV[4] + 0 and m[5] + 0 < ARGV[6] + 0 and now < m[8] + 0 then
+    redis.call('HSET', H, 'n', n + 1, 't', m[2] + tokens, 'f', m[3] + 1, 'y', m[5] + 1, field,
         'O' .. m[4] .. ' ' .. now .. ' ' .. tokens)
     redis.call('ZADD', D, now + 5000 + ARGV[5], id)
     return 0
