@@ -252,7 +252,7 @@ class AttemptBook:
     @property
     def _carrier(self) -> ScriptedBackend | None:
         """Return the backend in Redis through which the end of an attempt travels."""
-        shared = ratelimit.shared()
+        shared: object = ratelimit.shared()
         return self.bill.carrier or (shared if isinstance(shared, ScriptedBackend) else None)
 
     def _end_permit(self, verdict: Verdict, closed_seconds: float | None = None) -> None:

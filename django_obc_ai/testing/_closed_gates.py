@@ -109,6 +109,16 @@ class ClosedGates(_Case):
         self.now += 0.001
         self.assertEqual(self._ask(gates, "b", limits), Admission())
 
+    def test_yesterdays_quota_does_not_close_it_for_today(self) -> None:
+        gates = self._clocked()
+        limits = Limits(day_starts_at=START - 9, day_ends_at=START + 9)
+        self._ask(gates, "a", limits)
+        self.now += 9
+        limits = Limits(day_starts_at=START + 9, day_ends_at=START + 9999)
+        closed = self._end(gates, "a", "quota", limits)
+        assert closed is not None
+        self.assertEqual((closed.reason, closed.until), ("throttled", self.now + 1))
+
     def test_failures_in_a_row_open_the_breaker(self) -> None:
         gates = self._clocked()
         for number, verdict in enumerate(("failed", "failed", "ok", "failed", "failed")):

@@ -108,6 +108,17 @@ class GateContract(ClosedGates):
             self._end(gates, "slow", "failed")
         self.assertEqual(gates.gate_state("default", TWO), GateState(today=1, failures=1))
 
+    def test_the_end_of_a_permit_just_forgotten_is_heard_once(self) -> None:
+        gates, limits = self._clocked(), Limits(window_seconds=1)
+        self._ask(gates, "slow", limits)
+        self.now += 5.9
+        self._ask(gates, "other", limits)
+        self.now += 0.2
+        for verdict in ("ok", "failed"):
+            self._end(gates, "slow", verdict, limits)
+        state = GateState(requests=1, tokens=1, today=2, in_flight=1)
+        self.assertEqual(gates.gate_state("default", limits), state)
+
     def test_other_limits_hold_at_once(self) -> None:
         gates = self._clocked()
         for permit in "abc":
@@ -133,6 +144,21 @@ class GateContract(ClosedGates):
         self.assertEqual(self._ask(gates, "c", today), Admission())
         self.assertEqual(self._ask(gates, "d", tomorrow).reason, "day")
         self.assertEqual(self._ask(gates, "d", today).reason, "day")
+
+    def test_midnight_between_two_calls_in_quick_succession(self) -> None:
+        self._pass_midnight(is_late=False)
+
+    def test_midnight_that_the_caller_has_not_noticed(self) -> None:
+        self._pass_midnight(is_late=True)
+
+    def _pass_midnight(self, *, is_late: bool) -> None:
+        gates, today = self._clocked(), Limits(day_starts_at=START - 9, day_ends_at=START + 0.2)
+        tomorrow = Limits(day_starts_at=START + 0.2, day_ends_at=START + 900)
+        self._call(gates, "a", limits=today)
+        self._ask(gates, "b", today)
+        self.now += 0.2
+        self._ask(gates, "c", today if is_late else tomorrow)
+        self.assertEqual(gates.gate_state("default", tomorrow).today, 2)
 
     # --- the queue -----------------------------------------------------------------------------
     def test_each_waiter_is_told_when_its_own_turn_comes(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from django_obc_ai.backends.coordinators import BaseCoordinator
 from django_obc_ai.types.coordination import Limits
 
-DAY = 300.0
 CHANGES: list[dict[str, Any]] = [
     {},
     {"requests": 3},
@@ -37,14 +36,15 @@ def steps(seed: int, count: int, *, begin: float) -> Iterator[tuple[float, str, 
         open_seconds=5,
     )
     pace = chance.choice((0.02, 0.4, 5.0))
+    day = pace * 80
     for number in range(count):
         now += chance.choice((0, 0, 1, 1, 1, 3, 20)) * pace * chance.random()
         if chance.random() < 0.5:  # whole milliseconds, where ties come from
             now = round(now, chance.choice((0, 1, 3)))
         limits = replace(usual, **chance.choice(CHANGES)) if chance.random() < 0.1 else usual
-        skew = chance.choice((-2, 0, 0, 0, 2))  # of the caller's clock
-        starts = (now + skew) // DAY * DAY
-        limits = replace(limits, day_starts_at=starts, day_ends_at=starts + DAY)
+        skew = chance.choice((-2, 0, 0, 0, 2)) * pace  # of the caller's clock
+        starts = (now + skew) // day * day
+        limits = replace(limits, day_starts_at=starts, day_ends_at=starts + day)
         if chance.random() < 0.3:
             known.append(str(number))
         permit = chance.choice(known[-8:])

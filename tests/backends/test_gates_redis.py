@@ -104,16 +104,18 @@ def test_a_gate_of_which_a_part_was_evicted_counts_anew(
 
 def test_calls_of_many_scripts_make_one_round_trip(gates: RedisGatesOnly) -> None:
     limits = Limits(requests=1)
-    calls = [
-        gates.acquire_call("default", permit, tokens=5, limits=limits, patience_seconds=0)
+    asks = [
+        gates.acquire_step("default", permit, tokens=5, limits=limits, patience_seconds=0)
         for permit in "aab"
     ]
-    end = gates.release_call("default", "a", verdict="throttled", limits=limits, closed_seconds=3)
-    *asked, ended, again = gates.link.run_all([*calls, end, end])
-    assert [gates.read_acquire(each).reason for each in asked] == ["", "", "requests"]
-    closed = gates.read_release(ended)
+    end = gates.release_step("default", "a", verdict="throttled", limits=limits, closed_seconds=3)
+    calls = [*(ask.call for ask in asks), end.call, end.call]
+    *asked, ended, again = gates.link.run_all(calls)
+    found = [ask.read(reply).reason for ask, reply in zip(asks, asked, strict=True)]
+    assert found == ["", "", "requests"]
+    closed = end.read(ended)
     assert closed is not None and closed.reason == "throttled"
-    assert gates.read_release(again) is None
+    assert end.read(again) is None
 
 
 def test_an_open_gate_takes_few_commands(gates: RedisGatesOnly, redis_server: RedisServer) -> None:

@@ -77,7 +77,7 @@ def test_a_step_that_arrives_twice_counts_once(coordinator: RedisCoordinator) ->
     replies = coordinator.run_all([begin, begin, words[0], words[0], words[1], words[1], look])
     assert [coordinator.read_board(each).role for each in replies[:2]] == ["lead", "lead"]
     assert coordinator.read_board(replies[-1]).text == "one, two"
-    end = coordinator.land_call("k", "a", "yes", keep_seconds=60)
+    end = coordinator.land_step("k", "a", "yes", keep_seconds=60).call
     replies = coordinator.run_all([end, end, look])
     assert coordinator.read_board(replies[-1]).answer == "yes"
 

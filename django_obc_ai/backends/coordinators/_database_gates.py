@@ -20,18 +20,6 @@ from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdi
 
 ResultT = TypeVar("ResultT")
 
-# Constants, and not made by the ORM, because they also run on the writer's connection, which it
-# does not know.
-_INSERT = """
-INSERT INTO django_obc_ai_gaterow (name, data, changes) VALUES (%s, '{}', 0) ON CONFLICT DO NOTHING
-"""
-_LOCK = "UPDATE django_obc_ai_gaterow SET changes = changes + 1 WHERE name = %s"
-_READ = "SELECT data FROM django_obc_ai_gaterow WHERE name = %s"
-_READ_WITH_TIME = """
-SELECT data, EXTRACT(EPOCH FROM clock_timestamp()) FROM django_obc_ai_gaterow WHERE name = %s
-"""
-_STORE = "UPDATE django_obc_ai_gaterow SET data = %s WHERE name = %s"
-
 
 class DatabaseGates:
     """The gates of `BaseCoordinator` as rows, each locked for one short transaction at a time.
@@ -93,9 +81,13 @@ class DatabaseGates:
         """Return a gate and the time, None if nobody has asked it."""
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
-                cursor.execute(_READ_WITH_TIME, [gate])
+                cursor.execute(
+                    "SELECT data, EXTRACT(EPOCH FROM clock_timestamp())"
+                    " FROM django_obc_ai_gaterow WHERE name = %s",
+                    [gate],
+                )
             else:
-                cursor.execute(_READ, [gate])
+                cursor.execute("SELECT data FROM django_obc_ai_gaterow WHERE name = %s", [gate])
             if (row := cursor.fetchone()) is None:
                 return None
         is_own = len(row) == 1 or self.clock is not None
@@ -108,18 +100,16 @@ class DatabaseGates:
         connection = connections[alias]
 
         def step(chosen: BaseDatabaseWrapper) -> ResultT:
-            with chosen.cursor() as cursor:
-                # First, for it locks all others out, on every database; a read would not.
-                cursor.execute(_LOCK, [gate])
-                if not cursor.rowcount:
-                    cursor.execute(_INSERT, [gate])
-                    cursor.execute(_LOCK, [gate])
+            _lock(chosen, gate)
             found = self._read(chosen, gate)
             assert found is not None  # noqa: S101 - locked just now
             data, seconds = found
             result = work(data, seconds)
             with chosen.cursor() as cursor:
-                cursor.execute(_STORE, [_as_text(data), gate])
+                cursor.execute(
+                    "UPDATE django_obc_ai_gaterow SET data = %s WHERE name = %s",
+                    [_as_text(data), gate],
+                )
             return result
 
         def run() -> ResultT:
@@ -131,6 +121,24 @@ class DatabaseGates:
         with _translated(alias, gate):
             _refuse_to_wait_for_caller(connection)
             return persist(alias, run)
+
+
+# All statements are plain text because they also run on the writer's connection, which the ORM does
+# not know.
+def _lock(connection: BaseDatabaseWrapper, gate: str) -> None:
+    """Lock all others out of a gate, and make it if need be; a read would not, on SQLite."""
+    with connection.cursor() as cursor:
+        for _ in range(2):
+            cursor.execute(
+                "UPDATE django_obc_ai_gaterow SET changes = changes + 1 WHERE name = %s", [gate]
+            )
+            if cursor.rowcount:
+                return
+            cursor.execute(
+                "INSERT INTO django_obc_ai_gaterow (name, data, changes) VALUES (%s, '{}', 0)"
+                " ON CONFLICT DO NOTHING",
+                [gate],
+            )
 
 
 def _as_text(data: GateData) -> str:

@@ -293,7 +293,8 @@ class Gate:
                 data.level, data.closed, data.why, data.closings = 0, 0, "", 0
         elif verdict == "failed":
             data.failures += 1
-            is_due = is_news and (data.failures >= terms.failures or not is_open)
+            is_probe = not is_open and data.why == "breaker"
+            is_due = is_news and (data.failures >= terms.failures or is_probe)
             if is_due and terms.failures != NO_LIMIT:
                 until = now + terms.open * 2 ** min(data.closings, 3)
                 has_changed = self._close("breaker", until, is_news=True)

@@ -38,12 +38,13 @@ local NAMES = {'n', 't', 'f', 'g', 'e', 'd', 'y', 'l', 'c', 's', 'b', 'q', 'o', 
 local REQUESTS, TOKENS, WINDOW, PER_DAY = ARGV[3] + 0, ARGV[4] + 0, ARGV[5] + 0, ARGV[6] + 0
 local STARTS, ENDS, FAILURES, OPEN = ARGV[7] + 0, ARGV[8] + 0, ARGV[9] + 0, ARGV[10] + 0
 local NO_LIMIT = 9000000000000000
-local S = {}
+local S, has_moved = {}, false
 
 local function forget(until_when)
     while true do
         local gone = redis.call('ZRANGEBYSCORE', D, '-inf', until_when, 'LIMIT', 0, 500)
         if #gone == 0 then return end
+        has_moved = true
         local names = {}
         for i, id in ipairs(gone) do names[i] = 'p:' .. id end
         for _, record in ipairs(redis.call('HMGET', H, unpack(names))) do
@@ -66,7 +67,7 @@ local function leave(id)
     if redis.call('ZREM', Q, id) == 1 then
         redis.call('ZREM', L, id)
         redis.call('HDEL', H, 'p:' .. id)
-        S.q = S.q - 1
+        S.q, has_moved = S.q - 1, true
     end
 end
 
@@ -79,13 +80,13 @@ local function load()
             if string.sub(name, 1, 2) == 'p:' then redis.call('HDEL', H, name) end
         end
         redis.call('DEL', D, Q, L)
-        S.n, S.t, S.f, S.g, S.q = 0, 0, 0, 0, 0
+        S.n, S.t, S.f, S.g, S.q, has_moved = 0, 0, 0, 0, 0, true
     end
     local starts = STARTS
     if ENDS > 0 and ENDS <= now then starts = ENDS end
     if S.d < starts and starts <= now then
         forget(starts)
-        S.d, S.y = starts, S.f
+        S.d, S.y, has_moved = starts, S.f, true
     end
     forget(now)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', L, '-inf', '(' .. now)) do
@@ -96,7 +97,9 @@ local function load()
     end
 end
 
-local function save()
+-- Returns the answer after what has changed is stored.
+local function save(answer)
+    if not has_moved then return answer or 0 end
     S.x = now + 500
     local flat = {'k', S.k}
     for _, name in ipairs(NAMES) do
@@ -106,6 +109,7 @@ local function save()
     redis.call('HSET', H, unpack(flat))
     local rest = 172800000 + WINDOW + math.max(0, S.c - now)
     for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, rest) end
+    return answer or 0
 end
 
 local function state()
@@ -123,14 +127,14 @@ ACQUIRE = (
     _HEAD
     + """
 local id, field, tokens = ARGV[11], 'p:' .. ARGV[11], tonumber(ARGV[12])
-local m = redis.call('HMGET', H, 'n', 't', 'f', 'e', 'd', 'y', 'l', 'q', 'x', field)
+local m = redis.call('HMGET', H, 'n', 't', 'f', 'e', 'y', 'l', 'q', 'x', field)
 local n = tonumber(m[1] or 0)
--- Counts may still hold what has left them, so whom they let through may go; an empty set would
--- be made anew without its time to live.
-if n > 0 and n < ARGV[3] + 0 and not m[10] and m[7] == '0' and m[8] == '0'
-    and m[2] + tokens <= ARGV[4] + 0 and m[6] + 0 < ARGV[6] + 0 and now < m[9] + 0
-    and ARGV[7] + 0 <= m[5] + 0 and (ARGV[8] + 0 > now or ARGV[8] + 0 <= m[5] + 0) then
-    redis.call('HSET', H, 'n', n + 1, 't', m[2] + tokens, 'f', m[3] + 1, 'y', m[6] + 1, field,
+-- Counts may still hold what has left them, so whom they let through may go; likewise those of
+-- yesterday, for what is under way when a day begins counts in it. An empty set would be made
+-- anew without its time to live.
+if n > 0 and n < ARGV[3] + 0 and not m[9] and m[6] == '0' and m[7] == '0'
+    and m[2] + tokens <= ARGV[4] + 0 and m[5] + 0 < ARGV[6] + 0 and now < m[8] + 0 then
+    redis.call('HSET', H, 'n', n + 1, 't', m[2] + tokens, 'f', m[3] + 1, 'y', m[5] + 1, field,
         'O' .. m[4] .. ' ' .. now .. ' ' .. tokens)
     redis.call('ZADD', D, now + 5000 + ARGV[5], id)
     return 0
@@ -141,14 +145,10 @@ end
 load()
 local record = redis.call('HGET', H, field) or ''
 local kind = string.sub(record, 1, 1)
-if kind == 'O' or kind == 'R' then
-    save()
-    return 0
-end
+if kind == 'O' or kind == 'R' then return save() end
 if tokens > TOKENS then
     leave(id)
-    save()
-    return {'tokens', 0, 0}
+    return save({'tokens', 0, 0})
 end
 
 local place = S.q
@@ -219,8 +219,8 @@ if not reason then
     S.n, S.t, S.f, S.y, S.g = S.n + 1, S.t + tokens, S.f + 1, S.y + 1, S.g + 1
     redis.call('HSET', H, field, 'O' .. S.e .. ' ' .. now .. ' ' .. tokens)
     redis.call('ZADD', D, now + 5000 + WINDOW, id)
-    save()
-    return 0
+    has_moved = true
+    return save()
 end
 if at - now <= ARGV[13] + 0 then
     if kind ~= 'W' then
@@ -229,11 +229,11 @@ if at - now <= ARGV[13] + 0 then
     end
     redis.call('HSET', H, field, 'W' .. tokens)
     redis.call('ZADD', L, at + 2000, id)
+    has_moved = true
 else
     leave(id)
 end
-save()
-return {reason, at - now, reopens}
+return save({reason, at - now, reopens})
 """
 )
 
@@ -262,10 +262,8 @@ load()
 record = redis.call('HGET', H, field) or ''
 kind = string.sub(record, 1, 1)
 leave(id)
-if kind == 'R' or kind == 'X' then
-    save()
-    return 0
-end
+if kind == 'R' or kind == 'X' then return save() end
+has_moved = true
 local epoch, since, bound = -1, now, 0
 if kind == 'O' then
     epoch, since, bound = string.match(record, '^O(%d+) (%d+) (%d+)')
@@ -279,8 +277,7 @@ if verdict == 'unsent' then
         redis.call('HDEL', H, field)
         redis.call('ZREM', D, id)
     end
-    save()
-    return 0
+    return save()
 end
 if kind == 'O' then
     S.t = S.t + tokens
@@ -313,7 +310,8 @@ if verdict == 'ok' then
     end
 elseif verdict == 'failed' then
     S.b = S.b + 1
-    if is_news and (S.b >= FAILURES or not is_open) and FAILURES ~= NO_LIMIT then
+    local is_probe = not is_open and S.k == 'breaker'
+    if is_news and (S.b >= FAILURES or is_probe) and FAILURES ~= NO_LIMIT then
         close('breaker', now + OPEN * 2 ^ math.min(S.s, 3), true)
     end
 elseif verdict == 'quota' then
@@ -321,8 +319,7 @@ elseif verdict == 'quota' then
 elseif verdict == 'throttled' and (asked or is_news) then
     close('throttled', asked or now + math.min(60000, 1000 * 2 ^ math.min(S.s, 6)), is_news)
 end
-save()
-return has_changed and state() or 0
+return save(has_changed and state())
 """
 )
 
@@ -333,8 +330,7 @@ STATE = (
     + """
 if redis.call('EXISTS', H, D, Q, L) == 0 then return {0, 0, 0, 0, 0, 0, '', 0} end
 load()
-save()
-return state()
+return save(state())
 """
 )
 

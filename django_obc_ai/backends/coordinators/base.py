@@ -96,8 +96,10 @@ class BaseCoordinator(BaseBackend, ABC):
         day's count holds a request that is under way at midnight in both days.
 
         Who is refused with a patience that covers ``wait_seconds`` stands in a queue and is to
-        ask again with the same permit; nobody overtakes. Who does not ask within two seconds
-        after the time that it was told loses its place.
+        ask again with the same permit; nobody overtakes: for each one ahead as much is kept free
+        as it takes, and only what is left goes to those behind. Who does not ask within two
+        seconds after the time that it was told loses its place. More tokens than the limit never
+        fit: such a call is refused for "tokens" with 0 to wait, and not queued.
 
         Args:
             gate: The provider's alias.
@@ -123,10 +125,16 @@ class BaseCoordinator(BaseBackend, ABC):
         - "unsent" takes the permit out of all counts.
         - "ended" says nothing of the provider: the caller left.
         - "ok" ends a series of failures, and a reopening gate lets twice as many through.
-        - "failed" counts towards the breaker; in a reopening gate it closes it again at once.
+        - "failed" counts towards the breaker; in a reopening gate it closes it again at once, for
+          twice as long each time, up to eight times.
         - "throttled" closes the gate for ``closed_seconds``, or, if the provider did not say, for
           1 second, twice as long each time, up to 60.
-        - "quota" closes it until ``limits.day_ends_at``, or for ``closed_seconds``.
+        - "quota" closes it until ``limits.day_ends_at``, or if that is not known for
+          ``closed_seconds``, else for a minute.
+
+        What was let through before the gate last closed says nothing new, so many that fail at
+        once close it once. The end of a permit that is not known, because it was forgotten or
+        the state was out of reach when it was asked for, is heard all the same.
 
         Args:
             gate: See `acquire`.
