@@ -53,7 +53,10 @@ class Phases:
     def __init__(self, site: Site, size: Size) -> None:
         self.site, self.size = site, size
         self.crew = Crew(
-            site, size.processes, scale={"window": size.window}, RETRY={"deadline_seconds": PATIENCE}
+            site,
+            size.processes,
+            scale={"window": size.window},
+            RETRY={"deadline_seconds": PATIENCE},
         )
         self.lines: list[str] = []
         self.faults: list[str] = []
@@ -143,12 +146,12 @@ class Phases:
     def refuse_and_count_days(self) -> None:
         """Ten times the limit is asked, over several midnights."""
         size = self.size
-        self.limit(
-            size.day, per_minute=size.limit, per_day=size.per_day, when_exceeded="refuse"
-        )
+        self.limit(size.day, per_minute=size.limit, per_day=size.per_day, when_exceeded="refuse")
         callers = size.processes * size.threads
         interval = callers * size.window / (10 * size.limit)
-        notes = self.push("refuse", max(size.window * size.windows, 2.2 * size.day), interval=interval)
+        notes = self.push(
+            "refuse", max(size.window * size.windows, 2.2 * size.day), interval=interval
+        )
         journal = self.site.gemini.journal
         arrivals = [entry.started for entry in journal]
         most = most_in_window(arrivals, size.window)

@@ -172,6 +172,5 @@ class Trial:
         booked = nano_from_usd(rows.all().total_cost())
         self.expect(attempts == len(journal), f"{attempts} attempts of {len(journal)} in rows")
         self.expect(booked == bill, f"{booked} nano-dollars booked of {bill} billed")
-        return f"{attempts} attempts in rows, {len(journal)} at the server; difference" + (
-            f" ${(booked - bill) / 1e9:.9f}"
-        )
+        left = f"${(booked - bill) / 1e9:.9f}"
+        return f"{attempts} attempts in rows, {len(journal)} at the server; difference {left}"

@@ -103,7 +103,9 @@ def ask_as_one(processes: int = 4, callers: int = 16) -> list[str]:
             counts.append(len(server.journal) - before)
     calls = ", ".join(map(str, counts))
     return [
-        f"LiteLLM {version}, `completion(caching=True)` with its cache on Redis, {processes}"
-        f" processes of {callers} threads, a server that answers after half a second: {calls} paid"
-        f" calls for {processes * callers} equal questions, in five rounds.",
+        (
+            f"LiteLLM {version}, `completion(caching=True)` with its cache on Redis, {processes}"
+            f" processes of {callers} threads, a server that takes half a second: {calls} paid"
+            f" calls for {processes * callers} equal questions, in five rounds."
+        )
     ]

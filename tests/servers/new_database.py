@@ -11,9 +11,7 @@ import psycopg
 from tests.servers.postgres import run_postgres
 
 
-def use_database(
-    name: str, folder: str | Path, stack: ExitStack, **changed: str
-) -> None:
+def use_database(name: str, folder: str | Path, stack: ExitStack, **changed: str) -> None:
     """Let the test settings of this process and of its children mean a new database.
 
     Args:

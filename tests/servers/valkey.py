@@ -17,7 +17,7 @@ from tests.servers.launch import ServerFailed, Supervised, make_folder, start
 
 @dataclass(kw_only=True, slots=True)
 class RedisServer:
-    """Where the server is: `url` for any Redis client. """
+    """Where the server is: `url` for any Redis client."""
 
     url: str
     port: int
