@@ -21,12 +21,15 @@ class Rounds:
         self.crew = Crew(site, PROCESSES, scale={"lease": lease})
         self.lines: list[str] = []
         self.faults: list[str] = []
+        for way in ("sync", "async", "stream", "astream"):  # clients and connections are made
+            self.fly(way, callers=2, use_cache=False)
 
     def script(self, *replies: Any) -> str:
         """Begin a round; these replies are all that its calls get, the last one repeated."""
         self.number += 1
         self.site.gemini.reset()
-        self.site.gemini.script(*replies, is_repeated=True)
+        if replies:
+            self.site.gemini.script(*replies, is_repeated=True)
         return f"{self.site.name}-{self.number:04d}"
 
     def fly(
@@ -58,7 +61,7 @@ class Rounds:
     ) -> None:
         """64 equal calls: 1 call at the server, 64 equal answers, 1 paid and 63 free rows."""
         every: Notes = []
-        early, late = 0, []
+        early, late, calls, kinds = 0, [], [], []
         for _ in range(rounds):
             mark, notes, journal = self.fly(way, *replies, **arguments)
             every += notes
@@ -70,7 +73,8 @@ class Rounds:
                 self.fault(what, f"{answered} answers, {len(texts)} different ones", notes)
             if len(journal) != 1:
                 self.fault(what, f"{len(journal)} calls at the server")
-            self.check_rows(what, mark, len(notes), journal)
+            calls.append(len(journal))
+            kinds.append(self.check_rows(what, mark, len(notes), journal))
             if "stream" in way:
                 over = journal[0].started + journal[0].seconds
                 early += sum(bool(each["first"]) and each["first"] < over for each in notes)
@@ -83,9 +87,12 @@ class Rounds:
                 f"{early} had text while it streamed, the last {max(late, default=0):.2f} s after"
                 " the first"
             )
-        self.add(what, rounds, "1 each", every, "1 paid, 63 free each", more)
+        paid, free = max(kinds)
+        rows = f"{paid} paid, {free} free each"
+        self.add(what, rounds, f"{max(calls)} each", every, rows, more)
 
-    def check_rows(self, what: str, mark: str, count: int, journal: Any) -> None:
+    def check_rows(self, what: str, mark: str, count: int, journal: Any) -> tuple[int, int]:
+        """Return how many rows are paid and how many free."""
         from django.db.models import Q
 
         from django_obc_ai.models import AIOperation
@@ -99,6 +106,7 @@ class Rounds:
         bill = sum(cost_of(entry.billed) for entry in journal)
         if (booked := nano_from_usd(rows.total_cost())) != bill:
             self.fault(what, f"{booked} nano-dollars booked of {bill} billed")
+        return paid, free
 
     def ask_apart(self, what: str, reply: Any) -> None:
         """Calls with use_cache=False are each made."""

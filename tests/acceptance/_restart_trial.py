@@ -83,7 +83,8 @@ class Trial:
                 arguments={"max_output_tokens": 40},
             )  # fmt: skip
         outages = []
-        time.sleep(self.seconds)
+        self.until_warm()
+        time.sleep(max(self.seconds, 1.5 * WINDOW))
         for _ in range(self.outages):
             died = time.monotonic()
             os.kill(self.server.pid, signal.SIGKILL)
@@ -98,6 +99,14 @@ class Trial:
         notes = [each for found in crew.wait(range(PROCESSES), DEADLINE) for each in found]
         crew.end()
         return notes, outages
+
+    def until_warm(self) -> None:
+        """Wait until calls are answered: a new store first waits for calls that are under way."""
+        end = time.monotonic() + DEADLINE
+        while len(self.site.gemini.journal) < 10 * PROCESSES:
+            if time.monotonic() > end:
+                raise SystemExit(f"{self.name}: no calls are answered.")
+            time.sleep(0.1)
 
     def until_shared(self, up: float) -> float:
         from django_obc_ai.backends.coordinators import coordinators
@@ -126,12 +135,13 @@ class Trial:
         most = most_in_window([at for at in arrivals if at < first], WINDOW)
         self.expect(0 < most <= LIMIT, f"{most} requests in a window before it")
         said: Counter[str] = Counter()
-        answered = sent = 0
+        sent = 0
         recovered = []
         for died, up, _ in outages:
-            during = [each for each in notes if died + GRACE < each["began"] < each["ended"] < up]
-            answered += sum(each["success"] for each in during)
-            said += Counter(each["exception"] for each in during if not each["success"])
+            for each in notes:
+                if died + GRACE < each["began"] < up:
+                    when = "" if each["ended"] < up else " when it was back"
+                    said["answered" + when if each["success"] else each["exception"]] += 1
             down = [at for at in arrivals if died + GRACE < at < up]
             sent += len(down)
             most = most_in_window(down, WINDOW) if down else 0
@@ -142,15 +152,14 @@ class Trial:
         if self.has_budget:
             self.expect(sent == 0, f"{sent} requests were sent though no budget could be held")
         else:
-            self.expect(answered > 0, f"no call was answered without Redis: {said}")
+            self.expect(said["answered"] > 0, f"no call was answered without Redis: {said}")
         settled = [at for at in arrivals if at > arrivals[-1] - self.seconds]
         most = most_in_window(settled, WINDOW)
         self.expect(most <= LIMIT, f"{most} requests in a window at the end")
         shared = max(each for _, _, each in outages)
         return (
-            f"| {self.name} | {len(notes)} | {len(outages)} | {answered} answered; "
-            + ", ".join(f"{count} {name}" for name, count in said.most_common())
-            + f" | {max(recovered):.1f} s | {shared:.1f} s | {self.compare(journal)} |"
+            f"| {self.name} | {len(notes)} | {len(outages)} |"
+            f" {', '.join(f'{count} {name}' for name, count in said.most_common())} | {max(recovered):.1f} s | {shared:.1f} s | {self.compare(journal)} |"
         )
 
     def compare(self, journal: Any) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.acceptance._restart_trial import TRIALS, Trial
 
 COLUMNS = (
-    "| project | calls | outages | without Redis | answers again | shares again |"
+    "| project | calls | outages | asked without Redis | answers again | shares again |"
     " rows and bill |\n" + "|---" * 7 + "|"
 )
 

@@ -37,32 +37,32 @@ def prove(name: str, *, is_small: bool) -> tuple[list[str], list[str]]:
     from tests.servers.gemini import replies
 
     many, some, few = (2, 1, 1) if is_small else (20, 10, 5)
-    answer = replies.answer("One answer.", delay_seconds=LATENCY)
-    long = replies.answer("word " * 200, delay_seconds=LATENCY)
-    streamed = replies.answer(
-        "word " * 64, delay_seconds=0.3, chunks=8, chunk_interval_seconds=0.25
-    )
+    # No two calls are answered alike, so that equal answers are of one call.
+    answer = [replies.answer(f"Answer {n}.", delay_seconds=LATENCY) for n in range(64)]
+    long = [replies.answer(f"{n} word " * 99, delay_seconds=LATENCY) for n in range(64)]
+    pieces = {"delay_seconds": 0.3, "chunks": 8, "chunk_interval_seconds": 0.25}
+    streamed = [replies.answer(f"{n} word " * 32, **pieces) for n in range(64)]
     busy = replies.error(503, delay_seconds=0.1)
     held = [replies.answer(f"Answer {n}.", delay_seconds=4.0 / n) for n in (1, 8)]
     with ExitStack() as stack:
         rounds = Rounds(Site(name, stack), lease=4.0 if is_small else LEASE)
-        rounds.ask_as_one("one call", many, "sync", answer)
-        rounds.ask_as_one("one call, async", many, "async", answer)
-        rounds.ask_as_one("one call, stream", some, "stream", streamed)
-        rounds.ask_as_one("one call, async stream", some, "astream", streamed)
-        rounds.ask_as_one("one truncated call", few, "sync", long, max_output_tokens=5)
-        rounds.ask_apart("use_cache=False", answer)
+        rounds.ask_as_one("one call", many, "sync", *answer)
+        rounds.ask_as_one("one call, async", many, "async", *answer)
+        rounds.ask_as_one("one call, stream", some, "stream", *streamed)
+        rounds.ask_as_one("one call, async stream", some, "astream", *streamed)
+        rounds.ask_as_one("one truncated call", few, "sync", *long, max_output_tokens=5)
+        rounds.ask_apart("use_cache=False", answer[0])
         rounds.fail("refused with 400", few, 1, replies.error(400), error="invalid_request")
-        rounds.fail("503 twice, then an answer", 1 if is_small else 2, 3, busy, busy, answer)
+        rounds.fail("503 twice, then an answer", 1 if is_small else 2, 3, busy, busy, answer[0])
         rounds.kill_the_leader("killed", 1 if is_small else 3, "sync", *held)
         if not is_small:
             slow = replies.answer("word " * 64, chunks=8, chunk_interval_seconds=0.5)
             rounds.kill_the_leader("killed, async", 2, "async", *held)
-            rounds.kill_the_leader("killed in mid-stream", 2, "stream", slow, streamed)
+            rounds.kill_the_leader("killed in mid-stream", 2, "stream", slow, streamed[0])
             rounds.crew.configure(RETRY={"attempts": 1, "deadline_seconds": 30})
             rounds.fail("503 for ever, one attempt each", 1, 64, busy, error="any")
         rounds.crew.configure(CACHE={"alias": None})
-        rounds.ask_as_one("one call, no cache", few, "sync", answer)
+        rounds.ask_as_one("one call, no cache", few, "sync", *answer)
         return rounds.lines, rounds.faults
 
 
