@@ -157,9 +157,10 @@ class Trial:
         most = most_in_window(settled, WINDOW)
         self.expect(most <= LIMIT, f"{most} requests in a window at the end")
         shared = max(each for _, _, each in outages)
+        asked = ", ".join(f"{count} {name}" for name, count in said.most_common())
         return (
-            f"| {self.name} | {len(notes)} | {len(outages)} |"
-            f" {', '.join(f'{count} {name}' for name, count in said.most_common())} | {max(recovered):.1f} s | {shared:.1f} s | {self.compare(journal)} |"
+            f"| {self.name} | {len(notes)} | {len(outages)} | {asked} | {max(recovered):.1f} s |"
+            f" {shared:.1f} s | {self.compare(journal)} |"
         )
 
     def compare(self, journal: Any) -> str:
