@@ -5,6 +5,7 @@ from __future__ import annotations
 import cProfile
 import pstats
 import re
+import statistics
 import sys
 import time
 from collections import defaultdict
@@ -15,18 +16,18 @@ from typing import Any
 from unittest.mock import patch
 
 Row = list[Any]
-#: The modules through which others ask Redis: who they ask for is their caller.
-_MESSENGERS = ("redis_link.py", "_overhead_parts.py")
-#: How far above a message its sender may be.
-_FRAMES = 12
+#: The modules that lead a call through its steps; what they call is a step.
+_LEADERS = ("call", "book", "stream_book", "text")
+#: How far above a message its step may be.
+_FRAMES = 40
 
 
 class _Clock:
-    """Adds up times by name; a wait within another belongs to the outer one."""
+    """Adds up times by name and call; a wait within another belongs to the outer one."""
 
     def __init__(self) -> None:
         self.count: dict[str, int] = defaultdict(int)
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: list[dict[str, float]] = []
         self.depth = 0
 
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
@@ -38,21 +39,27 @@ class _Clock:
             self.depth -= 1
             if not self.depth:
                 self.count[name] += 1
-                self.seconds[name] += time.perf_counter() - began
+                self.calls[-1][name] += time.perf_counter() - began
+
+    def typical(self, name: str) -> float:
+        """Return milliseconds in a call: the median, or the mean of what few calls have."""
+        times = [each[name] * 1000 for each in self.calls]
+        return statistics.median(times) or statistics.fmean(times)
 
 
-def _caller() -> str:
-    """Return the nearest public function of ours that asks, as "module.function()"."""
-    frame = sys._getframe(2)
+def _step() -> str:
+    """Return the step of the call that asks, as "module.function()"."""
+    frame, found = sys._getframe(2), "another"
     for _ in range(_FRAMES):
-        path, name = Path(frame.f_code.co_filename), frame.f_code.co_name
-        is_ours = "django_obc_ai" in path.parts and path.name not in _MESSENGERS
-        if is_ours and not name.startswith(("_", "<")):
-            return f"{path.stem}.{name}()"
+        path = Path(frame.f_code.co_filename)
+        if "django_obc_ai" in path.parts and "tests" not in path.parts:
+            if path.stem in _LEADERS:
+                break
+            found = f"{path.stem}.{frame.f_code.co_name}()"
         if frame.f_back is None:
             break
         frame = frame.f_back
-    return "another"
+    return found
 
 
 def _statement(sql: str) -> str:
@@ -64,7 +71,7 @@ def parts(call: Callable[[], object], calls: int) -> list[Row]:
     """Time what a call waits for, without a profiler.
 
     Returns:
-        Name, how often in a call, and milliseconds in a call; the whole last.
+        Name, how often in a call, and milliseconds in a call (medians); the whole last.
     """
     from django.core.cache.backends.redis import RedisCacheClient
     from django.db import connection
@@ -86,22 +93,22 @@ def parts(call: Callable[[], object], calls: int) -> list[Row]:
         return clock.timed(f"SQL: {_statement(sql)}", lambda: execute(sql, *rest))
 
     with ExitStack() as stack:
-        stack.enter_context(wrap(RedisLink, "_send", lambda: f"Redis: {_caller()}"))
+        stack.enter_context(wrap(RedisLink, "_send", lambda: f"Redis: {_step()}"))
         for name in ("get", "set", "add", "get_many", "set_many", "incr"):
-            stack.enter_context(wrap(RedisCacheClient, name, lambda: f"Redis: {_caller()}"))
+            stack.enter_context(wrap(RedisCacheClient, name, lambda: f"Redis: {_step()}"))
         provider = type(providers["default"])
         stack.enter_context(wrap(provider, "generate", lambda: "the provider, SDK and HTTP"))
         stack.enter_context(connection.execute_wrapper(statement))
-        began = time.perf_counter()
         for _ in range(calls):
+            clock.calls.append(defaultdict(float))
+            began = time.perf_counter()
             call()
-        whole = time.perf_counter() - began
-    rows: list[Row] = [
-        [name, clock.count[name] / calls, seconds * 1000 / calls]
-        for name, seconds in sorted(clock.seconds.items(), key=lambda each: -each[1])
-    ]
-    rest = whole - sum(clock.seconds.values())
-    return [*rows, ["Python around these", 1, rest * 1000 / calls], ["", 1, whole * 1000 / calls]]
+            whole = time.perf_counter() - began
+            waits = sum(clock.calls[-1].values())
+            clock.calls[-1] |= {"Python around these": whole - waits, "": whole}
+    rows: list[Row] = [[name, n / calls, clock.typical(name)] for name, n in clock.count.items()]
+    rows.sort(key=lambda row: -row[2])
+    return [*rows, *([name, 1, clock.typical(name)] for name in ("Python around these", ""))]
 
 
 def profile(call: Callable[[], object], calls: int, *, most: int = 25) -> list[Row]:
