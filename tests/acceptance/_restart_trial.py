@@ -21,13 +21,15 @@ WINDOW, LIMIT = 2.0, 40
 #: What is under way when Redis dies ends within so many seconds.
 GRACE = 1.0
 BUDGET = {"BUDGETS": [{"scope": "global", "period": "day", "limit_usd": "100"}]}
+BATCHED = {"LOG": {"rows": "batched"}}
 #: What differs in OBC_AI, and whether Redis keeps its data.
 TRIALS: dict[str, tuple[dict[str, Any], bool]] = {
     "budget": (BUDGET, False),
     "budget, kept": (BUDGET, True),
     "no budget": ({}, False),
     "no budget, kept": ({}, True),
-    "budget, rows in batches, kept": ({**BUDGET, "LOG": {"rows": "batched"}}, True),
+    "budget, rows in batches": ({**BUDGET, **BATCHED}, False),
+    "budget, rows in batches, kept": ({**BUDGET, **BATCHED}, True),
 }
 
 

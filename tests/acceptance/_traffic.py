@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,17 +171,19 @@ class Crew:
         """Change OBC_AI of all."""
         self.all("configure", **self.site.settings(**changed))
 
-    def end(self) -> None:
+    def end(self, seconds: float = 20.0) -> None:
+        """Let them end in good order, and kill those that do not."""
         for each in self.processes:
-            each.kill()
+            if each.stdin is not None:
+                with suppress(BrokenPipeError):
+                    each.stdin.close()
+        end = time.monotonic() + seconds
         for each in self.processes:
-            each.wait(DEADLINE)
-            for pipe in (each.stdin, each.stdout):
-                if pipe is not None:
-                    try:
-                        pipe.close()
-                    except BrokenPipeError:
-                        pass
+            try:
+                each.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                each.kill()
+                each.wait(DEADLINE)
 
 
 def each_by_itself(script: str, names: Sequence[str], *, is_small: bool) -> list[str]:

@@ -44,7 +44,7 @@ def main() -> None:
         raise SystemExit("\n".join(trial.faults) or 0)
     from tests.acceptance._traffic import each_by_itself
 
-    names = ["budget", "no budget", "budget, rows in batches, kept"]
+    names = ["no budget, kept", "budget, rows in batches"]
     rows = each_by_itself(
         __file__, names if options.small else list(TRIALS), is_small=options.small
     )
