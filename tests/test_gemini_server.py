@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,17 @@ def test_answer_repeats_and_is_billed_as_reported(
     assert usage["totalTokenCount"] == 5 + candidates
     assert first["candidates"][0]["finishReason"] == "STOP"
     assert gemini_server.billed() == {MODEL: BilledTokens(prompt=10, candidates=2 * candidates)}
+
+
+def test_journal_tells_when_by_a_clock_that_nobody_sets(
+    gemini_server: GeminiServer, client: Client
+) -> None:
+    before = time.monotonic()
+    client.generate()
+    between = time.monotonic()
+    client.generate()
+    first, second = (entry.started for entry in gemini_server.journal)
+    assert before < first < between < second < time.monotonic()
 
 
 def test_journal_tells_who_asked_what_and_keeps_no_key(

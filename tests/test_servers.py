@@ -16,7 +16,7 @@ import valkey
 from django.contrib.auth import get_user_model
 from django.db import connections
 
-from tests.servers.postgres import PostgresServer
+from tests.servers.postgres import DURABLE, PostgresServer, run_postgres
 from tests.servers.valkey import RedisServer, run_redis
 from tests.testapp.models import CompositeThing, Place
 
@@ -66,6 +66,25 @@ def test_two_redis_servers_run_side_by_side(redis_server: RedisServer) -> None:
         assert other.port != redis_server.port
         pid = other.pid
     assert _is_gone(pid)
+
+
+def test_redis_server_that_keeps_its_data_has_it_again_after_a_kill(tmp_path: Path) -> None:
+    with run_redis(kept_in=tmp_path) as server:
+        with valkey.Valkey.from_url(server.url) as client:
+            client.set("greeting", "salaam")
+        os.kill(server.pid, signal.SIGKILL)
+    with run_redis(server.port, kept_in=tmp_path) as again:
+        with valkey.Valkey.from_url(again.url) as client:
+            assert client.get("greeting") == b"salaam"
+
+
+def test_postgres_server_takes_other_settings() -> None:
+    with run_postgres(**DURABLE, max_connections="20") as server:
+        with psycopg.connect(server.dsn) as connection:
+            found = [
+                connection.execute(f"SHOW {n}").fetchone() for n in (*DURABLE, "max_connections")
+            ]
+    assert found == [("on",), ("on",), ("on",), ("20",)]
 
 
 def test_postgres_server_has_pgvector(postgres_server: PostgresServer) -> None:

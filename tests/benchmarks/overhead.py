@@ -1,164 +1,150 @@
-"""Measure what our provider and the whole gateway add to a call, over each bare SDK and httpx.
+"""Measure what a call of ours costs in time, over the bare SDK and beside LiteLLM.
 
-The same short question is asked in every way, in turn, of a loopback server in a process of its
-own, over one kept connection. The server answers at once, so what is measured is the client's
-work. Under "gateway" are: settings, prompt, cache key, price, ledger row and signal; its database
-is a SQLite file in WAL mode with synchronous=NORMAL.
+The same short question is asked in every way of a loopback Gemini server in a process of its own,
+which answers at once, so that what is measured is the client's work. Each project is a process
+that asks in each of its ways in turn, the bare SDK among them, and all processes take turns in
+blocks; "over the bare SDK" is the difference of medians within one process.
+
+"Redis": cost store, coordinator (flights, limits, breaker) and cache on one Redis, a hard budget,
+limits too high to matter, and a ledger in a PostgreSQL that forgets nothing it has confirmed.
+Under the paid path are settings, prompt, cache key, price, limits, hold, provider, settling,
+ledger row and signal. "Embedded" is what a project has that sets nothing: SQLite in WAL mode with
+synchronous=NORMAL. LiteLLM answers from `mock_response`, with no network at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import os
 import platform
 import statistics
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-MODEL = "gemini-2.5-flash"
-PROMPT = "Which barangays of Upi lie on the coast?"
-TOKENS = 256
-Call = Callable[[], object]
+from tests.benchmarks._bench import p
+from tests.benchmarks._litellm import Speaker, environment
+from tests.benchmarks._litellm import start as start_litellm
+from tests.benchmarks._overhead_projects import BUDGET, Projects
+
+BARE = "google-genai"
+#: Project, way, title, and at most so many milliseconds: over the bare SDK, or of the whole.
+ROWS: list[tuple[str, str, str, float | None, bool]] = [
+    ("batched", "httpx2", "httpx2 and JSON alone", None, True),
+    ("batched", BARE, "google-genai, bare", None, True),
+    ("batched", "uncached", "Redis, rows in batches, `use_cache=False`", 0.5, True),
+    ("batched", "new", "Redis, rows in batches, cache and single-flight, a new prompt", 0.9, True),
+    ("each", "uncached", "Redis, a row in PostgreSQL with each call, `use_cache=False`", 1.4, True),
+    ("batched", "hit", "Redis, rows in batches, answered by the cache on Redis", 0.25, False),
+    ("locmem", "hit", "Redis, rows in batches, answered by the cache in memory", 0.05, False),
+    ("embedded", "provider", "our provider alone", None, True),
+    ("embedded", "uncached", "embedded, `use_cache=False`", None, True),
+    ("embedded", "new", "embedded, cache and single-flight, a new prompt", None, True),
+    ("embedded", "hit", "embedded, answered by the cache in memory", None, False),
+    ("limited", "uncached", "embedded, with a hard budget", None, True),
+    ("old", "google-generativeai", "google-generativeai, bare", None, True),
+    ("old", "uncached", "embedded, google-generativeai", None, True),
+    ("litellm", "litellm", "LiteLLM, `completion(mock_response=…)`", None, False),
+]  # fmt: skip
+Times = dict[str, dict[str, list[float]]]
 
 
-def by_httpx(url: str, key: str) -> Call:
-    import httpx2
-
-    client = httpx2.Client(headers={"x-goog-api-key": key})
-    address = f"{url}/v1beta/models/{MODEL}:generateContent"
-    body = {
-        "contents": [{"role": "user", "parts": [{"text": PROMPT}]}],
-        "generationConfig": {"maxOutputTokens": TOKENS},
+def start_all(projects: Projects, stack: ExitStack) -> tuple[dict[str, Speaker], str]:
+    """Start each project; return them, and what is missing."""
+    sdk = "google_genai.GoogleGenAIProvider"
+    found = {
+        "batched": projects.redis_project(
+            "batched", ["httpx2", BARE, "uncached", "new", "hit"], rows="batched", cache="redis"
+        ),
+        "each": projects.redis_project("each", [BARE, "uncached"], rows="each", cache="redis"),
+        "locmem": projects.redis_project("locmem", [BARE, "hit"], rows="batched", cache="locmem"),
+        "embedded": projects.embedded_project(
+            "embedded", [BARE, "provider", "uncached", "new", "hit"], sdk
+        ),
+        "limited": projects.embedded_project("limited", [BARE, "uncached"], sdk, **BUDGET),
     }
-
-    def call() -> object:
-        answer = client.post(address, json=body).json()
-        return answer["candidates"][0]["content"]["parts"][0]["text"]
-
-    return call
-
-
-def by_google_genai(url: str, key: str) -> Call:
-    from google import genai
-
-    client = genai.Client(
-        api_key=key, http_options={"base_url": url, "api_version": "v1beta", "timeout": 30_000}
-    )
-
-    def call() -> object:
-        return client.models.generate_content(
-            model=MODEL, contents=PROMPT, config={"max_output_tokens": TOKENS}
-        ).text
-
-    return call
+    missing = ""
+    if importlib.util.find_spec("google.generativeai"):
+        old = "google_generativeai.GoogleGenerativeAIProvider"
+        ways = ["google-generativeai", "uncached"]
+        found["old"] = projects.embedded_project("old", ways, old)
+    else:
+        missing += "google-generativeai is not installed. "
+    for each in found.values():
+        each.hear()
+    python, said = environment()
+    if python is None:
+        missing += f"LiteLLM could not be installed: {said} "
+    else:
+        found["litellm"] = start_litellm(python, stack)
+    return found, missing
 
 
-def by_google_generativeai(url: str, key: str) -> Call:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import google.generativeai as genai
-
-    genai.configure(api_key=key, transport="rest", client_options={"api_endpoint": url})
-    model = genai.GenerativeModel(MODEL)
-    config = {"max_output_tokens": TOKENS}
-
-    def call() -> object:
-        return model.generate_content(PROMPT, generation_config=config).text
-
-    return call
+def measure(projects: dict[str, Speaker], calls: int, block: int) -> Times:
+    """Let all take turns, a block each, until each has made so many calls in each way."""
+    taken: Times = {name: {} for name in projects}
+    for each in projects.values():
+        each.ask("block", calls=block)
+    for _ in range(-(-calls // block)):
+        for name, each in projects.items():
+            for way, times in each.ask("block", calls=block).items():
+                taken[name].setdefault(way, []).extend(times)
+    return taken
 
 
-def by_provider(alias: str) -> Call:
-    from django_obc_ai.backends.providers import providers
-    from django_obc_ai.types import GenerationRequest
-
-    request = GenerationRequest(prompt=PROMPT, max_output_tokens=TOKENS)
-    provider = providers[alias]
-    return lambda: provider.generate(request).text
-
-
-def by_gateway(alias: str, *, use_cache: bool = False) -> Call:
-    from django_obc_ai.services.text import TextService
-
-    service = TextService(alias)
-
-    def call() -> object:
-        result = service.generate_text(
-            PROMPT, include_context=False, use_cache=use_cache, max_output_tokens=TOKENS
-        )
-        result.raise_for_error()
-        return result.text
-
-    return call
-
-
-@contextmanager
-def budgeted(budgets: list[dict[str, str]]) -> Iterator[None]:
-    from django.conf import settings
-    from django.test import override_settings
-
-    with override_settings(OBC_AI={**settings.OBC_AI, "BUDGETS": budgets}):
-        yield
-
-
-def measure(ways: dict[str, Call], calls: int) -> dict[str, float]:
-    """Median milliseconds of each way, asked in turn so that all meet the same machine."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for call in ways.values():
-        for _ in range(5):
-            assert call()
-    for _ in range(calls):
-        for name, call in ways.items():
-            began = time.perf_counter()
-            call()
-            taken[name].append((time.perf_counter() - began) * 1000)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def version_of(package: str) -> str:
-    return f"{package} {importlib.metadata.version(package)}"
-
-
-def table(sdk: str, found: dict[str, float]) -> list[str]:
-    bare = found[f"{sdk}, bare"]
-    rows = [
-        f"| {name} | {ms:.2f} ms | {ms - bare:+.2f} ms | {ms / bare:.2f} |"
-        for name, ms in found.items()
+def table(taken: Times) -> tuple[list[str], list[str]]:
+    """Return the table, and what took longer than promised."""
+    lines = [
+        "| one call | p50 | p95 | over the bare SDK, p50 | at most |",
+        "|---|---|---|---|---|",
     ]
-    head = f"| one call | median | over {sdk}, bare | ratio |"
-    return [f"## {sdk}", "", head, "|---|---|---|---|", *rows, ""]
+    slow = []
+    for project, way, title, most, is_over in ROWS:
+        if way not in taken.get(project, {}):
+            continue
+        times, bare = taken[project][way], taken[project].get(BARE)
+        if project == "old":
+            bare = taken[project]["google-generativeai"]
+        median = statistics.median(times)
+        over = median - statistics.median(bare) if bare and is_over else None
+        found = median if over is None else over
+        goal = "" if most is None else f"{most:.2f} ms" + (" over" if is_over else " in all")
+        shown = "" if over is None else f"{over:+.2f} ms"
+        lines.append(f"| {title} | {median:.2f} ms | {p(times, 95):.2f} ms | {shown} | {goal} |")
+        if most is not None and found > most:
+            slow.append(f"{title}: {found:.2f} ms of {most:.2f} ms")
+    return lines, slow
 
 
-def run(calls: int, url: str, key: str) -> list[str]:
-    from django.core.management import call_command
-
-    call_command("migrate", verbosity=0)
+def where(project: Speaker, calls: int) -> list[str]:
+    """Say where the time of a call goes."""
     lines: list[str] = []
-    bare = {"google-genai": by_google_genai, "google-generativeai": by_google_generativeai}
-    for sdk, make in bare.items():
-        budgets = [{"scope": "global", "period": "day", "limit_usd": "1000"}]
-        ways = {
-            "httpx2, JSON alone": by_httpx(url, key),
-            f"{sdk}, bare": make(url, key),
-            "our provider": by_provider(sdk),
-            "our gateway": by_gateway(sdk),
-        }
-        found = measure(ways, calls)
-        with budgeted(budgets):
-            limited = by_gateway(sdk)
-            ways = {f"{sdk}, bare": ways[f"{sdk}, bare"], "with a hard budget": limited}
-            bare_again, held = measure(ways, calls).values()
-        found["our gateway, with a hard budget"] = found[f"{sdk}, bare"] + held - bare_again
-        cached = by_gateway(sdk, use_cache=True)
-        found["our gateway, answered from the cache"] = measure({"": cached}, calls)[""]
-        lines += table(sdk, found)
-    return lines
+    for way, title in (
+        ("uncached", "`use_cache=False`"),
+        ("new", "a new prompt"),
+        ("hit", "a hit"),
+    ):
+        rows = project.ask("parts", way=way, calls=calls)
+        lines += [
+            f"### Redis, rows in batches, {title}", "",
+            "| in one call | times | ms | share |", "|---|---|---|---|",
+        ]  # fmt: skip
+        whole = rows[-1][2]
+        for name, times, ms in rows:
+            lines.append(f"| {name or 'all'} | {times:.2f} | {ms:.3f} | {ms / whole:.0%} |")
+        lines.append("")
+    lines += ["### Functions of ours, a new prompt, under a profiler", ""]
+    lines += [
+        "It slows Python down and the network not, so that only the order means something.",
+        "",
+    ]
+    lines += ["| function | times | µs of its own | µs with all it calls |", "|---|---|---|---|"]
+    for name, times, own, all_ in project.ask("profile", way="new", calls=calls):
+        lines.append(f"| `{name}` | {times:.2f} | {own:.0f} | {all_:.0f} |")
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -166,38 +152,26 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
-    calls = 20 if options.small else 500
+    calls, block = (20, 10) if options.small else (2_000, 100)
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        os.environ["OBC_AI_TEST_SQLITE"] = str(Path(folder) / "db.sqlite3")
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-        import django
-        from django.test import override_settings
-
-        django.setup()
-        from tests.servers.gemini import run_gemini_process
-
-        server = stack.enter_context(run_gemini_process())
-        connection = {"api_key": server.key, "model": MODEL, "base_url": server.url}
-        where = "django_obc_ai.backends.providers"
-        classes = {
-            "default": f"{where}.google_genai.GoogleGenAIProvider",
-            "google-genai": f"{where}.google_genai.GoogleGenAIProvider",
-            "google-generativeai": f"{where}.google_generativeai.GoogleGenerativeAIProvider",
-        }
-        entries = {
-            alias: {"BACKEND": path, "OPTIONS": connection} for alias, path in classes.items()
-        }
-        stack.enter_context(override_settings(OBC_AI={"PROVIDERS": entries}))
-        lines = run(calls, server.url, server.key)
-    packages = ("django", "google-genai", "google-generativeai", "httpx2")
-    versions = ", ".join(map(version_of, packages))
-    machine = (
-        f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores, {calls} calls"
-        " each. Command: `./tests/acceptance/run.sh overhead`"
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        projects, missing = start_all(Projects(stack, folder), stack)
+        lines, slow = table(measure(projects, calls, block))
+        parts = where(projects["batched"], max(calls // 4, 20))
+    packages: Any = ("django", "google-genai", "httpx2", "redis", "psycopg")
+    versions = [f"{name} {version(name)}" for name in packages]
+    if "litellm" in projects:
+        versions.append(f"litellm {environment()[1]}")
+    facts = (
+        f"Python {platform.python_version()}, {', '.join(versions)}, {os.cpu_count()} cores,"
+        f" {calls:,} calls each. {missing}Command: `./tests/acceptance/run.sh overhead`"
     )
-    title = ["# What a call costs in time", "", (__doc__ or "").strip(), "", machine, ""]
-    Path(options.out).write_text("\n".join(title + lines), encoding="utf-8")
+    page = ["# What a call costs in time", "", (__doc__ or "").strip(), "", facts, "", *lines, ""]
+    page += ["## Where the time goes", "", *parts]
+    Path(options.out).write_text("\n".join(page), encoding="utf-8")
+    # At reduced size, as in CI, the clock decides nothing.
+    if slow and not options.small:
+        raise SystemExit("Slower than promised: " + "; ".join(slow))
 
 
 if __name__ == "__main__":

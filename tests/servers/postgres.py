@@ -11,7 +11,7 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,6 +31,8 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "timezone": "UTC",
 }
+#: As a server is that must not forget what it has confirmed, for what measures its speed.
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,7 +71,7 @@ def _copy_for_everyone(installation: Path, folder: Path) -> Path:
     return folder / installation.relative_to(site)
 
 
-def _start() -> Supervised:
+def _start(changed: Mapping[str, str]) -> Supervised:
     folder = make_folder("obc-pg-")
     installation = _installation()
     owner: tuple[int, int] | None = None
@@ -108,15 +110,19 @@ def _start() -> Supervised:
         return True
 
     command = [f"{installation}/bin/postgres", "-D", f"{folder}/data", "-k", str(folder)]
-    for name, value in SETTINGS.items():
+    for name, value in {**SETTINGS, **changed}.items():
         command += ["-c", f"{name}={value}"]
     return start(command, folder=folder, stop_signal=signal.SIGINT, answers=answers, owner=owner)
 
 
 @contextmanager
-def run_postgres() -> Iterator[PostgresServer]:
-    """Run a server of one's own, reachable through a socket in a temporary folder."""
-    supervised = _start()
+def run_postgres(**changed: str) -> Iterator[PostgresServer]:
+    """Run a server of one's own, reachable through a socket in a temporary folder.
+
+    Args:
+        changed: What differs from `SETTINGS`; see also `DURABLE`.
+    """
+    supervised = _start(changed)
     try:
         yield PostgresServer(host=str(supervised.folder), supervised=supervised)
     finally:

@@ -17,7 +17,7 @@ from tests.servers.launch import ServerFailed, Supervised, make_folder, start
 
 @dataclass(kw_only=True, slots=True)
 class RedisServer:
-    """Where the server is: `url` for any Redis client. It starts empty and keeps nothing."""
+    """Where the server is: `url` for any Redis client."""
 
     url: str
     port: int
@@ -40,7 +40,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(port: int) -> Supervised:
+def _start(port: int, kept_in: Path | None) -> Supervised:
     folder = make_folder("obc-valkey-")
 
     def answers(pid: int) -> bool:
@@ -52,6 +52,8 @@ def _start(port: int) -> Supervised:
                 return False
 
     settings = {"bind": "127.0.0.1", "port": str(port), "save": "", "appendonly": "no"}
+    if kept_in is not None:
+        settings |= {"dir": str(kept_in), "appendonly": "yes", "appendfsync": "always"}
     command = [
         _binary(),
         *(word for key, value in settings.items() for word in (f"--{key}", value)),
@@ -60,13 +62,19 @@ def _start(port: int) -> Supervised:
 
 
 @contextmanager
-def run_redis(port: int | None = None) -> Iterator[RedisServer]:
-    """Run a server of one's own, on a free port of 127.0.0.1 unless one is given."""
+def run_redis(port: int | None = None, *, kept_in: Path | None = None) -> Iterator[RedisServer]:
+    """Run a server of one's own, on a free port of 127.0.0.1 unless one is given.
+
+    Args:
+        port: To listen on.
+        kept_in: A folder where it keeps each write before it confirms it, and from which the next
+            server there starts. None: it keeps nothing.
+    """
     attempts = 5 if port is None else 1  # between finding a port and using it another may take it
     for attempt in range(attempts):
         chosen = port or _free_port()
         try:
-            supervised = _start(chosen)
+            supervised = _start(chosen, kept_in)
             break
         except ServerFailed:
             if attempt == attempts - 1:

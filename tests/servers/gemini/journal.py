@@ -58,6 +58,7 @@ class JournalEntry:
     Attributes:
         number: 1 for the first since the start or the last reset, in order of arrival.
         received_at: Aware, UTC.
+        started: The same on a clock that nobody sets, `time.monotonic()` of the server's machine.
         path: With its query; a key in it is replaced.
         operation: generateContent, streamGenerateContent, countTokens, embedContent,
             batchEmbedContents, models.list, models.get, or "" for anything else.
@@ -79,6 +80,7 @@ class JournalEntry:
 
     number: int
     received_at: datetime
+    started: float
     method: str
     path: str
     api_version: str
