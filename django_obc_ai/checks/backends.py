@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage
 from django.utils import timezone
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.backends.handler import BackendHandler
@@ -27,7 +28,7 @@ def check_backends(**_: Any) -> list[CheckMessage]:
     if find_errors():
         return []
     messages: list[CheckMessage] = []
-    for family in (embedders, vector_stores, cost_stores):
+    for family in (embedders, vector_stores, cost_stores, coordinators):
         for alias in family:
             messages += _check_backend(family, alias)
     for alias in embedders:

@@ -1,4 +1,4 @@
-"""W003 and W005, under ``check --deploy``: what must be shared between processes."""
+"""W003, W005 and W017, under ``check --deploy``: what must be shared between processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage
 
+from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.checks.messages import warning
 from django_obc_ai.conf import find_errors, get_settings
@@ -34,6 +35,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
         )
     try:
         is_shared = cost_stores["default"].is_shared
+        is_coordinated = coordinators["default"].is_shared
     except ConfigurationError:  # check_backends reports it
         return messages
     if not is_shared:
@@ -43,6 +45,15 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
                 "OBC_AI['COST_STORES']['default'] is not shared between processes: every worker"
                 " may spend the whole budget.",
                 "Use the database cost store.",
+            )
+        )
+    elif not is_coordinated:  # the default coordinator follows the cost store, and so its warning
+        messages.append(
+            warning(
+                "W017",
+                "OBC_AI['COORDINATORS']['default'] is not shared between processes: every worker"
+                " makes equal calls for itself and may use the provider's whole rate limit.",
+                "Remove OBC_AI['COORDINATORS'], or use the database or the Redis coordinator.",
             )
         )
     return messages

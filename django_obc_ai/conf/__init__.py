@@ -29,6 +29,7 @@ from django_obc_ai.conf.budgets import (
     parse_money,
 )
 from django_obc_ai.conf.chat import parse_chat
+from django_obc_ai.conf.coordination import DATABASE_COORDINATOR, default_coordinator
 from django_obc_ai.conf.log import parse_log
 from django_obc_ai.conf.metrics import parse_metrics
 from django_obc_ai.conf.values import (
@@ -74,6 +75,7 @@ EMBEDDED_BACKENDS = {
     "EMBEDDERS": f"{_BACKENDS}.embedders.hashing.HashingEmbedder",
     "VECTOR_STORES": f"{_BACKENDS}.vector_stores.numpy.NumpyVectorStore",
     "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
+    "COORDINATORS": DATABASE_COORDINATOR,
 }
 _FAISS_STORE = f"{_BACKENDS}.vector_stores.faiss.FaissVectorStore"
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
@@ -87,6 +89,7 @@ class AISettings:
     embedders: Mapping[str, BackendSpec]
     vector_stores: Mapping[str, BackendSpec]
     cost_stores: Mapping[str, BackendSpec]
+    coordinators: Mapping[str, BackendSpec]
     budgets: tuple[BudgetSettings, ...]
     money: MoneySettings
     cache: CacheSettings
@@ -210,7 +213,7 @@ def _date(value: Any, where: str) -> datetime.date | None:
     return value
 
 
-def _default_store() -> dict[str, Any]:
+def _default_store(_: Mapping[str, Any]) -> dict[str, Any]:
     """Return FAISS where it is installed and may keep files below BASE_DIR, else numpy."""
     base = getattr(settings, "BASE_DIR", None)
     if base and importlib.util.find_spec("faiss") is not None:
@@ -221,9 +224,11 @@ def _default_store() -> dict[str, Any]:
     return {"default": {"BACKEND": EMBEDDED_BACKENDS["VECTOR_STORES"]}}
 
 
+#: How each key is read, and its default, or what makes it of the keys that were read before.
 _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     **{key: (_family, {"default": {"BACKEND": path}}) for key, path in EMBEDDED_BACKENDS.items()},
     "VECTOR_STORES": (_family, _default_store),
+    "COORDINATORS": (_family, default_coordinator),
     "BUDGETS": (parse_budgets, ()),
     "MONEY": (parse_money, {}),
     "CACHE": (_cache, {}),
@@ -255,10 +260,10 @@ def _parse() -> tuple[dict[str, Any], list[ConfigurationError]]:
         for key in raw
         if key not in KEYS
     ]
-    values = {}
+    values: dict[str, Any] = {}
     for key, (parse, default) in _PARSERS.items():
         try:
-            given = raw[key] if key in raw else default() if callable(default) else default
+            given = raw[key] if key in raw else default(values) if callable(default) else default
             values[key.lower()] = parse(given, f"OBC_AI[{key!r}]")
         except ConfigurationError as error:
             errors.append(error)

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from django_obc_ai.conf import get_settings
+from django_obc_ai.conf import EMBEDDED_BACKENDS, get_settings
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types.settings import LogSettings
 
@@ -122,8 +122,8 @@ def load_function(log: LogSettings) -> Callable[[str], Any] | None:
 
 def _own_secrets() -> Iterator[str]:
     """Yield the keys and passwords of this project's settings."""
-    known, families = get_settings(), ("PROVIDERS", "EMBEDDERS", "VECTOR_STORES", "COST_STORES")
-    specs = [spec for family in families for spec in known.backends(family).values()]
+    known = get_settings()
+    specs = [spec for family in EMBEDDED_BACKENDS for spec in known.backends(family).values()]
     for value in [
         settings.SECRET_KEY,
         *(each for spec in specs for each in _secrets(spec.options)),

@@ -34,7 +34,7 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
 
     A context manager, a decorator of functions, coroutines and ``TestCase`` classes, and through
     ``django_obc_ai.testing.plugin`` a pytest fixture. Embedder and indexes stay the
-    project's own; the vector store and the cost store live in memory for this test only.
+    project's own; vector store, cost store and coordinator live in memory for this test only.
 
     Args:
         script: What the provider answers, in order; see `ScriptedProvider`. Without a
@@ -62,6 +62,7 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
             "PROVIDERS": "django_obc_ai.backends.providers.offline.OfflineProvider",
             "VECTOR_STORES": "django_obc_ai.backends.vector_stores.numpy.NumpyVectorStore",
             "COST_STORES": "django_obc_ai.backends.cost_stores.memory.MemoryCostStore",
+            "COORDINATORS": "django_obc_ai.backends.coordinators.memory.MemoryCoordinator",
         }
         overridden: dict[str, Any] = {
             key: {"default": {"BACKEND": path}} for key, path in families.items()

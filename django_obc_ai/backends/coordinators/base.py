@@ -31,6 +31,18 @@ class BaseCoordinator(BaseBackend, ABC):
     #: Seconds since 1970, for tests; None is the store's own clock.
     clock: Callable[[], float] | None = None
 
+    @property
+    def server(self) -> str:
+        """Name the Redis server, by its URL, to which one trip can bring others' scripts, too."""
+        return ""
+
+    def can_share_now(self) -> bool:
+        """Return whether flights can be shared from where the caller is, such as in a transaction.
+
+        Where it is False, the methods about flights raise `CoordinatorError`.
+        """
+        return True
+
     @abstractmethod
     def board(self, key: str, token: str, *, age_seconds: float, seen: int = 0) -> Boarding:
         """Lead a flight, or follow the one that is under way; followers ask again and again.
@@ -50,7 +62,10 @@ class BaseCoordinator(BaseBackend, ABC):
 
     @abstractmethod
     def publish(self, key: str, token: str, piece: str) -> None:
-        """Add a piece of text for followers; does nothing for a token that does not lead."""
+        """Add a piece of text for followers, and begin the leader's lease anew.
+
+        Does nothing for a token that does not lead.
+        """
 
     @abstractmethod
     def land(

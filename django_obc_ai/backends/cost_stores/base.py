@@ -45,6 +45,11 @@ class BaseCostStore(BaseBackend, ABC):
     #: Seconds since 1970, for tests; None is the store's own clock.
     clock: Callable[[], float] | None = None
 
+    @property
+    def server(self) -> str:
+        """Name the Redis server, by its URL, to which one trip can bring others' scripts, too."""
+        return ""
+
     @abstractmethod
     def reserve(
         self, reservation: UUID, holds: Sequence[BudgetHold], amount: Amount, *, details: str = ""

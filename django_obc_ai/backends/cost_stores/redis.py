@@ -86,6 +86,11 @@ class RedisCostStore(BaseCostStore):
         self._timeout = timeout_seconds
         self._process = _Process()
 
+    @property
+    def server(self) -> str:
+        """See `BaseCostStore.server`."""
+        return self._url
+
     def _mine(self) -> _Process:
         """Return this process's part; a forked child begins with none."""
         if self._process.pid != os.getpid():
