@@ -179,11 +179,15 @@ def concern_rows(concerns: Sequence[Concern], link: Link, found: Figures) -> lis
             first=found.last, success__exact=0, error_category__exact=each.key
         ),
         "price": lambda _: link(cost_known__exact=0),
+        "provider": lambda _: link.to("providerpause"),
+        "fallbacks": lambda _: link(first=found.last, fell_back="yes"),
     }
+    shows = {"budget": "budgets", "provider": "providers"}
     return [
         {
             "message": each.message,
             "about": each.about,
+            "shows": shows.get(each.about, "operations"),
             "is_urgent": each.is_urgent,
             "url": urls[each.about](each) if each.about in urls else "",
         }

@@ -150,7 +150,10 @@ def test_sums_of_any_days_are_those_of_the_rows(
         for row in late:
             row.recorded_at = clock[0]
         AIOperation.objects.bulk_create(late)
-        some = [each.pk for each in AIOperation.objects.filter(cached=False, coalesced=False).order_by("?")[:5]]
+        some = [
+            each.pk
+            for each in AIOperation.objects.filter(cached=False, coalesced=False).order_by("?")[:5]
+        ]
         AIOperation.objects.filter(pk__in=some).update(cost_usd=1, recorded_at=clock[0])
         assert rollups.roll_up() == 0
         check(DAY, datetime.date(2026, 3, 13))
