@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 from unittest import mock
@@ -46,11 +46,15 @@ class ScriptedCoordinator(MemoryCoordinator):
 
 @contextmanager
 def gates(
-    states: dict[str, GateState], *, is_away: bool = False, **settings: Any
+    states: dict[str, GateState],
+    script: Sequence[Any] | None = None,
+    *,
+    is_away: bool = False,
+    **settings: Any,
 ) -> Iterator[ScriptedCoordinator]:
     """Let the providers of ``states`` have limits, and stand so; others have none.
 
-    Their day began an hour ago and ends in an hour.
+    With a script, "default" answers by it. Their day began an hour ago and ends in an hour.
     """
     now = time.time()
     limited = Limits(
@@ -61,13 +65,15 @@ def gates(
         day_ends_at=now + 3_600,
         failures=5,
     )
-    settings.setdefault("PROVIDERS", {name: {"BACKEND": OFFLINE} for name in ("default", *states)})
+    if script is None:
+        names = ("default", *states)
+        settings.setdefault("PROVIDERS", {name: {"BACKEND": OFFLINE} for name in names})
     coordinator = entry(ScriptedCoordinator, states=states, is_away=is_away)
     with (
         mock.patch.object(
             ratelimit, "limits_of", lambda alias: limited if alias in states else Limits()
         ),
-        override_ai(COORDINATORS=coordinator, **settings),
+        override_ai(script, COORDINATORS=coordinator, **settings),
     ):
         found = coordinators["default"]
         assert isinstance(found, ScriptedCoordinator)

@@ -17,7 +17,7 @@ from django_obc_ai.types.coordination import Limits
 
 _PROBE = "django_obc_ai:health"
 #: Of the requests that a provider allows by day, so much is left at least.
-_LEAST_LEFT_PERCENT = 10
+LEAST_LEFT_PERCENT = 10
 
 
 def check_coordinator(alias: str) -> HealthItem:
@@ -61,7 +61,7 @@ def check_limits(alias: str) -> HealthItem:
         hint = "Who may resume providers can reopen it on their page in the admin."
         return warn(message=f"Closed{until}: {CLOSING[state.reason]}.", hint=hint)
     left = "" if day is None else f"{max(0, day.limit - day.used):,} of {day.limit:,} requests left"
-    if day is not None and 100 - day.percent < _LEAST_LEFT_PERCENT:
+    if day is not None and 100 - day.percent < LEAST_LEFT_PERCENT:
         ends = "" if found.resets_at is None else f" until {_local(found.resets_at)}"
         hint = "What comes after that is refused, or goes to a provider in OBC_AI['FALLBACKS']."
         return warn(message=f"Open; only {left} today{ends}.", hint=hint)

@@ -40,7 +40,7 @@ def _cost_of(operation: AIOperation) -> list[str]:
         shared = "of another call, which asked the same at the same time"
         if not operation.success:
             return [f"It shares the failure {shared}."]
-        return [f"The answer is that {shared} and cost ${operation.saved_usd:f}."]
+        return [f"The answer is that {shared}, and cost ${operation.saved_usd:f}."]
     model = operation.model_used or operation.model_requested
     price = prices.find_price(model, _instant(operation.created_at)) if model else None
     if price is None:

@@ -83,11 +83,10 @@ def test_a_broken_provider_hides_no_other() -> None:
 
 
 def test_a_broken_coordinator_is_an_unknown_state() -> None:
+    providers = {name: {"BACKEND": OFFLINE} for name in ("default", "paid")}
     with (
         gates({"paid": USED}),
-        override_ai(
-            COORDINATORS=entry("no.such.Coordinator"), PROVIDERS={name: {"BACKEND": OFFLINE} for name in ("default", "paid")}
-        ),
+        override_ai(COORDINATORS=entry("no.such.Coordinator"), PROVIDERS=providers),
     ):
         (found,) = limits.limits_now()
     assert found.state is None

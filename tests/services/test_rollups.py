@@ -32,6 +32,7 @@ def operation(chance: random.Random, began: datetime.datetime, **values: Any) ->
     success, cached = chance.random() < 0.8, chance.random() < 0.2
     success = success or cached
     coalesced = not cached and chance.random() < 0.2
+    is_saved = cached or (coalesced and success)
     return AIOperation(
         created_at=began,
         recorded_at=began + datetime.timedelta(seconds=chance.choice([1, 30, 400])),
@@ -48,7 +49,7 @@ def operation(chance: random.Random, began: datetime.datetime, **values: Any) ->
         fallback_from=chance.choice(["", "", "", "dear"]),
         cost_usd=0 if cached or coalesced else Decimal(chance.randrange(10**8)).scaleb(-9),
         cost_known=chance.random() < 0.9,
-        saved_usd=Decimal(chance.randrange(10**6)).scaleb(-9) if cached or coalesced else 0,
+        saved_usd=Decimal(chance.randrange(10**6)).scaleb(-9) if is_saved else 0,
         input_tokens=500 + chance.randrange(100),
         cached_tokens=chance.randrange(100),
         output_tokens=chance.randrange(100),
