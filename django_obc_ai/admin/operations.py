@@ -125,7 +125,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         """Return US dollars, marked where the price is not known."""
         return f"${operation.cost_usd:.6f}" + ("" if operation.cost_known else " ?")
 
-    @admin.display(description="How it was priced")
+    @admin.display(description="In words")
     def explanation(self, operation: AIOperation) -> str:
         """Return the cost line by line."""
         return format_html_join("", "<div>{}</div>", ((each,) for each in explain_cost(operation)))

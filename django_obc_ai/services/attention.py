@@ -159,6 +159,8 @@ def _of_limits(limits: Sequence[LimitState]) -> Iterator[Concern]:
                 until = f" until {timezone.localtime(each.until):%Y-%m-%d %H:%M:%S}"
             message = f"The provider {name} is closed{until}: {CLOSING[each.state.reason]}."
             yield Concern(about="provider", message=message, key=name, is_urgent=True)
+            if each.state.reason == "quota":  # which says the same of its day
+                continue
         if day is not None and day.percent >= NEARLY_PERCENT and each.resets_at is not None:
             ends = f"{timezone.localtime(each.resets_at):%Y-%m-%d %H:%M}"
             message = f"{day.used:,} of the {day.limit:,} requests that the provider {name} allows"

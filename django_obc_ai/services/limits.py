@@ -96,7 +96,8 @@ class LimitState:
         return [] if self.state is None else list(self._meters(self.state))
 
     def _meters(self, state: GateState) -> Iterator[Meter]:
-        limits, window = self.limits, f"in {self.limits.window_seconds:g} seconds"
+        limits, seconds = self.limits, self.limits.window_seconds
+        window = "in a minute" if seconds == 60 else f"in {seconds:g} seconds"
         for name, words, used, limit in (
             ("requests", f"requests {window}", state.requests, limits.requests),
             ("tokens", f"tokens {window}", state.tokens, limits.tokens),

@@ -155,6 +155,11 @@ def test_a_day_that_is_nearly_used_up_is_said(today: int, is_urgent: bool) -> No
     assert concern.is_urgent == is_urgent
 
 
+def test_a_day_that_the_provider_has_closed_is_said_once() -> None:
+    (concern,) = said(limits=limits_of(reason="quota", today=1_500))
+    assert concern.message.startswith("The provider paid is closed:")
+
+
 def test_an_open_provider_is_no_concern() -> None:
     assert said(limits=limits_of(requests=60, today=1_349, failures=2)) == []
     assert said(limits=limits_of(reason="reopening")) == []
