@@ -28,6 +28,8 @@ BREAKDOWN_FIELDS: dict[str, str] = {
     "scope": "scope",
     "provider": "provider",
 }
+#: What a breakdown counts, in order.
+COUNTS = ("operations", "failures", "cached", "coalesced", "tokens")
 _START = 8
 _TOKENS = (
     models.F("input_tokens")
@@ -83,6 +85,18 @@ def start_of_hash() -> models.Func:
         function="SUBSTR",
         template=f"%(function)s(%(expressions)s, 1, {_START})",
         output_field=models.CharField(),
+    )
+
+
+def fell_back() -> models.Func:
+    """Return the condition that another provider answered than the one that was asked.
+
+    As in `start_of_hash`, its text is that of an index.
+    """
+    return models.Func(
+        models.F("fallback_from"),
+        template="%(expressions)s <> ''",
+        output_field=models.BooleanField(),
     )
 
 
@@ -166,7 +180,7 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         return total
 
     def total_saved(self) -> Decimal:
-        """Return what the cached answers had cost when they were paid for, in US dollars."""
+        """Return what cached and coalesced answers had cost when paid for, in US dollars."""
         total: Decimal = self.aggregate(total=models.Sum("saved_usd", default=Decimal(0)))["total"]
         return total
 
@@ -189,8 +203,8 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
     def breakdown(self, by: BreakdownKey) -> list[dict[str, Any]]:
         """Return cost, operations and tokens by one property, dearest first.
 
-        Days come in order of time. Each row has ``key``, ``cost`` (Decimal US dollars),
-        ``operations``, ``failures``, ``cached`` and ``tokens``.
+        Days come in order of time. Each row has ``key``, ``cost`` (Decimal US dollars)
+        and the `COUNTS`.
         """
         rows = self.annotate(day=_day()) if by == "day" else self
         column = BREAKDOWN_FIELDS[by]
@@ -203,11 +217,18 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
                 operations=models.Count("*"),
                 failures=models.Count(models.Value(1), filter=models.Q(success=False)),
                 cached=models.Count(models.Value(1), filter=models.Q(cached=True)),
+                coalesced=models.Count(
+                    models.Value(1), filter=models.Q(coalesced=True, success=True)
+                ),
                 tokens=models.Sum(_TOKENS),
             )
         )
         ordered = grouped.order_by("key" if by == "day" else "-cost", "key")
         return [dict(row) for row in ordered]
+
+    def fallen_back(self) -> AIOperationQuerySet:
+        """Return the operations that another provider answered than the one that was asked."""
+        return self.filter(fell_back())
 
     def of_prompt(self, prompt_hash: str) -> AIOperationQuerySet:
         """Return the operations of one prompt."""

@@ -17,8 +17,9 @@ when another provider is asked instead, with ``operation_id``, ``from_alias``, `
 ``error``. The sender of both is `AIOperation`.
 
 ``provider_closed`` is sent once, in the process whose call closed it, with ``alias``, ``reason``
-("throttled", "quota" or "breaker") and ``until`` (seconds since 1970); ``provider_reopened`` with
-``alias`` when it is asked as before. Errors of receivers of these four are logged, too.
+("throttled", "quota" or "breaker") and ``until`` (an aware time in UTC, or None);
+``provider_reopened`` with ``alias`` when it is asked as before. Errors of receivers of these four
+are logged, too.
 """
 
 from __future__ import annotations

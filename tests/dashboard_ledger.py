@@ -45,8 +45,11 @@ class Ledger:
 
     def operation(self, began: datetime.datetime, **values: Any) -> AIOperation:
         chance = self.chance
-        kind = chance.choice(["paid", "paid", "paid", "streamed", "cached", "failed"])
+        kind = chance.choice(["paid", "paid", "paid", "streamed", "cached", "coalesced", "failed"])
         cached, success = kind == "cached", kind != "failed"
+        # An error may be shared, too.
+        coalesced = kind == "coalesced" or (not success and chance.random() < 0.3)
+        is_free = cached or coalesced
         user = chance.choice([*self.users, None])
         given = {
             "created_at": began,
@@ -60,9 +63,12 @@ class Ledger:
             "success": success,
             "error_category": "" if success else chance.choice(["timeout", "authentication"]),
             "cached": cached,
-            "cost_usd": 0 if cached else Decimal(chance.randrange(2 * 10**9)).scaleb(-9),
+            "coalesced": coalesced,
+            "waited_ms": chance.choice([0, 0, chance.randrange(1, 9_000)]) if not cached else 0,
+            "fallback_from": chance.choice(["", "", "", "dear"]) if not is_free else "",
+            "cost_usd": 0 if is_free else Decimal(chance.randrange(2 * 10**9)).scaleb(-9),
             "cost_known": chance.random() < 0.9,
-            "saved_usd": Decimal(chance.randrange(10**9)).scaleb(-9) if cached else 0,
+            "saved_usd": Decimal(chance.randrange(10**9)).scaleb(-9) if is_free and success else 0,
             "input_tokens": 900 + chance.randrange(5_000),
             "cached_tokens": chance.randrange(400),
             "audio_tokens": chance.choice([0, 0, 300]),
@@ -95,7 +101,7 @@ class Ledger:
         began = [self.now - datetime.timedelta(hours=self.chance.randrange(150)) for _ in range(9)]
         late = [self.operation(each, recorded_at=self.now) for each in began]
         AIOperation.objects.bulk_create(late)
-        some = AIOperation.objects.filter(cached=False).order_by("pk")[:7]
+        some = AIOperation.objects.filter(cached=False, coalesced=False).order_by("pk")[:7]
         keys = [row.pk for row in some]
         correct = {"cost_usd": Decimal("0.123456789"), "recorded_at": self.now}
         AIOperation.objects.filter(pk__in=keys).update(**correct)

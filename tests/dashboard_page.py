@@ -17,6 +17,7 @@ class Page(HTMLParser):
     Attributes:
         tiles: Attributes of each tile by its name, and "url".
         gauges: Attributes of each budget's gauge by its key, and "url".
+        meters: Attributes of each limit by its provider and its name, and "url".
         concerns: (about, text, url) of what needs a hand.
         tables: By name, rows of (text, url).
     """
@@ -25,6 +26,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tiles: dict[str, dict[str, str]] = {}
         self.gauges: dict[str, dict[str, str]] = {}
+        self.meters: dict[str, dict[str, dict[str, str]]] = {}
         self.concerns: list[list[str]] = []
         self.tables: dict[str, list[list[tuple[str, str]]]] = {}
         self._box: dict[str, str] = {}
@@ -38,6 +40,10 @@ class Page(HTMLParser):
             self._box = self.tiles[found["data-figure"]] = found
         elif "data-budget" in found:
             self._box = self.gauges[found["data-budget"]] = found
+        elif "data-provider" in found:
+            self.meters[found["data-provider"]] = {}
+        elif "data-meter" in found:
+            self._box = list(self.meters.values())[-1][found["data-meter"]] = found
         elif "data-concern" in found:
             self._concern = [found["data-concern"], "", ""]
             self.concerns.append(self._concern)

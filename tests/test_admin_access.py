@@ -51,6 +51,13 @@ OWN_PAGES: dict[str, tuple[list[set[str]], list[str]]] = {
         [{"rebuild_index", "view_indexstate"}, {"rebuild_index", "change_indexstate"}],
         ["places"],
     ),
+    "providerpause_reopen": (
+        [
+            {"delete_providerpause", "view_providerpause"},
+            {"delete_providerpause", "change_providerpause"},
+        ],
+        ["default"],
+    ),
     "indexstate_withdraw": ([{"change_indexstate"}], ["places"]),
 }
 PAGES = ("changelist", "add", "history", "delete", "change")

@@ -170,6 +170,8 @@ def _plans(client: Client, query: dict[str, Any], alias: str) -> list[str]:
         {"success__exact": "0"},
         {"error_category": "timeout"},
         {"cached__exact": "1"},
+        {"coalesced__exact": "1"},
+        {"fell_back": "yes"},
         {"cost_known__exact": "0"},
         {"user__id__exact": "7"},
         {"q": "tenant"},

@@ -54,8 +54,20 @@ def cost(rows: Iterable[AIOperation]) -> Decimal:
     return sum((row.cost_usd for row in rows), Decimal(0))
 
 
+def is_paid(row: AIOperation) -> bool:
+    return row.success and not row.cached and not row.coalesced
+
+
+def is_shared(row: AIOperation) -> bool:
+    return row.success and row.coalesced
+
+
+def saved(rows: Iterable[AIOperation]) -> Decimal:
+    return sum((row.saved_usd for row in rows), Decimal(0))
+
+
 def timed(rows: Iterable[AIOperation]) -> list[int]:
-    return sorted(row.response_time_ms for row in rows if row.success and not row.cached)
+    return sorted(row.response_time_ms for row in rows if is_paid(row))
 
 
 def nearest_rank(sorted_times: list[int], share: float) -> float | None:
@@ -68,20 +80,25 @@ def by_hand(rows: list[AIOperation]) -> dict[str, Any]:
     """The figures of the tiles; those of times within 5 %, all others exact."""
     failed = [row for row in rows if not row.success]
     cached = [row for row in rows if row.cached]
+    shared = [row for row in rows if is_shared(row)]
+    waits = [row.waited_ms for row in rows if row.waited_ms]
     times = timed(rows)
     chunks = sorted(row.first_chunk_ms for row in rows if row.first_chunk_ms is not None)
-    answers = len(rows) - len(failed)
+    answers = len(rows) - len(failed) - len(shared)
     return {
         "operations": len(rows),
         "spent": cost(rows),
         "answered": 1 - len(failed) / len(rows),
         "failed": len(failed) / len(rows),
         "hit-rate": len(cached) / answers,
-        "saved": sum((row.saved_usd for row in rows), Decimal(0)),
+        "saved": saved(cached),
+        "coalesced": saved(shared),
         "mean": sum(times) / len(times),
         "p50": nearest_rank(times, 0.5),
         "p95": nearest_rank(times, 0.95),
         "first-chunk": nearest_rank(chunks, 0.5),
+        "waited": sum(waits) / len(waits),
+        "fallbacks": sum(row.fallback_from != "" for row in rows),
     }
 
 
@@ -141,10 +158,13 @@ def test_each_tile_leads_to_the_rows_that_it_counts(ledger: Ledger) -> None:
         "failed": lambda row: not row.success,
         "hit-rate": lambda row: row.cached,
         "saved": lambda row: row.cached,
-        "mean": lambda row: row.success and not row.cached,
-        "p50": lambda row: row.success and not row.cached,
-        "p95": lambda row: row.success and not row.cached,
+        "coalesced": is_shared,
+        "mean": is_paid,
+        "p50": is_paid,
+        "p95": is_paid,
         "first-chunk": lambda row: row.first_chunk_ms is not None,
+        "waited": lambda row: row.waited_ms > 0,
+        "fallbacks": lambda row: row.fallback_from != "",
     }
     page = ledger.ask()
     for name, tile in page.tiles.items():
@@ -200,8 +220,9 @@ def test_operations_and_times_by_day_are_those_of_the_rows(ledger: Ledger) -> No
     for line, links in zip(ledger.download("calls"), page.tables["calls"], strict=True):
         of_day = days[datetime.date.fromisoformat(line.pop("Day"))]
         kinds = [
-            [row for row in of_day if row.success and not row.cached],
+            [row for row in of_day if is_paid(row)],
             [row for row in of_day if row.cached],
+            [row for row in of_day if is_shared(row)],
             [row for row in of_day if not row.success],
         ]
         assert [int(each) for each in line.values()] == [len(each) for each in kinds]
@@ -249,9 +270,10 @@ def test_failures_tokens_and_users_are_those_of_the_rows(ledger: Ledger) -> None
             {row.pk for row in those},
             {row.pk for row in those if not row.success},
             {row.pk for row in those if row.cached},
+            {row.pk for row in those if is_shared(row)},
         )
         for name, wanted, link in zip(
-            ("Operations", "Failed", "Cached"), counts, links[3:], strict=True
+            ("Operations", "Failed", "Cached", "Coalesced"), counts, links[3:], strict=True
         ):
             assert int(line[name]) == len(wanted)
             assert not wanted or set(rows_behind(ledger.client, link[1])) == wanted
@@ -267,7 +289,7 @@ def test_dearest_slowest_and_repeated_are_those_of_the_rows(ledger: Ledger) -> N
     by_key = {str(row.pk): row for row in rows}
     for line, amount in zip(page.tables["dearest"], dearest, strict=True):
         assert by_key[line[0][1].split("/")[-3]].cost_usd == amount
-    paid = [row for row in rows if row.success and not row.cached and row.cost_usd > 0]
+    paid = [row for row in rows if is_paid(row) and row.cost_usd > 0]
     prompts: dict[tuple[str, str], list[AIOperation]] = defaultdict(list)
     for row in paid:
         prompts[row.prompt_hash, row.module].append(row)

@@ -82,6 +82,7 @@ def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
         "embedder default",
         "vector store default",
         "cost store default",
+        "coordinator default",
         "database default",
         "pauses",
         "spool",

@@ -207,7 +207,9 @@ def ledger(database: str) -> dict[str, Any]:
 def _short(by: BreakdownKey) -> list[tuple[Any, ...]]:
     names = ("key", "cost", "operations", "failures", "cached", "tokens")
     rows = AIOperation.objects.all().breakdown(by)
-    assert all(set(row) == set(names) and isinstance(row["cost"], Decimal) for row in rows)
+    assert all(
+        set(row) == {*names, "coalesced"} and isinstance(row["cost"], Decimal) for row in rows
+    )
     return [tuple(row[name] for name in names) for row in rows]
 
 

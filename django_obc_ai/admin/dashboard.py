@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_obc_ai.admin import audit
 from django_obc_ai.admin import dashboard_tables as tables
 from django_obc_ai.admin import dashboard_tiles as tiles
+from django_obc_ai.admin.dashboard_limits import limit_rows
 from django_obc_ai.admin.dashboard_links import Choice, Link
 from django_obc_ai.admin.people import users_are_near
 from django_obc_ai.exceptions import ConfigurationError, CostStoreError
@@ -25,6 +26,8 @@ from django_obc_ai.querysets import current_day
 from django_obc_ai.safe_csv import write_rows
 from django_obc_ai.services import figures
 from django_obc_ai.services.attention import read_concerns
+from django_obc_ai.services.limits import limits_now
+from django_obc_ai.services.pauses import paused_providers
 from django_obc_ai.services.tally import DIMENSIONS
 
 PERMISSION = "django_obc_ai.view_dashboard"
@@ -49,7 +52,8 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         gauges = figures.read_gauges()
     except (CostStoreError, ConfigurationError) as error:
         messages.error(request, f"Budgets cannot be shown: {error}")
-    indexes = figures.read_indexes()
+    indexes, limits = figures.read_indexes(), limits_now()
+    concerns = read_concerns(found, gauges, indexes, limits, paused_providers().values())
     made = {name: make(shown) for name, make in tables.TABLES.items()}
     dashboard = f"{site.name}:django_obc_ai_dashboard"
     context = {
@@ -59,7 +63,7 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         "presets": presets(choice),
         "dimensions": [(name, name.replace("_", " ")) for name in DIMENSIONS],
         "figures": found,
-        "concerns": tiles.concern_rows(read_concerns(found, gauges, indexes), link, found),
+        "concerns": tiles.concern_rows(concerns, link, found),
         "tiles": tiles.tiles(found, link),
         "charts": [(name, title, made[name]) for name, title in _CHARTS.items()],
         "tables": made,
@@ -67,6 +71,7 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         "alerts": BudgetAlert.objects.order_by("-created_at")[:5],
         "alerts_url": link.to("budgetalert"),
         "budgets_url": link.to("budget"),
+        "limits": limit_rows(limits, link),
         "indexes": indexes,
         "repeated_url": reverse(f"{dashboard}_repeated"),
         "data": {name: made[name].data for name in _CHARTS},

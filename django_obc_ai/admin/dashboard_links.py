@@ -23,7 +23,12 @@ FILTERS = {
     "scope": "scope",
 }
 #: Any: what a filter takes.
-ANSWERED_ANEW: dict[str, Any] = {"success__exact": 1, "cached__exact": 0}
+ANSWERED_ANEW: dict[str, Any] = {
+    "success__exact": 1,
+    "cached__exact": 0,
+    "coalesced__exact": 0,
+}
+COALESCED: dict[str, Any] = {"coalesced__exact": 1, "success__exact": 1}
 #: So many values are named in one address, of so many characters together.
 _MOST_VALUES = 40
 _LONGEST = 1_500

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, Link, filter_of
+from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, COALESCED, Link, filter_of
 from django_obc_ai.admin.dashboard_writing import count, dollars, seconds, usd
 from django_obc_ai.services.figures import Figures
 
@@ -22,6 +22,19 @@ _TOKENS = {
     "output_tokens": "Output",
     "thinking_tokens": "Thinking",
     "tool_tokens": "Tools",
+}
+#: Of each user's operations; Any: what filters take.
+_OF_USERS: dict[str, dict[str, Any]] = {
+    "Failed": {"success__exact": 0},
+    "Cached": {"cached__exact": 1},
+    "Coalesced": COALESCED,
+}
+#: Of operations, with what filters take (Any).
+_KINDS: dict[str, dict[str, Any]] = {
+    "Answered by the provider": ANSWERED_ANEW,
+    "From the cache": {"cached__exact": 1},
+    "Coalesced": COALESCED,
+    "Failed": {"success__exact": 0},
 }
 
 
@@ -145,22 +158,20 @@ def spend(shown: Shown) -> Table:
 
 
 def calls(shown: Shown) -> Table:
-    """Return operations by day: paid answers, cached answers, failures."""
+    """Return operations by day: answers of providers, of the cache, coalesced; failures."""
     found, link = shown.found, shown.link
     rows: list[list[Cell]] = []
-    series: list[list[int]] = [[], [], []]
-    # Any: what filters take.
-    filters: list[dict[str, Any]] = [ANSWERED_ANEW, {"cached__exact": 1}, {"success__exact": 0}]
+    series: list[list[int]] = [[] for _ in _KINDS]
     for day, tally in found.days.items():
         sums, cells = tally.sums, []
-        answered = sums["operations"] - sums["failures"] - sums["cached"]
-        amounts = (answered, sums["cached"], sums["failures"])
-        for number, (amount, chosen) in enumerate(zip(amounts, filters, strict=True)):
+        parts = (sums["cached"], sums["coalesced"], sums["failures"])
+        amounts = (sums["operations"] - sum(parts), *parts)
+        for number, (amount, chosen) in enumerate(zip(amounts, _KINDS.values(), strict=True)):
             series[number].append(amount)
             url = link(first=day, **chosen) if amount else ""
             cells.append(Cell(text=count(amount), plain=amount, url=url))
         rows.append([_day_cell(day, link), *cells])
-    names = ["Answered by the provider", "From the cache", "Failed"]
+    names = list(_KINDS)
     return Table(
         header=["Day", *names],
         rows=rows,
@@ -234,22 +245,23 @@ def users(shown: Shown) -> Table:
     order = by_spend(shares)[:_MOST_USERS]
     most, rows = max((shares[value][3] for value in order), default=0), []
     for value in order:
-        number, failed, cached, nano = shares[value]
+        number, failed, cached, nano, coalesced = shares[value]
         old = before[value][3] if value in before else 0
         who, url = shown.label("user", value), shown.to("user", value)
-        of_failed = shown.to("user", value, success__exact=0) if failed else ""
-        of_cached = shown.to("user", value, cached__exact=1) if cached else ""
+        parts = [
+            Cell(text=count(part), plain=part, url=shown.to("user", value, **kind) if part else "")
+            for part, kind in zip((failed, cached, coalesced), _OF_USERS.values(), strict=True)
+        ]
         rows.append(
             [
                 Cell(text=who, plain=who, url=url),
                 Cell(text=dollars(nano), plain=usd(nano), url=url, share=_share(nano, most)),
                 Cell(text=dollars(old), plain=usd(old)),
                 Cell(text=count(number), plain=number, url=url),
-                Cell(text=count(failed), plain=failed, url=of_failed),
-                Cell(text=count(cached), plain=cached, url=of_cached),
+                *parts,
             ]
         )
-    header = ["User", "Spent", "Before", "Operations", "Failed", "Cached"]
+    header = ["User", "Spent", "Before", "Operations", *_OF_USERS]
     return Table(header=header, rows=rows)
 
 

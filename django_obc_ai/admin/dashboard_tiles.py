@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, Link, filter_of
+from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, COALESCED, Link, filter_of
 from django_obc_ai.admin.dashboard_writing import (
     count,
     dollars,
@@ -19,10 +19,12 @@ from django_obc_ai.services.attention import Concern
 from django_obc_ai.services.figures import (
     Figures,
     Gauge,
+    cache_saved_nano,
     failure_rate_of,
     first_chunk_ms,
     hit_rate_of,
     mean_ms,
+    mean_wait_ms,
     success_rate_of,
 )
 from django_obc_ai.services.tally import Tally
@@ -55,13 +57,19 @@ def tiles(found: Figures, link: Link) -> list[dict[str, Any]]:
               note=operations(sums["failures"])),
         _tile(found, "hit-rate", "Cache hit rate", hit_rate_of, percent, link(cached__exact=1),
               note=target, is_short=hit_rate is not None and hit_rate < _HIT_RATE_TARGET),
-        _tile(found, "saved", "Saved by the cache", lambda t: t.sums["saved_nano"], dollars,
+        _tile(found, "saved", "Saved by the cache", cache_saved_nano, dollars,
               link(cached__exact=1), note=operations(sums["cached"])),
+        _tile(found, "coalesced", "Saved by coalescing", lambda t: t.sums["coalesced_nano"],
+              dollars, link(**COALESCED), note=operations(sums["coalesced"])),
         _tile(found, "mean", "Response, mean", mean_ms, seconds, timed),
         _tile(found, "p50", "Response, median", lambda t: t.percentile(0.5), seconds, timed),
         _tile(found, "p95", "Response, 95 of 100", lambda t: t.percentile(0.95), seconds, timed),
         _tile(found, "first-chunk", "First piece of a stream", first_chunk_ms, seconds,
               link(first_chunk_ms__isnull=0)),
+        _tile(found, "waited", "Wait, mean", mean_wait_ms, seconds, link(waited_ms__gt=0),
+              note=operations(sums["waited"])),
+        _tile(found, "fallbacks", "Fallbacks", lambda t: t.sums["fallbacks"], count,
+              link(fell_back="yes")),
     ]  # fmt: skip
 
 
@@ -171,11 +179,15 @@ def concern_rows(concerns: Sequence[Concern], link: Link, found: Figures) -> lis
             first=found.last, success__exact=0, error_category__exact=each.key
         ),
         "price": lambda _: link(cost_known__exact=0),
+        "provider": lambda _: link.to("providerpause"),
+        "fallbacks": lambda _: link(first=found.last, fell_back="yes"),
     }
+    shows = {"budget": "budgets", "provider": "providers"}
     return [
         {
             "message": each.message,
             "about": each.about,
+            "shows": shows.get(each.about, "operations"),
             "is_urgent": each.is_urgent,
             "url": urls[each.about](each) if each.about in urls else "",
         }

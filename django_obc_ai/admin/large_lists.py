@@ -10,7 +10,7 @@ import calendar
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.filters import AllValuesFieldListFilter
+from django.contrib.admin.filters import AllValuesFieldListFilter, SimpleListFilter
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.http import HttpRequest
@@ -180,6 +180,21 @@ class ValuesInUseFilter(AllValuesFieldListFilter):
     def values(self, name: str) -> list[str]:
         """Return the values to choose from."""
         return AIOperation.objects.values_in_use(name, most=_MOST_VALUES)
+
+
+class FallbackFilter(SimpleListFilter):
+    """A filter by whether another provider answered than the one that was asked."""
+
+    title = "fallback"
+    parameter_name = "fell_back"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return what there is to choose from; the others are nearly all, and no list of theirs."""
+        return [("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Return the rows that are meant."""
+        return queryset.fallen_back() if self.value() == "yes" else queryset
 
 
 class ErrorFilter(ValuesInUseFilter):

@@ -24,6 +24,7 @@ from django_obc_ai.admin.downloads import operations_csv
 from django_obc_ai.admin.large_lists import (
     BoundedPaginator,
     ErrorFilter,
+    FallbackFilter,
     LargeChangeList,
     ValuesInUseFilter,
 )
@@ -54,6 +55,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         "cost",
         "response_time_ms",
         "cached",
+        "coalesced",
         "success",
         "error_category",
     )
@@ -61,6 +63,8 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "success",
         "cached",
+        "coalesced",
+        FallbackFilter,
         ("operation_type", ValuesInUseFilter),
         ("module", ValuesInUseFilter),
         ("model_used", ValuesInUseFilter),
@@ -121,7 +125,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         """Return US dollars, marked where the price is not known."""
         return f"${operation.cost_usd:.6f}" + ("" if operation.cost_known else " ?")
 
-    @admin.display(description="How it was priced")
+    @admin.display(description="In words")
     def explanation(self, operation: AIOperation) -> str:
         """Return the cost line by line."""
         return format_html_join("", "<div>{}</div>", ((each,) for each in explain_cost(operation)))

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import DELETION
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 
 from django_obc_ai.admin import audit
+from django_obc_ai.admin.dashboard_limits import condition_of
 from django_obc_ai.backends.providers import providers
+from django_obc_ai.exceptions import ConfigurationError, CoordinatorError
 from django_obc_ai.models import AIOperation, ProviderPause
+from django_obc_ai.services.limits import LimitState, limits_now, reopen_provider
 from django_obc_ai.services.pauses import pause_provider, paused_providers, resume_provider
 
 if TYPE_CHECKING:
@@ -82,6 +86,9 @@ class Row:
         has_row: Whether a pause is stored, even one that is over.
         answered: When it last answered, among the latest operations.
         failed: When a call last failed, with the category.
+        condition: Whether the limits let it be asked, in words; "" without limits.
+        is_closed: Whether they do not.
+        is_known: Whether the coordinator could be asked for that.
     """
 
     alias: str
@@ -91,6 +98,9 @@ class Row:
     has_row: bool
     answered: Any
     failed: Any
+    condition: str
+    is_closed: bool
+    is_known: bool
 
 
 @admin.register(ProviderPause)
@@ -102,6 +112,12 @@ class ProviderPauseAdmin(ModelAdmin):
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
         """Leave "Add" out of the menus: nobody adds a provider here."""
         return {**super().get_model_perms(request), "add": False}
+
+    def get_urls(self) -> list[Any]:
+        """Add the page that reopens a provider."""
+        view = self.admin_site.admin_view(self.reopen_view)
+        name = "django_obc_ai_providerpause_reopen"
+        return [path("<path:alias>/reopen/", view, name=name), *super().get_urls()]
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -138,6 +154,37 @@ class ProviderPauseAdmin(ModelAdmin):
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/django_obc_ai/providers.html", context)
+
+    def reopen_view(self, request: HttpRequest, alias: str) -> HttpResponse:
+        """Ask whether that is meant; reopen the provider on POST."""
+        if not (self.has_view_permission(request) and self.has_delete_permission(request)):
+            raise PermissionDenied
+        alias = unquote(alias)
+        if alias not in providers:
+            raise Http404(f"There is no provider {alias!r}.")
+        if request.method == "POST":
+            return self._reopen(request, alias)
+        found = next((each for each in limits_now() if each.alias == alias), None)
+        request.current_app = self.admin_site.name  # for links
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Reopen {alias}?",
+            "opts": self.opts,
+            "facts": _facts(alias, found),
+            "button": "Reopen",
+            "back": reverse(f"{self.admin_site.name}:{_LIST}"),
+        }
+        return TemplateResponse(request, "admin/django_obc_ai/confirm.html", context)
+
+    def _reopen(self, request: HttpRequest, alias: str) -> HttpResponse:
+        try:
+            reopen_provider(alias)
+        except (CoordinatorError, ConfigurationError) as error:
+            text = f"The provider {alias} could not be reopened: {error}"
+            audit.note(request, ProviderPause, alias, "Tried to reopen; it failed.", key=alias)
+            return self._done(request, text, messages.ERROR)
+        audit.note(request, ProviderPause, alias, "Reopened.", key=alias)
+        return self._done(request, f"The provider {alias} is asked again, by few calls at first.")
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -199,8 +246,10 @@ class ProviderPauseAdmin(ModelAdmin):
         """See response_add()."""
         return self._done(request, f"The provider {obj_display} is resumed: it is asked again.")
 
-    def _done(self, request: HttpRequest, text: str) -> HttpResponseRedirect:
-        self.message_user(request, text, messages.SUCCESS)
+    def _done(
+        self, request: HttpRequest, text: str, level: int = messages.SUCCESS
+    ) -> HttpResponseRedirect:
+        self.message_user(request, text, level)
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:{_LIST}"))
 
 
@@ -212,21 +261,32 @@ def _local(moment: Any) -> Any:
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
+def _facts(alias: str, found: LimitState | None) -> list[str]:
+    """Return what somebody should know before saying yes."""
+    if found is None:
+        return [f"The provider {alias} has no limits, and is never closed."]
+    text = "All workers ask it again at once, by one call at first and by more with each success."
+    text += " What counts towards its limits goes on to count. If it fails again, it closes again."
+    return [f"The provider {alias} is {condition_of(found)}.", text]
+
+
 def _rows() -> list[Row]:
     paused = paused_providers()
+    limits = {each.alias: each for each in limits_now()}
     stored = set(ProviderPause.objects.values_list("pk", flat=True))
     answered: dict[str, Any] = {}
     failed: dict[str, Any] = {}
-    columns = ("provider", "success", "cached", "error_category", "created_at")
+    columns = ("provider", "success", "attempts", "error_category", "created_at")
     latest = AIOperation.objects.order_by("-created_at").values_list(*columns)[:_LATEST]
-    for alias, success, cached, category, at in latest:
-        if success and not cached:
+    for alias, success, attempts, category, at in latest:
+        if success and attempts:  # neither the cache nor another call answered
             answered.setdefault(alias, at)
         elif not success:
             failed.setdefault(alias, (at, category))
     found = []
     for alias in [*providers, *sorted(stored - set(providers))]:
         spec = providers.spec(alias) if alias in providers else None
+        gate = limits.get(alias)
         found.append(
             Row(
                 alias=alias,
@@ -236,6 +296,9 @@ def _rows() -> list[Row]:
                 has_row=alias in stored,
                 answered=answered.get(alias),
                 failed=failed.get(alias),
+                condition="" if gate is None else condition_of(gate),
+                is_closed=gate is not None and gate.is_closed,
+                is_known=gate is None or gate.state is not None,
             )
         )
     return found

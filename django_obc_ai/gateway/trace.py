@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from django_obc_ai import telemetry
 from django_obc_ai.backends.providers import BaseProvider
-from django_obc_ai.exceptions import BudgetExceededError, ObcAIError
+from django_obc_ai.exceptions import BudgetExceededError, ObcAIError, RateLimitedError
 from django_obc_ai.telemetry import Attributes, Instrument
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
@@ -19,7 +19,7 @@ _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 DURATION = Instrument(
     name="gen_ai.client.operation.duration",
     unit="s",
-    description="How long calls took that the response cache did not answer.",
+    description="How long calls took that neither the response cache nor another call answered.",
     bounds=_SECONDS,
 )
 FIRST_CHUNK = Instrument(
@@ -36,7 +36,9 @@ TOKENS = Instrument(
 )
 COST = Instrument(name="obc_ai.cost", unit="{USD}", description="What calls cost.")
 SAVED = Instrument(
-    name="obc_ai.saved", unit="{USD}", description="What cached answers cost when paid for."
+    name="obc_ai.saved",
+    unit="{USD}",
+    description="What cached and coalesced answers cost when paid for.",
 )
 INSTRUMENTS = (DURATION, FIRST_CHUNK, TOKENS, COST, SAVED)
 
@@ -116,8 +118,10 @@ class CallTrace:
             "obc_ai.module": self._info.module,
             "obc_ai.operation_type": self._info.operation_type,
         }
-        if outcome.cached:  # the provider had no part in it
-            telemetry.measure(SAVED, float(outcome.saved_usd), own)
+        if outcome.cached or outcome.coalesced:  # the provider had no part in it
+            kind = "cache" if outcome.cached else "coalesced"
+            saved: Attributes = {**own, "obc_ai.saved.kind": kind}
+            telemetry.measure(SAVED, float(outcome.saved_usd), saved)
             return
         error = telemetry.category_of(outcome.error) or None
         telemetry.measure(
@@ -150,10 +154,13 @@ def _attributes_of(outcome: CallOutcome) -> Attributes:
         "gen_ai.usage.reasoning.output_tokens": usage.thinking_tokens or None,
         "obc_ai.attempts": outcome.attempts,
         "obc_ai.cached": outcome.cached,
+        "obc_ai.coalesced": outcome.coalesced,
         "obc_ai.cost_known": outcome.is_cost_known,
         "obc_ai.cost_usd": float(outcome.cost_usd),
+        "obc_ai.fallback_from": outcome.fallback_from or None,
         "obc_ai.saved_usd": float(outcome.saved_usd),
         "obc_ai.tokens_exact": usage.is_exact,
+        "obc_ai.waited_seconds": outcome.waited_seconds or None,
     }
     if isinstance(error, BudgetExceededError):
         found |= {
@@ -164,6 +171,8 @@ def _attributes_of(outcome: CallOutcome) -> Attributes:
             "obc_ai.budget.spent": _in_unit(error.spent, error.unit),
             "obc_ai.budget.held": _in_unit(error.held, error.unit),
         }
+    if isinstance(error, RateLimitedError):
+        found |= {"obc_ai.limit.provider": error.alias, "obc_ai.limit.reason": error.reason}
     if isinstance(error, ObcAIError):
         found["obc_ai.retry_after_seconds"] = error.retry_after_seconds
     return found

@@ -809,6 +809,28 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="aioperation",
             index=models.Index(
+                condition=models.Q(("coalesced", True)),
+                fields=["created_at"],
+                name="obc_ai_op_coalesced",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
+                condition=models.Q(
+                    models.Func(
+                        models.F("fallback_from"),
+                        output_field=models.BooleanField(),
+                        template="%(expressions)s <> ''",
+                    )
+                ),
+                fields=["created_at"],
+                name="obc_ai_op_fallback",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="aioperation",
+            index=models.Index(
                 condition=models.Q(("cost_known", False)),
                 fields=["created_at"],
                 name="obc_ai_op_unpriced",

@@ -18,7 +18,7 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.models.operations import AIOperation
 from django_obc_ai.models.purged import PURGED_BY, WIDTH, PurgedSums, add
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
-from django_obc_ai.querysets import BreakdownKey, day_bounds, default_zone
+from django_obc_ai.querysets import COUNTS, BreakdownKey, day_bounds, default_zone
 from django_obc_ai.types import nano_from_usd, usd_from_nano
 from django_obc_ai.types.money import EXACT
 
@@ -134,12 +134,12 @@ class Ledger:
     @_steadily
     def total_cost(self) -> Decimal:
         """Return the summed cost in US dollars, exact to the nano-dollar."""
-        nano = sum(amounts[3] for _, amounts in self._amounts())
+        nano = sum(amounts[4] for _, amounts in self._amounts())
         return EXACT.add(self.rows.total_cost(), usd_from_nano(nano))
 
     @_steadily
     def total_saved(self) -> Decimal:
-        """Return what the cached answers had cost when they were paid for, in US dollars."""
+        """See `AIOperationQuerySet.total_saved`."""
         nano = sum(sums.saved_nano for _, sums in self._purged())
         return EXACT.add(self.rows.total_saved(), usd_from_nano(nano))
 
@@ -158,15 +158,13 @@ class Ledger:
         if not purged:
             return rows
         found = {row["key"]: row for row in rows}
-        for key, (operations, failures, cached, nano, tokens, *_) in purged.items():
-            old = found.get(key, dict.fromkeys(("operations", "failures", "cached", "tokens"), 0))
+        for key, (*counts, nano, tokens, _, _) in purged.items():
+            old = found.get(key, {})
+            added = dict(zip(COUNTS, (*counts, tokens), strict=True))
             found[key] = {
                 "key": key,
                 "cost": EXACT.add(old.get("cost", Decimal(0)), usd_from_nano(nano)),
-                "operations": old["operations"] + operations,
-                "failures": old["failures"] + failures,
-                "cached": old["cached"] + cached,
-                "tokens": old["tokens"] + tokens,
+                **{name: old.get(name, 0) + count for name, count in added.items()},
             }
         if by == "day":
             return sorted(found.values(), key=lambda row: row["key"])
@@ -226,7 +224,7 @@ class Ledger:
             column: None adds all up, as "".
             without: Aliases of providers whose calls are free.
         """
-        rows = self.rows.filter(cached=False).exclude(provider__in=without or ())
+        rows = self.rows.filter(cached=False, coalesced=False).exclude(provider__in=without or ())
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for row in rows.spent_by(column):
             value = "" if row["value"] is None else str(row["value"])

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_obc_ai.models.fields import NAME_LENGTH, NanoDollarField
 from django_obc_ai.models.managers import AIOperationManager, ConfiguredManager
-from django_obc_ai.querysets import start_of_hash
+from django_obc_ai.querysets import fell_back, start_of_hash
 from django_obc_ai.types import Usage
 
 
@@ -87,7 +87,7 @@ class AIOperation(models.Model):
             models.Index(fields=["module", "created_at"], name="obc_ai_op_module"),
             models.Index(fields=["user", "created_at"], name="obc_ai_op_user"),
             models.Index(fields=["scope", "created_at"], name="obc_ai_op_scope"),
-            # The next five are for the filters of the admin: without one, a value that is rare
+            # The next seven are for the filters of the admin: without one, a value that is rare
             # or gone is looked for in every row. Partial ones cost what there is to find.
             models.Index(fields=["operation_type", "created_at"], name="obc_ai_op_type"),
             models.Index(fields=["model_used", "created_at"], name="obc_ai_op_model"),
@@ -98,6 +98,14 @@ class AIOperation(models.Model):
             ),
             models.Index(
                 fields=["created_at"], condition=models.Q(cached=True), name="obc_ai_op_cached"
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(coalesced=True),
+                name="obc_ai_op_coalesced",
+            ),
+            models.Index(
+                fields=["created_at"], condition=models.Q(fell_back()), name="obc_ai_op_fallback"
             ),
             models.Index(
                 fields=["created_at"],

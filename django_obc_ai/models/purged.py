@@ -19,7 +19,7 @@ PURGED_BY: dict[str, str] = {
     "model_requested": "model_requested",
 }
 #: How many amounts each value has; see `PurgedSums.by`.
-WIDTH = 7
+WIDTH = 8
 
 
 @dataclass(slots=True)
@@ -27,13 +27,13 @@ class PurgedSums:
     """What purged operations of a quarter of an hour come to.
 
     Attributes:
-        by: By dimension and value: operations, failures, cached, nano-dollars, tokens, and the
-            tokens and requests that budgets count: not of cached answers, nor of providers that
-            were free when the rows were purged.
+        by: By dimension and value: operations, failures, cached, coalesced, nano-dollars, tokens,
+            and the tokens and requests that budgets count: not of cached and coalesced answers,
+            nor of providers that were free when the rows were purged.
         priced: By the model that a cost is put down to: nano-dollars known and presumed, and how
             many are presumed.
         errors: How many failed, by category.
-        saved_nano: What cached answers had cost, in nano-dollars.
+        saved_nano: What cached and coalesced answers had cost, in nano-dollars.
     """
 
     by: dict[str, dict[str, list[int]]] = field(
@@ -47,16 +47,18 @@ class PurgedSums:
         """Add an operation, given by the names of its columns."""
         nano = nano_from_usd(row["cost_usd"])
         tokens = sum(row[f"{kind}_tokens"] for kind in ("input", "output", "thinking", "tool"))
-        is_counted = not (row["cached"] or is_free)
+        is_counted = not (row["cached"] or row["coalesced"] or is_free)
         counted = (tokens, row["attempts"]) if is_counted else (0, 0)
-        amounts = (1, int(not row["success"]), int(row["cached"]), nano, tokens, *counted)
+        success, cached = row["success"], row["cached"]
+        coalesced = row["coalesced"] and success
+        amounts = (1, int(not success), int(cached), int(coalesced), nano, tokens, *counted)
         for name, column in PURGED_BY.items():
             value = "" if row[column] is None else str(row[column])
             add(self.by[name].setdefault(value, [0] * WIDTH), amounts)
         known = row["cost_known"]
         priced = self.priced.setdefault(row["model_used"] or row["model_requested"], [0, 0, 0])
         add(priced, (nano if known else 0, 0 if known else nano, int(not known)))
-        if not row["success"]:
+        if not success:
             category = row["error_category"]
             self.errors[category] = self.errors.get(category, 0) + 1
         self.saved_nano += nano_from_usd(row["saved_usd"])

@@ -1,9 +1,9 @@
-"""What needs a hand, in words: passed budgets, stale indexes, operations that wait on disk."""
+"""What needs a hand, in words: passed budgets, closed providers, stale indexes, waiting rows."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,8 @@ from django.utils import timezone
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import spool
 from django_obc_ai.services.figures import Figures, Gauge, IndexFreshness
+from django_obc_ai.services.limits import CLOSING, LimitState
+from django_obc_ai.services.pauses import Pause
 
 #: Failures that come again until somebody changes a setting or a contract.
 _NEEDS_SOMEBODY = {
@@ -20,6 +22,8 @@ _NEEDS_SOMEBODY = {
     "model_not_found": "The provider does not know the model",
     "quota_exhausted": "The provider's quota was used up",
 }
+#: Of the requests that a provider allows by day.
+NEARLY_PERCENT = 90
 _SLOW_INDEX = datetime.timedelta(hours=1)
 #: A forecast is told from so much of the limit on; before, it jumps about.
 _TOLD_FROM_PERCENT = 25
@@ -32,18 +36,23 @@ class Concern:
     Attributes:
         about: What it concerns, which says where to look.
         message: What is wrong, and what to do.
-        key: The budget's key, the name of the index, or the category of the failures.
+        key: The budget's key, the name of the index, the category of the failures, or the
+            provider's alias.
         is_urgent: Whether calls fail or rows may be lost meanwhile.
     """
 
-    about: Literal["budget", "index", "spool", "failures", "price"]
+    about: Literal["budget", "index", "spool", "failures", "price", "provider", "fallbacks"]
     message: str
     key: str = ""
     is_urgent: bool = False
 
 
 def read_concerns(
-    found: Figures, gauges: Sequence[Gauge], indexes: Sequence[IndexFreshness]
+    found: Figures,
+    gauges: Sequence[Gauge],
+    indexes: Sequence[IndexFreshness],
+    limits: Sequence[LimitState] = (),
+    paused: Iterable[Pause] = (),
 ) -> list[Concern]:
     """Return what needs a hand, the urgent first; it asks the database nothing.
 
@@ -51,8 +60,18 @@ def read_concerns(
         found: The days whose last one is looked at for failures, and all for unknown prices.
         gauges: Of `read_gauges`.
         indexes: Of `read_indexes`.
+        limits: Of `limits_now`.
+        paused: Of `paused_providers`.
     """
-    every = [*_of_spool(), *_of_failures(found), *_of_budgets(gauges), *_of_indexes(indexes)]
+    every = [
+        *_of_spool(),
+        *_of_failures(found),
+        *_of_pauses(paused),
+        *_of_limits(limits),
+        *_of_fallbacks(found),
+        *_of_budgets(gauges),
+        *_of_indexes(indexes),
+    ]
     if unknown := found.total.sums["cost_unknown"]:
         message = (
             f"{_operations(unknown, 'has', 'have')} a presumed cost: no price is known for the"
@@ -118,6 +137,43 @@ def _of_failures(found: Figures) -> Iterator[Concern]:
             times = "once" if number == 1 else f"{number:,} times"
             message = f"{said} {times} on {found.last:%Y-%m-%d}."
             yield Concern(about="failures", message=message, key=category, is_urgent=True)
+
+
+def _of_pauses(paused: Iterable[Pause]) -> Iterator[Concern]:
+    for pause in paused:
+        until = "" if pause.until is None else f" until {_local(pause.until):%Y-%m-%d %H:%M}"
+        message = f"The provider {pause.alias} is paused{until}, and asked by nobody:"
+        message += f" {pause.reason}"
+        yield Concern(about="provider", message=message, key=pause.alias, is_urgent=True)
+
+
+def _of_limits(limits: Sequence[LimitState]) -> Iterator[Concern]:
+    if any(each.state is None for each in limits):
+        message = "The coordinator does not answer: every process keeps the limits of providers"
+        message += " by itself, and equal calls of several are paid one by one."
+        yield Concern(about="provider", message=message)
+    for each in limits:
+        name, until, day = each.alias, "", each.day
+        if each.state is not None and each.is_closed:
+            if each.until is not None:
+                until = f" until {timezone.localtime(each.until):%Y-%m-%d %H:%M:%S}"
+            message = f"The provider {name} is closed{until}: {CLOSING[each.state.reason]}."
+            yield Concern(about="provider", message=message, key=name, is_urgent=True)
+            if each.state.reason == "quota":  # which says the same of its day
+                continue
+        if day is not None and day.percent >= NEARLY_PERCENT and each.resets_at is not None:
+            ends = f"{timezone.localtime(each.resets_at):%Y-%m-%d %H:%M}"
+            message = f"{day.used:,} of the {day.limit:,} requests that the provider {name} allows"
+            message += f" by day are used; the next ones come at {ends}."
+            is_over = day.used >= day.limit
+            yield Concern(about="provider", message=message, key=name, is_urgent=is_over)
+
+
+def _of_fallbacks(found: Figures) -> Iterator[Concern]:
+    if number := found.days[found.last].sums["fallbacks"]:
+        message = f"{_operations(number, 'was', 'were')} sent to another provider than the one"
+        message += f" that was asked, on {found.last:%Y-%m-%d}."
+        yield Concern(about="fallbacks", message=message)
 
 
 def _operations(number: int, one: str, many: str) -> str:

@@ -60,7 +60,7 @@ class CostTracker:
 
         Returns:
             Rows with ``key``, ``cost`` (Decimal US dollars), ``operations``, ``failures``,
-            ``cached`` and ``tokens``; dearest first, days in order of time.
+            ``cached``, ``coalesced`` and ``tokens``; dearest first, days in order of time.
 
         Raises:
             ValueError: ``by`` is unknown, or end lies before start.

@@ -1,8 +1,9 @@
-"""Why a call cost what it did, line by line."""
+"""What became of a call, and why it cost what it did, line by line."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from decimal import Decimal
 
 from django.conf import settings
@@ -15,10 +16,31 @@ from django_obc_ai.models import AIOperation, CostCorrection
 def explain_cost(operation: AIOperation) -> list[str]:
     """Return lines that lead from the counted tokens to the cost of a row of the ledger.
 
-    The last line says where the row's cost is another one, and why.
+    Before them stands what the call waited for and where it went; the last line says where the
+    row's cost is another one, and why.
     """
+    return [*_way_of(operation), *_cost_of(operation)]
+
+
+def _way_of(operation: AIOperation) -> Iterator[str]:
+    if operation.waited_ms:
+        what = "the call that asked the same" if operation.coalesced else "the limits of providers"
+        yield f"It waited {operation.waited_ms / 1000:,.3f} s for {what}."
+    if operation.fallback_from:
+        yield (
+            f"The provider {operation.fallback_from!r} was asked first;"
+            f" {operation.provider!r} took over."
+        )
+
+
+def _cost_of(operation: AIOperation) -> list[str]:
     if operation.cached:
         return [f"The answer came from the cache. Paid for, it had cost ${operation.saved_usd:f}."]
+    if operation.coalesced:
+        shared = "of another call, which asked the same at the same time"
+        if not operation.success:
+            return [f"It shares the failure {shared}."]
+        return [f"The answer is that {shared}, and cost ${operation.saved_usd:f}."]
     model = operation.model_used or operation.model_requested
     price = prices.find_price(model, _instant(operation.created_at)) if model else None
     if price is None:

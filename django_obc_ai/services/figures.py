@@ -76,15 +76,30 @@ def read_figures(first: datetime.date, last: datetime.date, *, by: str = "module
 
 
 def hit_rate_of(tally: Tally) -> float | None:
-    """Return cached answers in answers, 0 to 1; None without answers."""
-    answered = tally.sums["operations"] - tally.sums["failures"]
-    return tally.sums["cached"] / answered if answered else None
+    """Return cached answers in answers, 0 to 1; None without answers.
+
+    Coalesced ones are neither: they were not in the cache, and nobody paid for them.
+    """
+    sums = tally.sums
+    answered = sums["operations"] - sums["failures"] - sums["coalesced"]
+    return sums["cached"] / answered if answered else None
+
+
+def cache_saved_nano(tally: Tally) -> int:
+    """Return what cached answers had cost when they were paid for, in nano-dollars."""
+    return tally.sums["saved_nano"] - tally.sums["coalesced_nano"]
 
 
 def mean_ms(tally: Tally) -> float | None:
-    """Return the mean time of an answer that was not cached, in milliseconds."""
+    """Return the mean time of an answer that a provider gave, in milliseconds."""
     timed = tally.sums["timed"]
     return tally.sums["response_ms"] / timed if timed else None
+
+
+def mean_wait_ms(tally: Tally) -> float | None:
+    """Return how long an operation waited that had to, in milliseconds."""
+    waited = tally.sums["waited"]
+    return tally.sums["waited_ms"] / waited if waited else None
 
 
 def success_rate_of(tally: Tally) -> float | None:

@@ -10,6 +10,7 @@ from functools import partial
 import django
 
 from django_obc_ai import __version__
+from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import embedders
 from django_obc_ai.backends.providers import providers
@@ -20,9 +21,11 @@ from django_obc_ai.indexes import get_indexes
 from django_obc_ai.services import _data_health as data
 from django_obc_ai.services import _money_health as money
 from django_obc_ai.services import _provider_health as asking
+from django_obc_ai.services import _traffic_health as traffic
 from django_obc_ai.services._disk import check_disk
 from django_obc_ai.services._lanes import Part, expand, look_at
 from django_obc_ai.services._provider_health import HealthItem, HealthReport
+from django_obc_ai.services.limits import has_limits
 
 __all__ = ["HealthItem", "HealthReport", "check_health"]
 
@@ -86,6 +89,11 @@ def _parts(*, may_ping: bool, seconds: float) -> Iterator[Part]:
         yield _part(f"vector store {alias}", check)
     for alias in cost_stores:
         yield _part(f"cost store {alias}", partial(money.check_cost_store, alias))
+    for alias in coordinators:
+        yield _part(f"coordinator {alias}", partial(traffic.check_coordinator, alias))
+    for alias in providers:
+        if has_limits(alias):
+            yield _part(f"limits {alias}", partial(traffic.check_limits, alias), "limits")
     indexes = get_indexes()
     for alias in dict.fromkeys([get_settings().database, *(each.database for each in indexes)]):
         yield _part(f"database {alias}", partial(data.check_database, alias), "database")

@@ -20,6 +20,7 @@ from django_obc_ai.gateway import spool
 from django_obc_ai.logs import events
 from django_obc_ai.services import figures
 from django_obc_ai.services._ledger_total import BY, prepare, read_total
+from django_obc_ai.services.limits import CLOSING, limits_now
 from django_obc_ai.services.tally import BIN_GROWTH, Share, Tally
 
 __all__ = ["METRICS", "Metric", "Sample", "prepare", "read_metrics"]
@@ -66,14 +67,21 @@ def _histogram(name: str, text: str) -> Metric:
 INFO = _gauge("info", "Always 1; which version answers.", "version")
 UP = _gauge("part_up", "Whether a part could be read, 0 or 1.", "part")
 OPERATIONS = _counter(
-    "operations", "Operations: answered by a provider, by the cache, or failed.", "outcome"
+    "operations",
+    "Operations: answered by a provider, by the cache, by another call, or failed.",
+    "outcome",
 )
 FAILURES = _counter("failures", "Failed operations by category.", "category")
 TOKENS = _counter("tokens", "Billed tokens; the kinds do not overlap.", "kind")
 COST = _gauge("cost_dollars", "What all operations cost, corrections included.")
 UNKNOWN = _gauge("cost_unknown_operations", "Operations whose cost is only presumed.")
-SAVED = _counter("saved_dollars", "What cached answers cost when they were paid for.")
-RESPONSES = _histogram("response_seconds", "Times of answers that were not cached.")
+SAVED = _counter(
+    "saved_dollars", "What cached and coalesced answers cost when they were paid for.", "kind"
+)
+WAITS = _counter("waits", "Operations that waited for rate limits or for another call.")
+WAITED = _counter("wait_seconds", "How long they waited.")
+FALLBACKS = _counter("fallbacks", "Operations that went to another provider than was asked.")
+RESPONSES = _histogram("response_seconds", "Times of answers that a provider gave.")
 FIRST_CHUNKS = _histogram("first_chunk_seconds", "Times until the first piece of a stream.")
 LIMIT = _gauge("budget_limit", "The limit of a budget, in its unit.", *_BUDGET)
 SPENT = _gauge("budget_spent", "What is settled in the present period.", *_BUDGET)
@@ -84,19 +92,28 @@ ASIDE = _gauge("spool_set_aside", "Operations on disk that somebody must look at
 WAITING = _gauge("index_waiting", "Changed rows that are not indexed yet.", "index")
 LAG = _gauge("index_lag_seconds", "Age of the oldest of them; 0 if there is none.", "index")
 READY = _gauge("index_ready", "Whether an index can be searched as it is configured.", "index")
-#: By dimension: operations, failures, cached, cost; the order of a `Share`.
+ALLOWED = _gauge("provider_limit", "What all workers may ask of a provider.", "provider", "limit")
+ASKED = _gauge("provider_used", "What counts towards that limit now.", "provider", "limit")
+QUEUED = _gauge("provider_waiting", "Calls that wait for a provider's limits.", "provider")
+IN_FLIGHT = _gauge("provider_in_flight", "Attempts that are under way.", "provider")
+CLOSED = _gauge(
+    "provider_closed", "Whether no worker asks a provider, by reason, 0 or 1.", "provider", "reason"
+)
+#: By dimension: operations, failures, cached, cost, coalesced; the order of a `Share`.
 BREAKDOWNS: dict[str, tuple[Metric, ...]] = {
     name: (
         _counter(f"{name}_operations", f"Operations by {words}.", name),
         _counter(f"{name}_failures", f"Failed operations by {words}.", name),
         _counter(f"{name}_cached", f"Cached answers by {words}.", name),
         _gauge(f"{name}_cost_dollars", f"Cost by {words}, corrections included.", name),
+        _counter(f"{name}_coalesced", f"Coalesced answers by {words}.", name),
     )
     for name, words in ((each, each.replace("_", " ")) for each in BY)
 }
 METRICS = (
-    INFO, UP, OPERATIONS, FAILURES, TOKENS, COST, UNKNOWN, SAVED, RESPONSES, FIRST_CHUNKS,
-    LIMIT, SPENT, HELD, USED, SPOOLED, ASIDE, WAITING, LAG, READY,
+    INFO, UP, OPERATIONS, FAILURES, TOKENS, COST, UNKNOWN, SAVED, WAITS, WAITED, FALLBACKS,
+    RESPONSES, FIRST_CHUNKS, LIMIT, SPENT, HELD, USED, SPOOLED, ASIDE, WAITING, LAG, READY,
+    ALLOWED, ASKED, QUEUED, IN_FLIGHT, CLOSED,
     *(metric for metrics in BREAKDOWNS.values() for metric in metrics),
 )  # fmt: skip
 
@@ -117,6 +134,7 @@ def read_metrics() -> list[Sample]:
         "budgets": _budgets,
         "spool": _spool,
         "indexes": _indexes,
+        "limits": _limits,
     }
     for name, read in parts.items():
         samples, is_up = _guarded(name, read)
@@ -139,12 +157,13 @@ def _ledger() -> Iterator[Sample]:
     if total is None:
         raise _NotYet
     sums = total.sums
-    answered = sums["operations"] - sums["failures"] - sums["cached"]
-    for outcome, count in (
-        ("answered", answered),
-        ("cached", sums["cached"]),
-        ("failed", sums["failures"]),
-    ):
+    outcomes = {
+        "cached": sums["cached"],
+        "coalesced": sums["coalesced"],
+        "failed": sums["failures"],
+    }
+    outcomes["answered"] = sums["operations"] - sum(outcomes.values())
+    for outcome, count in sorted(outcomes.items()):
         yield Sample(metric=OPERATIONS, labels=(outcome,), value=count)
     for category, count in sorted(total.errors.items()):
         yield Sample(metric=FAILURES, labels=(category,), value=count)
@@ -152,7 +171,14 @@ def _ledger() -> Iterator[Sample]:
         yield Sample(metric=TOKENS, labels=(kind,), value=count)
     yield Sample(metric=COST, value=_dollars(sums["cost_nano"]))
     yield Sample(metric=UNKNOWN, value=sums["cost_unknown"])
-    yield Sample(metric=SAVED, value=_dollars(sums["saved_nano"]))
+    for kind, nano in (
+        ("cache", figures.cache_saved_nano(total)),
+        ("coalesced", sums["coalesced_nano"]),
+    ):
+        yield Sample(metric=SAVED, labels=(kind,), value=_dollars(nano))
+    yield Sample(metric=WAITS, value=sums["waited"])
+    yield Sample(metric=WAITED, value=Decimal(sums["waited_ms"]).scaleb(-3))
+    yield Sample(metric=FALLBACKS, value=sums["fallbacks"])
     seconds = Decimal(sums["response_ms"]).scaleb(-3)
     yield Sample(metric=RESPONSES, value=seconds, buckets=_buckets(total.times))
     yield Sample(metric=FIRST_CHUNKS, buckets=_buckets(total.first_chunks))
@@ -231,6 +257,19 @@ def _indexes() -> Iterator[Sample]:
         yield Sample(metric=WAITING, labels=(index.name,), value=index.waiting)
         yield Sample(metric=LAG, labels=(index.name,), value=lag)
         yield Sample(metric=READY, labels=(index.name,), value=int(index.is_current))
+
+
+def _limits() -> Iterator[Sample]:
+    for each in limits_now():
+        state, alias = each.known_state(), each.alias
+        for meter in each.meters():
+            labels = (alias, meter.name)
+            yield Sample(metric=ALLOWED, labels=labels, value=meter.limit)
+            yield Sample(metric=ASKED, labels=labels, value=meter.used)
+        yield Sample(metric=QUEUED, labels=(alias,), value=state.waiting)
+        yield Sample(metric=IN_FLIGHT, labels=(alias,), value=state.in_flight)
+        for reason in CLOSING:
+            yield Sample(metric=CLOSED, labels=(alias, reason), value=int(state.reason == reason))
 
 
 def _dollars(nano: int) -> Decimal:

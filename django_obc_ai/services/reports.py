@@ -55,10 +55,13 @@ class DailyCostReport:
 
     def _summary(self, day: Ledger) -> str:
         rows = day.breakdown("module")
-        calls, cached, failed = (
-            sum(row[name] for row in rows) for name in ("operations", "cached", "failures")
+        calls, cached, coalesced, failed = (
+            sum(row[name] for row in rows)
+            for name in ("operations", "cached", "coalesced", "failures")
         )
         answered = f"{cached} answered from the cache, {failed} failed"
+        if coalesced:
+            answered = f"{coalesced} answered together with another, {answered}"
         lines = [
             f"AI costs of {self.date} ({timezone.get_default_timezone_name()})",
             f"{_usd(day.total_cost())} for {calls} calls: {answered}",
@@ -97,11 +100,16 @@ class DailyCostReport:
 
     def _cache(self, day: Ledger) -> str:
         rows = day.breakdown("module")
-        calls = sum(row["operations"] - row["failures"] for row in rows)
-        hits = sum(row["cached"] for row in rows)
-        if not hits:
+        calls, hits, coalesced = (
+            sum(row["operations"] - row["failures"] for row in rows),
+            sum(row["cached"] for row in rows),
+            sum(row["coalesced"] for row in rows),
+        )
+        if not (hits or coalesced):
             return ""
-        return f"The cache answered {hits / calls:.0%} and saved {_usd(day.total_saved())}"
+        text = f"The cache answered {hits / calls:.0%}"
+        text += f", calls that asked the same {coalesced / calls:.0%}" if coalesced else ""
+        return f"{text} and saved {_usd(day.total_saved())}"
 
     def _month(self) -> str:
         found = forecast_month(today=self.date)

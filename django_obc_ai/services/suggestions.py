@@ -91,7 +91,7 @@ def _hit_rates(rows: AIOperationQuerySet, repeats: Iterable[_Repeat]) -> Iterato
     for repeat in repeats:
         lost[repeat.module].append(repeat.cost_usd)
     for row in rows.filter(success=True).breakdown("module"):
-        module, calls, hits = row["key"], row["operations"], row["cached"]
+        module, calls, hits = row["key"], row["operations"] - row["coalesced"], row["cached"]
         again = lost[module]
         if calls < _LEAST_CALLS or hits / calls >= HIT_RATE or not again:
             continue

@@ -18,23 +18,28 @@ DIMENSIONS: dict[str, str] = {
     "user": "user_id",
     "scope": "scope",
 }
-SUMS = (
-    "operations", "failures", "cached", "cost_nano", "cost_unknown", "saved_nano",
+_TOKENS = (
     "input_tokens", "cached_tokens", "output_tokens", "thinking_tokens", "tool_tokens",
-    "audio_tokens", "timed", "response_ms",
+    "audio_tokens",
+)  # fmt: skip
+SUMS = (
+    "operations", "failures", "cached", "coalesced", "cost_nano", "cost_unknown", "saved_nano",
+    "coalesced_nano", *_TOKENS, "timed", "response_ms", "waited", "waited_ms", "fallbacks",
 )  # fmt: skip
 #: Of a row of the ledger, in the order that `Tally.add` takes them.
 COLUMNS = (
-    "success", "error_category", "cached", "cost_usd", "cost_known", "saved_usd",
-    "input_tokens", "cached_tokens", "output_tokens", "thinking_tokens", "tool_tokens",
-    "audio_tokens", "response_time_ms", "first_chunk_ms", "pk", *DIMENSIONS.values(),
+    "success", "error_category", "cached", "coalesced", "cost_usd", "cost_known", "saved_usd",
+    "response_time_ms", "first_chunk_ms", "waited_ms", "fallback_from", "pk", *_TOKENS,
+    *DIMENSIONS.values(),
 )  # fmt: skip
+_FIRST_TOKENS = COLUMNS.index(_TOKENS[0])
+_FIRST_VALUE = _FIRST_TOKENS + len(_TOKENS)
 #: A bin of times ends at 1.1 times the end of the one before; its middle is 4.9 % off at most.
 BIN_GROWTH = 1.1
 _LOG_GROWTH = math.log(BIN_GROWTH)
 #: Of the dearest and of the slowest calls, so many are kept.
 KEPT = 5
-#: (operations, failures, cached, cost in nano-dollars)
+#: (operations, failures, cached, cost in nano-dollars, coalesced)
 Share: TypeAlias = list[int]
 
 
@@ -43,7 +48,10 @@ class Tally:
     """Counts and sums of operations.
 
     Attributes:
-        sums: By name, see `SUMS`. Times are of answers that were not cached.
+        sums: By name, see `SUMS`. "coalesced" are answers that another call was given for both;
+            "saved_nano" is what they and the cached ones had cost, "coalesced_nano" their part of
+            it. Times are of the other answers. "waited" operations, for "waited_ms" together, had
+            to wait; "fallbacks" went to another provider than the one that was asked.
         errors: How many failed, by category.
         times: How many answers took how long, by bin; see `bin_of`.
         first_chunks: The same until the first piece of a stream.
@@ -64,20 +72,26 @@ class Tally:
 
     def add(self, row: tuple[Any, ...]) -> None:
         """Add an operation, given as the values of `COLUMNS`."""
-        success, error, cached, cost, known, saved = row[:6]
-        milliseconds, first_chunk, key = row[12:15]
-        nano, sums = nano_from_usd(cost), self.sums
+        success, error, cached, is_shared, cost, known, saved = row[:7]
+        milliseconds, first_chunk, waited_ms, fallback_from, key = row[7:_FIRST_TOKENS]
+        nano, saved_nano, sums = nano_from_usd(cost), nano_from_usd(saved), self.sums
+        coalesced = is_shared and success  # an error that is shared is a failure like others
         sums["operations"] += 1
         sums["failures"] += not success
         sums["cached"] += cached
+        sums["coalesced"] += coalesced
         sums["cost_nano"] += nano
         sums["cost_unknown"] += not known
-        sums["saved_nano"] += nano_from_usd(saved)
-        for name, tokens in zip(SUMS[6:12], row[6:12], strict=True):
+        sums["saved_nano"] += saved_nano
+        sums["coalesced_nano"] += saved_nano if coalesced else 0
+        sums["waited"] += waited_ms > 0
+        sums["waited_ms"] += waited_ms
+        sums["fallbacks"] += fallback_from != ""
+        for name, tokens in zip(_TOKENS, row[_FIRST_TOKENS:_FIRST_VALUE], strict=True):
             sums[name] += tokens
         if not success:
             self.errors[error] = self.errors.get(error, 0) + 1
-        elif not cached:
+        elif not (cached or coalesced):
             sums["timed"] += 1
             sums["response_ms"] += milliseconds
             _count(self.times, milliseconds)
@@ -86,13 +100,14 @@ class Tally:
             _count(self.first_chunks, first_chunk)
         if nano:
             self.dearest = _kept(self.dearest, (nano, str(key)))
-        for dimension, value in zip(DIMENSIONS, row[15:], strict=True):
+        for dimension, value in zip(DIMENSIONS, row[_FIRST_VALUE:], strict=True):
             name = "" if value is None else str(value)
-            share = self.by[dimension].setdefault(name, [0, 0, 0, 0])
+            share = self.by[dimension].setdefault(name, [0] * 5)
             share[0] += 1
             share[1] += not success
             share[2] += cached
             share[3] += nano
+            share[4] += coalesced
 
     def merge(self, other: Tally) -> None:
         """Add what another tally has counted."""

@@ -133,6 +133,8 @@ def fill(count: int) -> str:
         began = now - datetime.timedelta(days=60) * (1 - number / count)
         success, cached = chance.random() < 0.9, chance.random() < 0.5
         cached = cached and success
+        coalesced = not cached and chance.random() < 0.1
+        is_free = cached or coalesced
         rows.append(
             AIOperation(
                 created_at=began,
@@ -146,9 +148,12 @@ def fill(count: int) -> str:
                 success=success,
                 error_category="" if success else chance.choice(errors),
                 cached=cached,
-                cost_usd=0 if cached else Decimal(chance.randrange(3 * 10**10)).scaleb(-9),
+                coalesced=coalesced,
+                waited_ms=chance.choice([0, 0, chance.randrange(9_000)]) if not cached else 0,
+                fallback_from="dear" if not is_free and chance.random() < 0.01 else "",
+                cost_usd=0 if is_free else Decimal(chance.randrange(3 * 10**10)).scaleb(-9),
                 cost_known=chance.random() < 0.99,
-                saved_usd=Decimal(chance.randrange(10**9)).scaleb(-9) if cached else 0,
+                saved_usd=Decimal(chance.randrange(10**9)).scaleb(-9) if is_free and success else 0,
                 input_tokens=9_000 + chance.randrange(300_000),
                 output_tokens=chance.randrange(9_000),
                 thinking_tokens=chance.randrange(9_000),
@@ -168,7 +173,7 @@ def fill(count: int) -> str:
     dearest = lately.order_by("-cost_usd").first()
     assert dearest is not None
     AIOperation.objects.filter(pk=dearest.pk).delete()
-    shown = AIOperation.objects.filter(success=True, cached=False).order_by("-created_at").first()
+    shown = AIOperation.objects.filter(cost_usd__gt=0, success=True).order_by("-created_at").first()
     assert shown is not None
     return str(shown.pk)
 

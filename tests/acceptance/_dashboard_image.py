@@ -39,6 +39,7 @@ def furnish(count: int = 9_000) -> bool:
             continue
         success = chance.random() < 0.985
         cached = success and chance.random() < 0.83
+        coalesced = success and not cached and chance.random() < 0.12
         price = Decimal(round(chance.lognormvariate(14.6, 0.8))).scaleb(-9)
         rows.append(
             AIOperation(
@@ -52,8 +53,10 @@ def furnish(count: int = 9_000) -> bool:
                 success=success,
                 error_category="" if success else chance.choice(["timeout", "rate_limited"]),
                 cached=cached,
-                cost_usd=0 if cached or not success else price,
-                saved_usd=price if cached else 0,
+                coalesced=coalesced,
+                waited_ms=chance.randrange(1, 2_500) if coalesced else 0,
+                cost_usd=0 if cached or coalesced or not success else price,
+                saved_usd=price if cached or coalesced else 0,
                 input_tokens=400 + chance.randrange(3_000),
                 output_tokens=chance.randrange(700),
                 response_time_ms=round(chance.lognormvariate(7, 0.6)),

@@ -55,7 +55,8 @@ def by_the_rows() -> Scrape:
     table = "django_obc_ai_aioperation"
     add(
         "obc_ai_operations_total",
-        "SELECT CASE WHEN NOT success THEN 'failed' WHEN cached THEN 'cached' ELSE 'answered' END,"
+        "SELECT CASE WHEN NOT success THEN 'failed' WHEN cached THEN 'cached' WHEN"
+        " coalesced THEN 'coalesced' ELSE 'answered' END,"
         f" count(*) FROM {table} GROUP BY 1",
     )
     add(
@@ -72,17 +73,23 @@ def by_the_rows() -> Scrape:
     ):
         add("obc_ai_tokens_total", f"SELECT '{kind}', sum({column}) FROM {table}")
     add("obc_ai_cost_nano", f"SELECT sum(cost_usd) FROM {table}")
-    add("obc_ai_saved_nano", f"SELECT sum(saved_usd) FROM {table}")
+    for kind, column in (("cache", "cached"), ("coalesced", "coalesced")):
+        saved = f"sum(CASE WHEN {column} THEN saved_usd ELSE 0 END)"
+        add("obc_ai_saved_nano", f"SELECT '{kind}', {saved} FROM {table}")
+    add("obc_ai_waits_total", f"SELECT sum((waited_ms > 0)::int) FROM {table}")
+    add("obc_ai_wait_seconds_total", f"SELECT sum(waited_ms) / 1000.0 FROM {table}")
+    add("obc_ai_fallbacks_total", f"SELECT sum((fallback_from <> '')::int) FROM {table}")
     for dimension, column in (("module", "module"), ("model", "model_used")):
         label = f"CASE {column} WHEN '' THEN '(none)' ELSE {column} END"
         for name, value in (
             ("operations_total", "count(*)"),
             ("failures_total", "sum((NOT success)::int)"),
             ("cached_total", "sum(cached::int)"),
+            ("coalesced_total", "sum((coalesced AND success)::int)"),
             ("cost_nano", "sum(cost_usd)"),
         ):
             add(f"obc_ai_{dimension}_{name}", f"SELECT {label}, {value} FROM {table} GROUP BY 1")
-    timed = f"{table} WHERE success AND NOT cached"
+    timed = f"{table} WHERE success AND NOT cached AND NOT coalesced"
     add("obc_ai_response_seconds_count", f"SELECT count(*) FROM {timed}")
     add("obc_ai_response_seconds_sum", f"SELECT sum(response_time_ms) / 1000.0 FROM {timed}")
     return found
@@ -105,7 +112,7 @@ def differences(scraped: Scrape) -> list[str]:
             most = 10**12 if key[1] == "+Inf" else int(Decimal(key[1]) * 1000)
             cursor.execute(
                 "SELECT count(*) FROM django_obc_ai_aioperation"
-                " WHERE success AND NOT cached AND response_time_ms <= %s",
+                " WHERE success AND NOT cached AND NOT coalesced AND response_time_ms <= %s",
                 [most],
             )
             (wanted,) = cursor.fetchone()

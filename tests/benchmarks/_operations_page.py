@@ -20,6 +20,8 @@ FILTERS = {
     "by error": {"error_category": "timeout"},
     "an error that never was": {"error_category": "abandoned"},
     "cached": {"cached__exact": "1"},
+    "coalesced": {"coalesced__exact": "1"},
+    "another provider": {"fell_back": "yes"},
     "cost not known": {"cost_known__exact": "0"},
     "by user": {"user__id__exact": "7"},
 }

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from django_obc_ai.services import _data_health, _disk, _money_health
+from django_obc_ai.services import _data_health, _disk, _money_health, _traffic_health
 from django_obc_ai.services.budgets import WARNING_PERCENT
 from django_obc_ai.services.health import check_health
-from django_obc_ai.testing import override_ai
+from django_obc_ai.types.coordination import GateState
 from tests.docs.markdown import DOCS, blocks, names, section, table_rows
 from tests.extras import requires
 from tests.fakes import KEY, KeyedProvider, entry
+from tests.gates import gates
 
 PAGE = DOCS / "reference" / "health.md"
 
@@ -22,7 +23,7 @@ PAGE = DOCS / "reference" / "health.md"
 def test_every_part_of_the_report_is_listed_in_its_order() -> None:
     rows = table_rows(section(PAGE, "What is looked at"))
     documented = [names(row[0])[0].partition(" <")[0] for row in rows]
-    with override_ai(PROVIDERS=entry(KeyedProvider, api_key=KEY)):
+    with gates({"default": GateState()}, PROVIDERS=entry(KeyedProvider, api_key=KEY)):
         items = [each.name for each in check_health().items]
     aliases = (" default", " places", " uuids", " slugs", " composites")
     kinds = [next((n.removesuffix(a) for a in aliases if n.endswith(a)), n) for n in items]
@@ -35,6 +36,7 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert f"to {WARNING_PERCENT} % or more" in text
     assert _disk.LEAST_BYTES == 500 * 1024**2 and _disk.ENOUGH_BYTES == 10 * 1024**3
     assert (_disk.LEAST_SHARE, "5 % of the disk or 10 GB" in text) == (0.05, True)
+    assert f"and {_traffic_health.LEAST_LEFT_PERCENT} % of the requests" in text
     assert (_data_health.LATE_AFTER_SECONDS, "more than a minute" in text) == (60, True)
     assert (_money_health.ROLLUPS_BEHIND_AFTER.days, "more than a week" in text) == (7, True)
 

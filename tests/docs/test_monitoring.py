@@ -17,10 +17,12 @@ from django_obc_ai.exceptions import RateLimitError
 from django_obc_ai.services import _ledger_total
 from django_obc_ai.services.metrics import METRICS
 from django_obc_ai.services.text import TextService
-from django_obc_ai.testing import Reply, override_ai
+from django_obc_ai.testing import Reply
 from django_obc_ai.types import Usage
+from django_obc_ai.types.coordination import GateState
 from tests.docs.markdown import DOCS
 from tests.extras import requires
+from tests.gates import gates
 from tests.gateway.conftest import PRICES
 from tests.subprocesses import ROOT
 
@@ -55,7 +57,7 @@ def scraped(db: None) -> Iterator[set[str]]:
     script = [Reply(chunks=["A"], usage=usage), RateLimitError("Busy.")]
     budgets = [{"scope": "global", "period": "day", "limit_usd": "5"}]
     settings = {"PRICES": PRICES, "BUDGETS": budgets, "RETRY": {"attempts": 1}}
-    with override_ai(script, METRICS={"token": TOKEN}, **settings):
+    with gates({"default": GateState()}, script, METRICS={"token": TOKEN}, **settings):
         list(TextService().stream_text("One?"))
         TextService().generate_text("One?")
         TextService().generate_text("Two?")

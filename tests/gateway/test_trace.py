@@ -52,6 +52,7 @@ def test_a_call_is_a_client_span_with_its_figures(heard: Heard, scripted: Script
         "gen_ai.usage.reasoning.output_tokens": 8,
         "obc_ai.attempts": 1,
         "obc_ai.cached": False,
+        "obc_ai.coalesced": False,
         "obc_ai.cost_known": True,
         "obc_ai.cost_usd": float(row.cost_usd),
         "obc_ai.module": "mana",

@@ -36,10 +36,10 @@ def _rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_today_by_module_is_what_one_gets_without_options() -> None:
     assert run().splitlines() == [
         "2026-07-15 to 2026-07-15",
-        "module            cost  operations  failures  cached  tokens",
-        "policies  $2.000000000           1         0       0       0",
-        "mana      $0.000000001           1         0       0       7",
-        "total     $2.000000001           2         0       0       7",
+        "module            cost  operations  failures  cached  coalesced  tokens",
+        "policies  $2.000000000           1         0       0          0       0",
+        "mana      $0.000000001           1         0       0          0       7",
+        "total     $2.000000001           2         0       0          0       7",
     ]
 
 
@@ -65,7 +65,7 @@ def test_every_grouping_adds_up(by: str) -> None:
         csv.DictReader(io.StringIO(run("--month", "2026-07", "--by", by, "--format", "csv")))
     )
     assert sum(Decimal(line["cost"]) for line in lines) == Decimal("6.000000001")
-    assert list(lines[0]) == [by, "cost", "operations", "failures", "cached", "tokens"]
+    assert list(lines[0]) == [by, "cost", "operations", "failures", "cached", "coalesced", "tokens"]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

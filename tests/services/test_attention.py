@@ -15,8 +15,12 @@ from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.gateway import spool
 from django_obc_ai.services import attention
 from django_obc_ai.services.figures import Figures, Gauge, IndexFreshness
+from django_obc_ai.services.limits import LimitState, limits_now
+from django_obc_ai.services.pauses import Pause
 from django_obc_ai.services.tally import Tally
 from django_obc_ai.testing import override_ai
+from django_obc_ai.types.coordination import GateState
+from tests.gates import gates
 
 TODAY = datetime.date(2026, 11, 28)
 
@@ -27,8 +31,9 @@ def _own_spool(tmp_path: Path) -> Iterator[None]:
         yield
 
 
-def figures(*, unknown: int = 0, **errors: int) -> Figures:
+def figures(*, unknown: int = 0, fallbacks: int = 0, **errors: int) -> Figures:
     day, total = Tally(errors=dict(errors)), Tally()
+    day.sums["fallbacks"] = fallbacks
     total.sums["cost_unknown"] = unknown
     days = {TODAY: day}
     return Figures(first=TODAY, last=TODAY, total=total, before=Tally(), days=days, by="module")
@@ -56,8 +61,15 @@ def index(**values: Any) -> IndexFreshness:
     return IndexFreshness(**{**given, **values})
 
 
-def said(found: Figures | None = None, *, gauges: Any = (), indexes: Any = ()) -> list[Any]:
-    return attention.read_concerns(found or figures(), gauges, indexes)
+def said(
+    found: Figures | None = None, *, gauges: Any = (), indexes: Any = (), **more: Any
+) -> list[Any]:
+    return attention.read_concerns(found or figures(), gauges, indexes, **more)
+
+
+def limits_of(**state: Any) -> list[LimitState]:
+    with gates({"paid": GateState(**state)}):
+        return limits_now()
 
 
 def test_nothing_is_said_where_all_is_well() -> None:
@@ -117,3 +129,61 @@ def test_failures_that_come_again_and_unknown_prices_are_said() -> None:
     assert refused.message == "The provider refused the key 2 times on 2026-11-28."
     assert (refused.key, refused.is_urgent) == ("authentication", True)
     assert unknown.message.startswith("1,200 operations have a presumed cost")
+
+
+# --- providers -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("throttled", "too much is asked of it"),
+        ("quota", "its daily quota is used up"),
+        ("breaker", "it failed several times in a row"),
+    ],
+)
+def test_a_closed_provider_says_why_and_until_when(reason: str, why: str) -> None:
+    until = datetime.datetime(2026, 11, 28, 16, 5, 9, tzinfo=datetime.UTC)
+    (concern,) = said(limits=limits_of(reason=reason, until=until.timestamp()))
+    assert "The provider paid is closed until 2026-11-29 00:05:09: " in concern.message
+    assert why in concern.message
+    assert (concern.about, concern.key, concern.is_urgent) == ("provider", "paid", True)
+
+
+@pytest.mark.parametrize(("today", "is_urgent"), [(1_350, False), (1_499, False), (1_500, True)])
+def test_a_day_that_is_nearly_used_up_is_said(today: int, is_urgent: bool) -> None:
+    (concern,) = said(limits=limits_of(today=today))
+    assert concern.message.startswith(f"{today:,} of the 1,500 requests that the provider paid")
+    assert concern.is_urgent == is_urgent
+
+
+def test_a_day_that_the_provider_has_closed_is_said_once() -> None:
+    (concern,) = said(limits=limits_of(reason="quota", today=1_500))
+    assert concern.message.startswith("The provider paid is closed:")
+
+
+def test_an_open_provider_is_no_concern() -> None:
+    assert said(limits=limits_of(requests=60, today=1_349, failures=2)) == []
+    assert said(limits=limits_of(reason="reopening")) == []
+
+
+def test_a_coordinator_that_is_away_is_said_once() -> None:
+    with gates({"one": GateState(), "two": GateState()}, is_away=True):
+        (concern,) = said(limits=limits_now())
+    assert "The coordinator does not answer" in concern.message
+    assert not concern.is_urgent
+
+
+def test_paused_providers_are_named() -> None:
+    at = datetime.datetime(2026, 11, 28, 16, tzinfo=datetime.UTC)
+    given = {"alias": "dear", "reason": "a strange bill", "paused_by": "amina", "since": at}
+    for_good, for_now = said(paused=[Pause(until=None, **given), Pause(until=at, **given)])
+    assert for_good.message == ("The provider dear is paused, and asked by nobody: a strange bill")
+    assert "is paused until 2026-11-29 00:00, and" in for_now.message
+    assert for_good.is_urgent and for_good.about == "provider"
+
+
+def test_fallbacks_of_the_last_day_are_said() -> None:
+    (concern,) = said(figures(fallbacks=12))
+    assert concern.message == (
+        "12 operations were sent to another provider than the one that was asked, on 2026-11-28."
+    )
+    assert (concern.about, concern.is_urgent) == ("fallbacks", False)

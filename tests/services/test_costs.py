@@ -132,6 +132,7 @@ def test_a_breakdown_takes_both_days_in() -> None:
             "operations": 2,
             "failures": 0,
             "cached": 0,
+            "coalesced": 0,
             "tokens": 0,
         }
     ]

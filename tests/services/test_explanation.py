@@ -46,10 +46,21 @@ def test_each_kind_of_token_has_its_line_and_they_come_to_the_cost() -> None:
     ({"cost_usd": Decimal(1), "attempts": 2}, "the sum of 2 attempts"),
     ({"cost_usd": Decimal(1)}, "prices were changed since"),
     ({"model_used": "unheard-of", "cost_usd": 0}, "'unheard-of' has no price"),
+    ({"coalesced": True, "cost_usd": 0, "saved_usd": Decimal("0.25")}, "time, and cost $0.25."),
+    ({"coalesced": True, "cost_usd": 0, "success": False}, "It shares the failure of another call"),
     ({"cached": True, "cost_usd": 0, "saved_usd": Decimal("0.25")}, "it had cost $0.25"),
 ])  # fmt: skip
 def test_what_the_prices_do_not_explain_is_said(values: dict[str, Any], reason: str) -> None:
     assert reason in explain_cost(make(**values))[-1]
+
+
+def test_waits_and_fallbacks_are_said_first() -> None:
+    row = make(waited_ms=1_250, fallback_from="dear", provider="cheap")
+    waited, moved, *_ = explain_cost(row)
+    assert waited == "It waited 1.250 s for the limits of providers."
+    assert moved == "The provider 'dear' was asked first; 'cheap' took over."
+    row = make(waited_ms=90, coalesced=True, cost_usd=0)
+    assert explain_cost(row)[0] == "It waited 0.090 s for the call that asked the same."
 
 
 def test_a_correction_is_named() -> None:

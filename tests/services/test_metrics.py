@@ -95,7 +95,7 @@ def test_late_rows_corrections_and_time_are_seen_at_once(
             row.recorded_at = clock[0]
             row.save()
         elif step == "correct":
-            row = chance.choice(list(AIOperation.objects.filter(cached=False)))
+            row = chance.choice(list(AIOperation.objects.filter(cached=False, coalesced=False)))
             row.cost_usd, row.recorded_at = Decimal("0.5"), clock[0]
             row.save()
         else:  # another process keeps days
@@ -111,11 +111,11 @@ def test_what_lies_back_is_added_up_once_and_again_when_it_changed() -> None:
         total()
     with CaptureQueriesContext(connection) as first:
         total()
-    row = AIOperation.objects.order_by("created_at").filter(cached=False)[0]
+    row = AIOperation.objects.order_by("created_at").filter(cached=False, coalesced=False)[0]
     row.cost_usd, row.recorded_at = Decimal(3), NOW
     row.save()
     assert total() == by_hand()
-    fill(random.Random(3), 3, back=0.01)
+    fill(random.Random(3), 3, back=0.005)  # recorded since the mark, whatever they are
     assert total() == by_hand()
     read = [each for each in first if "by_module" in each["sql"]]
     assert 0 < len(read) <= 4  # of yesterday, today and tomorrow
@@ -180,12 +180,24 @@ def test_what_the_command_did_no_scrape_has_to_do(monkeypatch: pytest.MonkeyPatc
 def test_samples_are_the_sums_of_the_ledger() -> None:
     rows = fill(random.Random(7), 300)
     found = values()
-    answered = sum(each.success and not each.cached for each in rows)
+    shared = [each for each in rows if each.success and each.coalesced]
+    answered = sum(each.success and not (each.cached or each.coalesced) for each in rows)
     assert found["obc_ai_operations_total", "answered"] == answered
     assert found["obc_ai_operations_total", "cached"] == sum(each.cached for each in rows)
     assert found["obc_ai_operations_total", "failed"] == sum(not each.success for each in rows)
     assert found["obc_ai_cost_dollars",] == sum(each.cost_usd for each in rows)
-    assert found["obc_ai_saved_dollars_total",] == sum(each.saved_usd for each in rows)
+    assert found["obc_ai_operations_total", "coalesced"] == len(shared)
+    for kind, those in (("cache", (each for each in rows if each.cached)), ("coalesced", shared)):
+        saved = sum(each.saved_usd for each in those)
+        assert found["obc_ai_saved_dollars_total", kind] == saved
+    waits = [each.waited_ms for each in rows if each.waited_ms]
+    assert found["obc_ai_waits_total",] == len(waits)
+    assert found["obc_ai_wait_seconds_total",] == Decimal(sum(waits)) / 1000
+    fallbacks = sum(each.fallback_from != "" for each in rows)
+    assert found["obc_ai_fallbacks_total",] == fallbacks > 0
+    assert found["obc_ai_module_coalesced_total", "mana"] == sum(
+        each.module == "mana" for each in shared
+    )
     tokens = sum(value for name, value in found.items() if name[0] == "obc_ai_tokens_total")
     assert tokens == sum(each.total_tokens for each in rows)
     assert found["obc_ai_failures_total", "timeout"] == sum(
@@ -202,7 +214,8 @@ def test_samples_are_the_sums_of_the_ledger() -> None:
 def test_buckets_count_exactly_what_their_bound_says() -> None:
     rows = fill(random.Random(8), 500)
     samples = {each.metric.name: each for each in metrics.read_metrics() if each.buckets}
-    times = [each.response_time_ms for each in rows if each.success and not each.cached]
+    answers = [each for each in rows if each.success]
+    times = [each.response_time_ms for each in answers if not (each.cached or each.coalesced)]
     chunks = [each.first_chunk_ms for each in rows if each.first_chunk_ms is not None]
     assert samples["obc_ai_response_seconds"].value == Decimal(sum(times)) / 1000
     for name, wanted in (("response", times), ("first_chunk", chunks)):

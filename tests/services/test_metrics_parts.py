@@ -20,6 +20,8 @@ from django_obc_ai.services import _ledger_total, metrics
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, index_now, override_ai
 from django_obc_ai.types import Usage
+from django_obc_ai.types.coordination import GateState
+from tests.gates import gates
 from tests.gateway.conftest import PRICES
 from tests.services.test_rollups import operation
 from tests.testapp.models import Place
@@ -86,6 +88,7 @@ def test_budgets_are_told_with_what_is_spent_held_and_left() -> None:
         ("budgets", "django_obc_ai.services.figures.read_gauges", CostStoreError("gone")),
         ("spool", "django_obc_ai.gateway.spool.find", OSError("gone")),
         ("indexes", "django_obc_ai.services.figures.read_indexes", DatabaseError("gone")),
+        ("limits", "django_obc_ai.services.metrics.limits_now", RuntimeError("gone")),
     ],
 )
 def test_a_part_that_fails_is_told_and_takes_no_other_with_it(
@@ -97,7 +100,8 @@ def test_a_part_that_fails_is_told_and_takes_no_other_with_it(
     monkeypatch.setattr(place, fail)
     found = values()
     up = {name[1]: value for name, value in found.items() if name[0] == "obc_ai_part_up"}
-    assert up == {each: int(each != part) for each in ("ledger", "budgets", "spool", "indexes")}
+    parts = ("ledger", "budgets", "spool", "indexes", "limits")
+    assert up == {each: int(each != part) for each in parts}
 
 
 def test_a_cost_store_out_of_reach_is_told() -> None:
@@ -136,3 +140,24 @@ def test_an_index_is_told_with_what_waits_for_it() -> None:
         1,
     )
     assert found["obc_ai_index_lag_seconds", "places"] >= 3600
+
+
+def test_limits_tell_what_is_used_and_who_is_closed() -> None:
+    state = GateState(requests=45, tokens=9, today=7, in_flight=2, waiting=3, reason="quota")
+    with gates({"paid": state}):
+        found = values()
+    told = {name[1:]: value for name, value in found.items() if name[0] == "obc_ai_provider_used"}
+    assert told == {("paid", "requests"): 45, ("paid", "tokens"): 9, ("paid", "day"): 7}
+    assert found["obc_ai_provider_limit", "paid", "day"] == 1_500
+    assert found["obc_ai_provider_waiting", "paid"] == 3
+    assert found["obc_ai_provider_in_flight", "paid"] == 2
+    closed = {name[2]: value for name, value in found.items() if "provider_closed" in name[0]}
+    assert closed == {"throttled": 0, "quota": 1, "breaker": 0}
+    assert found["obc_ai_part_up", "limits"] == 1
+
+
+def test_a_coordinator_that_is_away_is_a_part_that_is_down() -> None:
+    with gates({"paid": GateState()}, is_away=True):
+        found = values()
+    assert found["obc_ai_part_up", "limits"] == 0
+    assert not [name for name in found if name[0].startswith("obc_ai_provider")]

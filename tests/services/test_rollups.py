@@ -31,6 +31,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime.datetime]:
 def operation(chance: random.Random, began: datetime.datetime, **values: Any) -> AIOperation:
     success, cached = chance.random() < 0.8, chance.random() < 0.2
     success = success or cached
+    coalesced = not cached and chance.random() < 0.2
+    is_saved = cached or (coalesced and success)
     return AIOperation(
         created_at=began,
         recorded_at=began + datetime.timedelta(seconds=chance.choice([1, 30, 400])),
@@ -42,9 +44,12 @@ def operation(chance: random.Random, began: datetime.datetime, **values: Any) ->
         success=success,
         error_category="" if success else chance.choice(["timeout", "transient"]),
         cached=cached,
-        cost_usd=0 if cached else Decimal(chance.randrange(10**8)).scaleb(-9),
+        coalesced=coalesced,
+        waited_ms=chance.choice([0, 0, 700]),
+        fallback_from=chance.choice(["", "", "", "dear"]),
+        cost_usd=0 if cached or coalesced else Decimal(chance.randrange(10**8)).scaleb(-9),
         cost_known=chance.random() < 0.9,
-        saved_usd=Decimal(chance.randrange(10**6)).scaleb(-9) if cached else 0,
+        saved_usd=Decimal(chance.randrange(10**6)).scaleb(-9) if is_saved else 0,
         input_tokens=500 + chance.randrange(100),
         cached_tokens=chance.randrange(100),
         output_tokens=chance.randrange(100),
@@ -71,20 +76,27 @@ def fill(seed: int, count: int = 300) -> list[AIOperation]:
 
 def tallied(rows: list[AIOperation]) -> dict[str, Any]:
     """The sums by hand, without the code under test."""
-    timed = [each for each in rows if each.success and not each.cached]
+    timed = [each for each in rows if each.success and not (each.cached or each.coalesced)]
+    shared = [each for each in rows if each.success and each.coalesced]
     shares: dict[str, dict[str, list[int]]] = {}
     for dimension, column in (("module", "module"), ("user", "user_id"), ("scope", "scope")):
         shares[dimension] = {}
         for row in rows:
             value = getattr(row, column)
-            share = shares[dimension].setdefault("" if value is None else str(value), [0] * 4)
-            for at, amount in enumerate((1, not row.success, row.cached, row.cost_usd * 10**9)):
+            share = shares[dimension].setdefault("" if value is None else str(value), [0] * 5)
+            parts = (1, not row.success, row.cached, row.cost_usd * 10**9, row in shared)
+            for at, amount in enumerate(parts):
                 share[at] += int(amount)
     return {
         "operations": len(rows),
         "failures": sum(not each.success for each in rows),
         "cost_nano": int(sum(each.cost_usd for each in rows) * 10**9),
         "saved_nano": int(sum(each.saved_usd for each in rows) * 10**9),
+        "coalesced": len(shared),
+        "coalesced_nano": int(sum(each.saved_usd for each in shared) * 10**9),
+        "waited": sum(each.waited_ms > 0 for each in rows),
+        "waited_ms": sum(each.waited_ms for each in rows),
+        "fallbacks": sum(each.fallback_from == "dear" for each in rows),
         "cost_unknown": sum(not each.cost_known for each in rows),
         "input_tokens": sum(each.input_tokens for each in rows),
         "response_ms": sum(each.response_time_ms for each in timed),
@@ -139,7 +151,10 @@ def test_sums_of_any_days_are_those_of_the_rows(
         for row in late:
             row.recorded_at = clock[0]
         AIOperation.objects.bulk_create(late)
-        some = [each.pk for each in AIOperation.objects.filter(cached=False).order_by("?")[:5]]
+        some = [
+            each.pk
+            for each in AIOperation.objects.filter(cached=False, coalesced=False).order_by("?")[:5]
+        ]
         AIOperation.objects.filter(pk__in=some).update(cost_usd=1, recorded_at=clock[0])
         assert rollups.roll_up() == 0
         check(DAY, datetime.date(2026, 3, 13))

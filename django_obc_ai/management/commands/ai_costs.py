@@ -15,7 +15,7 @@ from django_obc_ai.querysets import BREAKDOWN_FIELDS, current_day
 from django_obc_ai.services.costs import CostTracker
 from django_obc_ai.services.ledger import drain_spool
 
-_COLUMNS = ("key", "cost", "operations", "failures", "cached", "tokens")
+_COLUMNS = ("key", "cost", "operations", "failures", "cached", "coalesced", "tokens")
 #: A spreadsheet takes a cell that begins so for a formula, and runs it.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

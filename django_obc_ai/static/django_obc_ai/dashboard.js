@@ -6,7 +6,7 @@
   const page = document.getElementById("ai-dashboard");
   // Distinguishable for colour-blind people, on light and on dark (Okabe and Ito).
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#888888"];
-  const OF_CALLS = ["#0072b2", "#009e73", "#d55e00"];
+  const OF_CALLS = ["#0072b2", "#009e73", "#56b4e9", "#d55e00"];
   const ON_PAPER = { "--body-fg": "#333", "--hairline-color": "#ccc" };
   const drawn = [];
   let isOnPaper = false;
