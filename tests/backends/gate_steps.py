@@ -40,7 +40,7 @@ def steps(seed: int, count: int, *, begin: float) -> Iterator[tuple[float, str, 
     for number in range(count):
         now += chance.choice((0, 0, 1, 1, 1, 3, 20)) * pace * chance.random()
         if chance.random() < 0.5:  # whole milliseconds, where ties come from
-            now = round(now, chance.choice((0, 1, 3)))
+            now = max(now, round(now, chance.choice((0, 1, 3))))
         limits = replace(usual, **chance.choice(CHANGES)) if chance.random() < 0.1 else usual
         skew = chance.choice((-2, 0, 0, 0, 2)) * pace  # of the caller's clock
         starts = (now + skew) // day * day
