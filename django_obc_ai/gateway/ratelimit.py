@@ -97,6 +97,7 @@ class Permit:
         alias: Of the provider.
         limits: What was in force when it was asked for.
         name: Of the permit.
+        giver: Who was asked last.
         is_given: Whether the attempt may be made.
         is_queued: Whether it waits for its turn.
     """
@@ -104,6 +105,7 @@ class Permit:
     alias: str
     limits: Limits
     name: str
+    giver: BaseCoordinator
     is_given: bool = False
     is_queued: bool = False
 
@@ -122,6 +124,7 @@ class Permit:
         """
         asked = self._asked(tokens, patience_seconds)
         for coordinator in filter(None, (shared(), _alone)):
+            self.giver = coordinator
             try:
                 return self._hear(coordinator.acquire(self.alias, self.name, **asked), asked)
             except CoordinatorError as error:
@@ -136,12 +139,11 @@ class Permit:
         Reading its reply raises what `ask` raises, and `MustWait` where it says to wait. None:
         the permit is not to be asked for there.
         """
-        coordinator = shared()
-        if self.is_given or coordinator is None or coordinator.server != server:
+        if self.is_given or self.giver.server != server:
             return None
         asked = self._asked(tokens, patience_seconds)
-        step = coordinator.acquire_step(self.alias, self.name, **asked)
-        mark = coordinator.permit_mark(self.alias, self.name)
+        step = self.giver.acquire_step(self.alias, self.name, **asked)
+        mark = self.giver.permit_mark(self.alias, self.name)
         if step is None or mark is None:
             return None
         read = step.read
@@ -178,19 +180,19 @@ class Permit:
             return
         told = self._told(verdict, tokens, closed_seconds)
         self.is_given = self.is_queued = False
-        for coordinator in filter(None, (shared(), _alone)):
+        for coordinator in (self.giver, _alone):
             try:
                 _announce(self.alias, coordinator.release(self.alias, self.name, **told))
+                return
             except CoordinatorError as error:
                 note_away(error)
 
     def end_step(self, server: str, *, tokens: int) -> Step[None] | None:
         """Return that the attempt has ended well as a step for a trip to a server, or None."""
-        coordinator = shared()
-        if not self.is_given or coordinator is None or coordinator.server != server:
+        if not self.is_given or self.giver.server != server:
             return None
         told = self._told("ok", tokens, None)
-        step = coordinator.release_step(self.alias, self.name, **told)
+        step = self.giver.release_step(self.alias, self.name, **told)
         if step is None:
             return None
         read = step.read
@@ -234,7 +236,7 @@ def permit_for(alias: str) -> Permit | None:
     """Return a permit to ask for; None for a free provider that nobody has set limits for."""
     if providers[alias].is_free and alias not in get_settings().rate_limits:
         return None
-    return Permit(alias, limits_of(alias), uuid.uuid4().hex)
+    return Permit(alias, limits_of(alias), uuid.uuid4().hex, shared() or _alone)
 
 
 def shared() -> BaseCoordinator | None:

@@ -73,7 +73,7 @@ def test_every_key_vanishes_by_itself_and_lies_in_one_slot(
 def test_a_step_that_arrives_twice_counts_once(coordinator: RedisCoordinator) -> None:
     begin = coordinator.board_call("k", "a", age_seconds=0)
     words = [coordinator.publish_call("k", "a", piece) for piece in ("one, ", "two")]
-    look = coordinator.board_call("k", "b", age_seconds=0)
+    look = coordinator.board_call("k", "b", age_seconds=60)
     replies = coordinator.run_all([begin, begin, words[0], words[0], words[1], words[1], look])
     assert [coordinator.read_board(each).role for each in replies[:2]] == ["lead", "lead"]
     assert coordinator.read_board(replies[-1]).text == "one, two"

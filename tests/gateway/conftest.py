@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_obc_ai.backends.coordinators.database import DatabaseCoordinator
+from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, override_ai
@@ -58,7 +59,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Replace the clock's sleep and return the waits that were asked for; gates see them pass."""
     slept: list[float] = []
     clock = staticmethod(lambda: time.time() + sum(slept))
-    monkeypatch.setattr(DatabaseCoordinator, "clock", clock)
+    for coordinator in (DatabaseCoordinator, MemoryCoordinator):
+        monkeypatch.setattr(coordinator, "clock", clock)
     monkeypatch.setattr("django_obc_ai.gateway.call._sleep", slept.append)
     return slept
 

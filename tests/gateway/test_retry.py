@@ -40,7 +40,7 @@ def test_retryable_failures_are_tried_again_and_summed(
     row = AIOperation.objects.get()
     assert (result.text, kit.provider.call_count, row.attempts) == ("A", 3, 3)
     assert (row.input_tokens, row.cost_usd, row.success) == (20, Decimal("0.000024"), True)
-    assert len(waits) == 2
+    assert 1 <= sum(waits) < 3  # the backoff, and what closes the gate after a 429
 
 
 def test_attempts_are_bounded(scripted: Scripted, waits: list[float]) -> None:
@@ -62,7 +62,8 @@ def test_final_failures_are_not_tried_again(
 
 
 def test_waits_grow_and_vary(scripted: Scripted, waits: list[float]) -> None:
-    scripted(*[BUSY] * 5, "A", RETRY={"attempts": 6})
+    down = TransientError("Down.", is_possibly_billed=False)
+    scripted(*[down] * 5, "A", RETRY={"attempts": 6}, BREAKER={"failures": None})
     TextService().generate_text("Q")
     for number, wait in enumerate(waits):
         assert 0.5 * 2**number <= wait <= 0.5 * 2**number + 0.5
@@ -72,7 +73,7 @@ def test_waits_grow_and_vary(scripted: Scripted, waits: list[float]) -> None:
 def test_the_servers_delay_is_honoured(scripted: Scripted, waits: list[float]) -> None:
     scripted(RateLimitError("Busy.", retry_after_seconds=17.0), "A")
     assert TextService().generate_text("Q").success
-    assert waits == [17.0]
+    assert sum(waits) == pytest.approx(17.0, abs=0.5)
 
 
 def test_no_wait_that_would_pass_the_deadline(scripted: Scripted, waits: list[float]) -> None:
@@ -84,14 +85,16 @@ def test_no_wait_that_would_pass_the_deadline(scripted: Scripted, waits: list[fl
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_sleeps_inside_a_transaction(scripted: Scripted, waits: list[float]) -> None:
-    kit = scripted(BUSY, "A", BUSY, "B")
+    kit = scripted(BUSY, "A")
     with transaction.atomic():
         assert TextService().generate_text("Q").error == "rate_limited"
     assert (kit.provider.call_count, waits) == (1, [])
-    with transaction.atomic():
-        assert TextService().generate_text("Q").success
-    assert TextService().generate_text("Another").success
-    assert len(waits) == 1
+    with transaction.atomic():  # and while the provider is to be left alone, nothing is sent
+        assert TextService().generate_text("Q").error == "rate_limited"
+    assert (kit.provider.call_count, waits) == (1, [])
+    assert TextService().generate_text("Q").success
+    assert kit.provider.call_count == 2
+    assert 0 < sum(waits) <= 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -125,7 +128,7 @@ def test_the_transaction_of_a_test_case_does_not_count(
 ) -> None:
     scripted(BUSY, "A")  # this test runs inside one
     assert TextService().generate_text("Q").success
-    assert len(waits) == 1
+    assert sum(waits) > 0.9
 
 
 @pytest.mark.parametrize(("finish", "calls"), [("stop", 2), ("length", 1), ("other", 1)])

@@ -49,7 +49,7 @@ def test_a_failure_before_the_first_piece_is_tried_again(
 ) -> None:
     scripted(RateLimitError("Busy."), Reply(chunks=["A"], usage=USAGE))
     assert list(TextService().stream_text("Q")) == ["A"]
-    assert (AIOperation.objects.get().attempts, len(waits)) == (2, 1)
+    assert (AIOperation.objects.get().attempts, bool(waits)) == (2, True)
 
 
 def test_a_failure_that_stays_is_raised_and_recorded(scripted: Scripted) -> None:
