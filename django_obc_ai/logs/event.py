@@ -16,6 +16,8 @@ from django_obc_ai.exceptions import ObcAIError
 from django_obc_ai.logs import correlation
 
 ROOT = "django_obc_ai"
+#: A fault that may come with every call is told once in so many seconds by each process.
+OFTEN = 30.0
 _FRAMES = 8
 _MOST_LIMITED = 1_000
 _clock = time.monotonic

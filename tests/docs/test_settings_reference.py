@@ -1,4 +1,4 @@
-"""docs/reference/settings.md says what conf.py and the embedded backends do."""
+"""The two pages about settings say what conf.py and the embedded backends do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pkgutil
 import re
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from django_obc_ai.backends.base import BaseBackend
 from django_obc_ai.conf import EMBEDDED_BACKENDS, KEYS, find_errors, get_settings
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
-PAGE = DOCS / "reference" / "settings.md"
+PAGES = (DOCS / "reference" / "settings.md", DOCS / "reference" / "traffic-settings.md")
 FAMILIES = tuple(EMBEDDED_BACKENDS)
 #: A value that makes the rest of an entry valid, so that only the tested subkey matters.
 _ONE_OF = "required, or one of the next two"
@@ -35,9 +36,20 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 
 
+def _whole(page: Path) -> str:
+    """What stands before the example: the page's table of keys."""
+    return page.read_text().partition("An example")[0]
+
+
+def _section(heading: str) -> str:
+    """What stands below a heading, on whichever page has it."""
+    (page,) = [page for page in PAGES if heading in headings(page)]
+    return section(page, heading)
+
+
 def _table(heading: str) -> dict[str, str]:
     """Name and default of each row below a heading."""
-    return {names(row[0])[0]: row[2] for row in table_rows(section(PAGE, heading))}
+    return {names(row[0])[0]: row[2] for row in table_rows(_section(heading))}
 
 
 def _entry(key: str, entry: dict[str, Any]) -> Any:
@@ -57,15 +69,16 @@ def _valid_names(settings: dict[str, Any]) -> set[str]:
 
 
 def test_every_key_is_in_the_table_and_has_a_section_and_no_other() -> None:
-    table = [names(row[0])[0] for row in table_rows(PAGE.read_text().partition("An example")[0])]
-    sections = [names(heading)[0] for heading in headings(PAGE) if names(heading)]
-    assert table == sections
-    assert sorted(table) == sorted(KEYS)
+    everything: list[str] = []
+    for page in PAGES:
+        table = [names(row[0])[0] for row in table_rows(_whole(page))]
+        assert table == [names(heading)[0] for heading in headings(page) if names(heading)]
+        everything += table
+    assert sorted(everything) == sorted(KEYS)
 
 
 def test_defaults_in_the_table_are_those_of_the_code() -> None:
-    rows = table_rows(PAGE.read_text().partition("An example")[0])
-    for name, _, default, _ in rows:
+    for name, _, default, _ in [row for page in PAGES for row in table_rows(_whole(page))]:
         key, (value,) = names(name)[0], names(default)
         if key in FAMILIES:
             assert EMBEDDED_BACKENDS[key].endswith(f".{value}")
@@ -83,8 +96,8 @@ def _types(text: str) -> dict[str, tuple[type, ...]]:
 
 @pytest.mark.parametrize("key", [*REQUIRED, "OBC_AI"])
 def test_types_that_the_tables_do_not_give_are_refused(key: str) -> None:
-    whole = PAGE.read_text().partition("An example")[0]
-    types = _types(whole if key == "OBC_AI" else section(PAGE, f"`{key}`"))
+    whole = "\n".join(map(_whole, PAGES))
+    types = _types(whole if key == "OBC_AI" else _section(f"`{key}`"))
     assert types
     values = [True, date(2027, 1, 1), Decimal(1), {}, 1.5, 1, [], "day"]
     for name, right in types.items():
@@ -140,7 +153,7 @@ def test_every_shipped_backend_is_documented_with_its_options(key: str) -> None:
 def _documented_options(key: str) -> dict[str, dict[str, Any]]:
     """Class path to options: the first table after the paragraph that begins with the path."""
     documented = {}
-    for part in re.split(r"(?m)^(?=`django_obc_ai\.backends\.)", section(PAGE, f"`{key}`"))[1:]:
+    for part in re.split(r"(?m)^(?=`django_obc_ai\.backends\.)", _section(f"`{key}`"))[1:]:
         options = {names(row[0])[0]: ast.literal_eval(names(row[2])[0]) for row in table_rows(part)}
         for path in names(part.partition("\n\n")[0]):
             if path.startswith("django_obc_ai.backends."):
@@ -148,10 +161,11 @@ def _documented_options(key: str) -> dict[str, dict[str, Any]]:
     return documented
 
 
-def test_the_example_is_valid_and_has_every_key() -> None:
-    (example,) = [b for b in blocks(PAGE) if b.text.startswith("# ")]
+def test_the_examples_are_valid_and_have_every_key() -> None:
     found: dict[str, Any] = {}
-    exec(example.text, found)  # noqa: S102 - the page's own example
+    for page in PAGES:
+        (example,) = [b for b in blocks(page) if b.text.startswith("# ")]
+        exec(example.text, found)  # noqa: S102 - the page's own example
     assert set(found["OBC_AI"]) == set(KEYS)
     with override_settings(OBC_AI=found["OBC_AI"]):
         assert find_errors() == []

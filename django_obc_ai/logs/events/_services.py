@@ -1,0 +1,126 @@
+"""Events of indexes, search, chat, health, stored content and metrics."""
+
+from __future__ import annotations
+
+from logging import ERROR, INFO, WARNING
+
+from django_obc_ai.logs.event import OFTEN, Event
+
+# --- indexes, vector stores and search ------------------------------------------------------------
+INDEXES_TEXT_FAILED = Event(
+    name="indexes.text_failed",
+    level=ERROR,
+    message="The index %(index)r cannot read the text of %(object_key)s.",
+    fields=("index", "object_key"),
+    every_seconds=1.0,
+)
+INDEXES_UPDATE_FAILED = Event(
+    name="indexes.update_failed",
+    level=ERROR,
+    message="The index %(index)r was not brought up to date; the changes stay in its outbox."
+    " Run: manage.py ai_index %(index)s",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+INDEXES_SWEEP_FAILED = Event(
+    name="indexes.sweep_failed",
+    level=ERROR,
+    message="The outbox of the index %(index)r could not be worked off.",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+INDEXES_CHANGES_TOO_FAST = Event(
+    name="indexes.changes_too_fast",
+    level=WARNING,
+    message="The index %(index)r: %(objects)d objects change faster than they can be embedded;"
+    " they stay in the outbox.",
+    fields=("index", "objects"),
+    every_seconds=OFTEN,
+)
+VECTOR_STORES_SNAPSHOT_SET_ASIDE = Event(
+    name="vector_stores.snapshot_set_aside",
+    level=WARNING,
+    message="A snapshot of the index %(index)r cannot be used: %(reason)s. It is now %(folder)s.",
+    fields=("index", "reason", "folder"),
+)
+VECTOR_STORES_SNAPSHOT_NOT_WRITTEN = Event(
+    name="vector_stores.snapshot_not_written",
+    level=ERROR,
+    message="The next snapshot of the index %(index)r was not written.",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+SEARCH_INDEX_LEFT_OUT = Event(
+    name="search.index_left_out",
+    level=WARNING,
+    message="search_all() leaves the index %(index)r out.",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+
+# --- chat and health ------------------------------------------------------------------------------
+CHAT_NOT_ANSWERED = Event(
+    name="chat.not_answered",
+    level=WARNING,
+    message="A question was not answered.",
+    every_seconds=OFTEN,
+)
+CHAT_NO_SEARCH = Event(
+    name="chat.no_search",
+    level=WARNING,
+    message="A question was answered without a search.",
+    every_seconds=OFTEN,
+)
+CHAT_PLAN_REFUSED = Event(
+    name="chat.plan_refused",
+    level=INFO,
+    message="An earlier plan of a conversation is no longer allowed.",
+)
+CHAT_ANSWER_NOT_STORED = Event(
+    name="chat.answer_not_stored",
+    level=ERROR,
+    message="An answer of the conversation %(conversation)s was not stored.",
+    fields=("conversation",),
+)
+HEALTH_CHECK_FAILED = Event(
+    name="health.check_failed",
+    level=ERROR,
+    message="The health check of %(part)s failed.",
+    fields=("part",),
+    every_seconds=OFTEN,
+)
+HEALTH_WARNING = Event(
+    name="health.warning",
+    level=WARNING,
+    message="A probe found %(part)s to be no fault, and yet worth a look: %(text)s",
+    fields=("part", "text"),
+    every_seconds=600.0,
+)
+
+# --- stored content, metrics and telemetry --------------------------------------------------------
+CONTENT_NOT_STORED = Event(
+    name="content.not_stored",
+    level=WARNING,
+    message="The texts of AIOperation %(operation_id)s are not stored.",
+    fields=("operation_id",),
+    every_seconds=OFTEN,
+)
+METRICS_NOT_ROLLED_UP = Event(
+    name="metrics.not_rolled_up",
+    level=WARNING,
+    message="The ledger is not added up yet; run manage.py ai_rollup once.",
+    every_seconds=OFTEN,
+)
+METRICS_PART_FAILED = Event(
+    name="metrics.part_failed",
+    level=ERROR,
+    message="The metrics of the part %(part)r cannot be read.",
+    fields=("part",),
+    every_seconds=OFTEN,
+)
+TELEMETRY_FAILED = Event(
+    name="telemetry.failed",
+    level=ERROR,
+    message="Telemetry failed, and calls go on without it.",
+    every_seconds=600.0,
+)
