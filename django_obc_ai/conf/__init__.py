@@ -28,6 +28,7 @@ from django_obc_ai.conf.budgets import (
     parse_budgets,
     parse_money,
 )
+from django_obc_ai.conf.cache import DEFAULT_TTL_SECONDS, parse_cache
 from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.log import parse_log
 from django_obc_ai.conf.metrics import parse_metrics
@@ -76,7 +77,6 @@ EMBEDDED_BACKENDS = {
     "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
 }
 _FAISS_STORE = f"{_BACKENDS}.vector_stores.faiss.FaissVectorStore"
-DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,18 +122,6 @@ def _family(value: Any, where: str) -> dict[str, BackendSpec]:
     if "default" not in specs:
         raise ConfigurationError(f"{where} has no 'default'.", hint="Name one entry 'default'.")
     return specs
-
-
-def _cache(value: Any, where: str) -> CacheSettings:
-    entry = as_mapping(value, where)
-    only_keys(entry, ("alias", "ttl_seconds"), where)
-    alias = entry.get("alias", "default")
-    if alias is not None:
-        as_text(alias, f"{where}['alias']")
-    ttl = as_mapping(entry.get("ttl_seconds", {}), f"{where}['ttl_seconds']")
-    for name, seconds in ttl.items():
-        as_positive(seconds, f"{where}['ttl_seconds'][{name!r}]", int, "a whole number above 0")
-    return CacheSettings(alias=alias, ttl_seconds={**DEFAULT_TTL_SECONDS, **ttl})
 
 
 def _retry(value: Any, where: str) -> RetrySettings:
@@ -226,7 +214,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "VECTOR_STORES": (_family, _default_store),
     "BUDGETS": (parse_budgets, ()),
     "MONEY": (parse_money, {}),
-    "CACHE": (_cache, {}),
+    "CACHE": (parse_cache, {}),
     "RETRY": (_retry, {}),
     "CONTEXT": (_context, ()),
     "SCOPE": (_scope, None),

@@ -78,6 +78,7 @@ class CallBook:
         self._first_chunk: float | None = None
         self._announced: Path | None = None
         self._entry: UUID | None = None
+        self._stored_bytes: int | None = None
 
     def prepare(self) -> BaseProvider | None:
         """Return the provider to ask, or None if the call has ended: cached or misconfigured."""
@@ -95,10 +96,11 @@ class CallBook:
             self.finish(error=error)
             return None
         if stored is not None:
-            answer, self._saved, self._entry = stored
-            self._model_used = answer.model
-            self.finish(answer, cached=True)
+            self._saved, self._entry = stored.cost_usd, stored.entry
+            self._model_used = stored.response.model
+            self.finish(stored.response, cached=True)
             return None
+        self._stored_bytes = 0 if cache.is_used(self.info) else None
         return provider
 
     def _begin_trace(self, provider: BaseProvider) -> None:
@@ -269,7 +271,9 @@ class CallBook:
         if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
             error = TransientError(f"The call was interrupted by {type(error).__name__}.")
         if response is not None and error is None and not cached:
-            self._entry = cache.put(self.request, self.info, response, cost_usd=self._cost)
+            stored = cache.put(self.request, self.info, response, cost_usd=self._cost)
+            if stored is not None:
+                self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
         self.outcome = self._outcome(
             self._cost,
             text="" if response is None else response.text,
@@ -313,6 +317,7 @@ class CallBook:
             first_chunk_seconds=self._first_chunk,
             saved_usd=self._saved,
             cache_entry=self._entry,
+            stored_bytes=self._stored_bytes,
             **values,  # further fields of CallOutcome
         )
 
