@@ -122,13 +122,15 @@ def _waiting(connection: BaseDatabaseWrapper) -> Iterator[_Drop]:
 def _sees_the_past(connection: BaseDatabaseWrapper) -> bool:
     if transaction_of(connection.alias) != "caller":
         return False
-    if connection.vendor == "oracle":
-        return False
-    level: Any = getattr(connection, "isolation_level", None)  # of PostgreSQL and MySQL
-    return str(getattr(level, "name", level)).replace("_", " ").lower() not in (
-        "read committed",
-        "read uncommitted",
-    )
+    # What each database calls its isolation is an attribute of its own wrapper, once connected.
+    if connection.vendor == "sqlite":
+        mode = getattr(connection, "transaction_mode", None)
+        # Whoever may write from the start is the only one who may, from then on.
+        return not (connection.in_atomic_block and mode in ("IMMEDIATE", "EXCLUSIVE"))
+    level: Any = getattr(connection, "isolation_level", None)
+    if connection.vendor == "postgresql":
+        return getattr(level, "name", "") != "READ_COMMITTED"
+    return connection.vendor != "oracle" and level != "read committed"
 
 
 def _drop(names: Iterable[str]) -> None:
