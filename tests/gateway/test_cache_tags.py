@@ -61,9 +61,9 @@ def test_saving_and_deleting_a_row_drops_the_answers_made_of_it_alone(
     other = Place.objects.create(name="other")
     row.save()
     tag = tag_of(row)
-    assert not is_dropped_by(lambda: other.save(), row)
-    assert is_dropped_by(lambda: row.save(), row)
-    assert is_dropped_by(lambda: row.delete(), tag)
+    assert not is_dropped_by(other.save, row)
+    assert is_dropped_by(row.save, row)
+    assert is_dropped_by(row.delete, tag)
 
 
 def test_the_tag_of_a_row_has_one_form_whatever_its_key_was_given_as() -> None:
@@ -79,8 +79,8 @@ def test_a_child_and_its_parent_are_one_row(numbered: Any) -> None:
     numbered()
     child = Child.objects.create(name="A")
     place = Place.objects.get(pk=child.pk)
-    assert is_dropped_by(lambda: place.save(), child)
-    assert is_dropped_by(lambda: child.save(), place)
+    assert is_dropped_by(place.save, child)
+    assert is_dropped_by(child.save, place)
 
 
 @pytest.mark.parametrize("action", ["add", "remove", "clear", "set"])
@@ -101,9 +101,9 @@ def test_models_that_the_settings_name_are_watched_and_their_relatives(numbered:
     numbered(CACHE={"models": ["testapp.Survey", "testapp.Tag"]})
     survey, tag = Survey.objects.create(title="A"), Tag.objects.create(name="T")
     place = Place.objects.create(name="A")
-    assert is_dropped_by(lambda: survey.save(), survey)
+    assert is_dropped_by(survey.save, survey)
     assert is_dropped_by(lambda: place.tags.add(tag), tag)
-    assert is_dropped_by(lambda: place.tags.clear(), tag)
+    assert is_dropped_by(place.tags.clear, tag)
 
 
 def test_a_row_that_nobody_watches_is_no_tag_and_the_error_says_what_to_do(scripted: Any) -> None:
@@ -111,7 +111,7 @@ def test_a_row_that_nobody_watches_is_no_tag_and_the_error_says_what_to_do(scrip
     survey = Survey.objects.create(title="A")
     with pytest.raises(TypeError, match=r"'testapp.Survey' to OBC_AI\['CACHE'\]\['models'\]"):
         TextService().generate_text("Q", cache_tags=[survey])
-    with pytest.raises(TypeError, match="testapp.Survey"):
+    with pytest.raises(TypeError, match="Survey"):
         invalidate(tags=[survey])
     assert TextService().generate_text("Q", cache_tags=[tag_of(survey)]).success
 
@@ -143,10 +143,10 @@ def test_any_change_of_its_rows_drops_the_answers_of_an_index(numbered: Any) -> 
     numbered()
     tag = tag_of_index("places")
     place = Place.objects.create(name="A")
-    assert is_dropped_by(lambda: place.save(), tag)
+    assert is_dropped_by(place.save, tag)
     assert is_dropped_by(lambda: Place.objects.create(name="B"), tag)
     assert is_dropped_by(lambda: place.tags.add(Tag.objects.create(name="T")), tag)
-    assert is_dropped_by(lambda: place.delete(), tag)
+    assert is_dropped_by(place.delete, tag)
     assert not is_dropped_by(lambda: Slugged.objects.create(slug="S"), tag)
     with pytest.raises(UnknownIndexError):
         tag_of_index("place")
@@ -255,7 +255,9 @@ def test_inside_a_snapshot_nothing_is_taken_or_left(numbered: Any, monkeypatch: 
 
             ask(place)
             assert ask(place).cached  # each statement sees what is committed
-            monkeypatch.setattr(connections["default"], "isolation_level", IsolationLevel.REPEATABLE_READ)
+            monkeypatch.setattr(
+                connections["default"], "isolation_level", IsolationLevel.REPEATABLE_READ
+            )
         assert not ask(place).cached
         assert not ask(place).cached
         assert not ask().cached
