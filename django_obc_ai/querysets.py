@@ -212,8 +212,8 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
     def cache_statistics(self, by: Sequence[str]) -> list[dict[str, Any]]:
         """Return what the response cache did for calls that used it, by some columns, in order.
 
-        Each row has the columns, and ``hits``, ``misses``, ``coalesced``, ``stores``, ``bytes``
-        and ``saved_usd`` (Decimal US dollars).
+        Each row has the columns, and ``hits``, ``misses``, ``shared`` (coalesced), ``stores``,
+        ``bytes`` and ``saved`` (Decimal US dollars).
         """
         is_own = models.Q(cached=False, coalesced=False)
         used = models.Q(cached=True) | models.Q(coalesced=True) | models.Q(stored_bytes__gte=0)
@@ -221,15 +221,15 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         sums = {
             "hits": models.Count(one, filter=models.Q(cached=True)),
             "misses": models.Count(one, filter=is_own),
-            "coalesced": models.Count(one, filter=models.Q(coalesced=True)),
+            "shared": models.Count(one, filter=models.Q(coalesced=True)),
             "stores": models.Count(one, filter=is_own & models.Q(stored_bytes__gt=0)),
             "bytes": models.Sum("stored_bytes", filter=is_own, default=0),
-            "saved_usd": models.Sum("saved_usd", default=Decimal(0)),
+            "saved": models.Sum("saved_usd", default=Decimal(0)),
         }
         rows = self.filter(used).order_by()
         if not by:
             whole = rows.aggregate(**sums)
-            return [whole] if whole["hits"] + whole["misses"] + whole["coalesced"] else []
+            return [whole] if whole["hits"] + whole["misses"] + whole["shared"] else []
         return [dict(row) for row in rows.values(*by).annotate(**sums).order_by(*by)]
 
     def of_prompt(self, prompt_hash: str) -> AIOperationQuerySet:

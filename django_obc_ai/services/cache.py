@@ -136,4 +136,7 @@ def cache_statistics(
     if unknown:
         raise ValueError(f"by has {min(unknown)!r}; give 'module', 'content_type' or both.")
     rows = AIOperation.objects.between(first, last).cache_statistics(by)
-    return [CacheStatistics(**row) for row in rows]
+    return [
+        CacheStatistics(coalesced=row.pop("shared"), saved_usd=row.pop("saved"), **row)
+        for row in rows
+    ]
