@@ -34,7 +34,7 @@ def read_tags(*tags: str | models.Model) -> TagVersions:
     Raises:
         TypeError: A tag is neither a text nor such a row.
     """
-    return TagVersions(versions.read_versions(names_of(tags)))
+    return TagVersions(versions.read_versions(names_of(tags)) if tags else ())
 
 
 def invalidate(*, tags: Iterable[str | models.Model], using: str = DEFAULT_DB_ALIAS) -> None:

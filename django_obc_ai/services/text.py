@@ -179,7 +179,7 @@ class TextService:
             kind = type(cache_tags).__name__
             raise TypeError(f"cache_tags is a {kind}; give a list of names or rows.")
         seen = cache_tags if isinstance(cache_tags, TagVersions) else read_tags(*cache_tags)
-        if tags.is_uncertain(name for name, _ in seen):
+        if seen and tags.is_uncertain(name for name, _ in seen):
             use_cache = False
         scope = scope or scope_of(user)
         lengths = {"operation_type": operation_type, "module": module, "scope": scope}
