@@ -65,6 +65,7 @@ __all__ = [
     "RetrySettings",
     "find_errors",
     "get_settings",
+    "read_cache_models",
     "suggest",
 ]
 
@@ -256,6 +257,18 @@ def _parse() -> tuple[dict[str, Any], list[ConfigurationError]]:
 def find_errors() -> list[ConfigurationError]:
     """Return everything that is wrong in ``OBC_AI``; empty if it is fine."""
     return _parse()[1]
+
+
+def read_cache_models() -> tuple[str, ...]:
+    """Return ``OBC_AI["CACHE"]["models"]``, () if it is broken, and keep nothing of the rest.
+
+    For the start, when a project may not have made all of its settings yet.
+    """
+    try:
+        raw = as_mapping(getattr(settings, "OBC_AI", {}), "OBC_AI")
+        return parse_cache(raw.get("CACHE", {}), "OBC_AI['CACHE']").models
+    except ConfigurationError:
+        return ()
 
 
 def get_settings() -> AISettings:

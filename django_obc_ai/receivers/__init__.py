@@ -15,7 +15,7 @@ from django.core.signals import setting_changed
 from django.db import models, transaction
 from django.db.models.signals import post_delete
 
-from django_obc_ai.conf import find_errors, get_settings
+from django_obc_ai.conf import get_settings, read_cache_models
 from django_obc_ai.indexes import VectorIndex, get_indexes
 from django_obc_ai.indexes.dependencies import steps_of
 from django_obc_ai.receivers import outbox, rows
@@ -65,9 +65,7 @@ def _watch_rows_anew(without: VectorIndex | None = None) -> None:
 
 def _watch_named() -> None:
     global _named
-    if find_errors():  # checks tell of them, and every call does
-        return
-    names, _named = _named, get_settings().cache.models
+    names, _named = _named, read_cache_models()
     if names != _named:
         _watch_rows_anew()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from django.apps import apps
 from django.db import models
 
-from django_obc_ai.conf import get_settings
+from django_obc_ai.conf import read_cache_models
 from django_obc_ai.gateway import tags
 from django_obc_ai.indexes import get_indexes
 from django_obc_ai.indexes.dependencies import is_kin, steps_of
@@ -16,7 +16,7 @@ from django_obc_ai.indexes.dependencies import is_kin, steps_of
 def named_models() -> list[type[models.Model]]:
     """Return the models that ``OBC_AI["CACHE"]["models"]`` names; a check tells of the others."""
     found = []
-    for label in get_settings().cache.models:
+    for label in read_cache_models():
         try:
             found.append(apps.get_model(label))
         except LookupError:
