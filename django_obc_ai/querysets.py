@@ -230,6 +230,29 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         """Return the operations that another provider answered than the one that was asked."""
         return self.filter(fell_back())
 
+    def cache_statistics(self, by: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what the response cache did for calls that used it, by some columns, in order.
+
+        Each row has the columns, and ``hits``, ``misses``, ``shared`` (coalesced), ``stores``,
+        ``bytes`` and ``saved`` (Decimal US dollars).
+        """
+        is_own = models.Q(cached=False, coalesced=False)
+        used = models.Q(cached=True) | models.Q(coalesced=True) | models.Q(stored_bytes__gte=0)
+        one = models.Value(1)
+        sums = {
+            "hits": models.Count(one, filter=models.Q(cached=True)),
+            "misses": models.Count(one, filter=is_own),
+            "shared": models.Count(one, filter=models.Q(coalesced=True)),
+            "stores": models.Count(one, filter=is_own & models.Q(stored_bytes__gt=0)),
+            "bytes": models.Sum("stored_bytes", filter=is_own, default=0),
+            "saved": models.Sum("saved_usd", default=Decimal(0)),
+        }
+        rows = self.filter(used).order_by()
+        if not by:
+            whole = rows.aggregate(**sums)
+            return [whole] if whole["hits"] + whole["misses"] + whole["shared"] else []
+        return [dict(row) for row in rows.values(*by).annotate(**sums).order_by(*by)]
+
     def of_prompt(self, prompt_hash: str) -> AIOperationQuerySet:
         """Return the operations of one prompt."""
         rows: Any = self.alias(start_of_hash=start_of_hash())  # alias() adds what stubs do not know

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
@@ -41,6 +42,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 suggest(alias, settings.CACHES),
             )
         )
+    messages += _unknown_models(parsed.cache.models)
     if parsed.database not in settings.DATABASES:
         messages.append(
             error(
@@ -104,6 +106,18 @@ def _unknown_providers(parsed: AISettings) -> list[CheckMessage]:
         for where, alias in named
         if alias not in parsed.providers
     ]
+
+
+def _unknown_models(labels: Iterable[str]) -> Iterator[CheckMessage]:
+    for label in labels:
+        try:
+            apps.get_model(label)
+        except LookupError:
+            yield error(
+                "E003",
+                f"OBC_AI['CACHE']['models'] names {label!r}, which is no model.",
+                suggest(label, [each._meta.label for each in apps.get_models()]),
+            )
 
 
 def check_key_in_source(**_: Any) -> list[CheckMessage]:

@@ -28,6 +28,7 @@ from django_obc_ai.conf.budgets import (
     parse_budgets,
     parse_money,
 )
+from django_obc_ai.conf.cache import DEFAULT_TTL_SECONDS, parse_cache
 from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.coordination import DATABASE_COORDINATOR, default_coordinator
 from django_obc_ai.conf.log import parse_log
@@ -68,6 +69,7 @@ __all__ = [
     "RetrySettings",
     "find_errors",
     "get_settings",
+    "read_cache_models",
     "suggest",
 ]
 
@@ -81,7 +83,6 @@ EMBEDDED_BACKENDS = {
     "COORDINATORS": DATABASE_COORDINATOR,
 }
 _FAISS_STORE = f"{_BACKENDS}.vector_stores.faiss.FaissVectorStore"
-DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,18 +132,6 @@ def _family(value: Any, where: str) -> dict[str, BackendSpec]:
     if "default" not in specs:
         raise ConfigurationError(f"{where} has no 'default'.", hint="Name one entry 'default'.")
     return specs
-
-
-def _cache(value: Any, where: str) -> CacheSettings:
-    entry = as_mapping(value, where)
-    only_keys(entry, ("alias", "ttl_seconds"), where)
-    alias = entry.get("alias", "default")
-    if alias is not None:
-        as_text(alias, f"{where}['alias']")
-    ttl = as_mapping(entry.get("ttl_seconds", {}), f"{where}['ttl_seconds']")
-    for name, seconds in ttl.items():
-        as_positive(seconds, f"{where}['ttl_seconds'][{name!r}]", int, "a whole number above 0")
-    return CacheSettings(alias=alias, ttl_seconds={**DEFAULT_TTL_SECONDS, **ttl})
 
 
 def _retry(value: Any, where: str) -> RetrySettings:
@@ -237,7 +226,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "COORDINATORS": (_family, default_coordinator),
     "BUDGETS": (parse_budgets, ()),
     "MONEY": (parse_money, {}),
-    "CACHE": (_cache, {}),
+    "CACHE": (parse_cache, {}),
     "RETRY": (_retry, {}),
     "RATE_LIMITS": (parse_rate_limits, {}),
     "FALLBACKS": (parse_fallbacks, {}),
@@ -282,6 +271,18 @@ def _parse() -> tuple[dict[str, Any], list[ConfigurationError]]:
 def find_errors() -> list[ConfigurationError]:
     """Return everything that is wrong in ``OBC_AI``; empty if it is fine."""
     return _parse()[1]
+
+
+def read_cache_models() -> tuple[str, ...]:
+    """Return ``OBC_AI["CACHE"]["models"]``, () if it is broken, and keep nothing of the rest.
+
+    For the start, when a project may not have made all of its settings yet.
+    """
+    try:
+        raw = as_mapping(getattr(settings, "OBC_AI", {}), "OBC_AI")
+        return parse_cache(raw.get("CACHE", {}), "OBC_AI['CACHE']").models
+    except ConfigurationError:
+        return ()
 
 
 def get_settings() -> AISettings:

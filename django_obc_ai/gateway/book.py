@@ -75,8 +75,10 @@ class CallBook(AttemptBook):
             self.patience = retry.Patience(may_wait=may_wait)
             self._fit_to(self.info.provider)
             self.trace.begin(self.request, self.provider, **self._traced())
-            if not self.take_stored() and not self.provider.is_free:
-                self.flight = flight_for(self.request, self.info, began=self._clock)
+            if not self.take_stored():
+                self._stored_bytes = 0 if cache.is_used(self.info) else None
+                if not self.provider.is_free:
+                    self.flight = flight_for(self.request, self.info, began=self._clock)
         except ConfigurationError as error:
             self.finish(error=error)
 
@@ -115,7 +117,7 @@ class CallBook(AttemptBook):
         found = cache.get(self.request, self.info)
         if found is None:
             return False
-        self._saved, self._entry = found.cost_usd, found.entry
+        self._saved, self._entry, self._stored_bytes = found.cost_usd, found.entry, None
         self.bill.model_used = found.response.model
         self.finish(found.response, is_cached=True)
         self.is_stale = found.is_stale
@@ -123,7 +125,7 @@ class CallBook(AttemptBook):
 
     def take_landed(self, landing: Landing) -> None:
         """End the call with what the one that it waited for has left."""
-        self._saved, self._entry = landing.cost_usd, landing.entry
+        self._saved, self._entry, self._stored_bytes = landing.cost_usd, landing.entry, None
         if landing.response is not None:
             self.bill.model_used = landing.response.model
         self.finish(landing.response, error=landing.error, is_coalesced=True)
@@ -200,7 +202,6 @@ class CallBook(AttemptBook):
 
     def _store(self, response: ProviderResponse) -> None:
         stored = cache.put(self.request, self.info, response, cost_usd=self.bill.cost_usd)
-        self._stored_bytes = None
         if stored is not None:
             self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
 
@@ -221,5 +222,6 @@ class CallBook(AttemptBook):
             fallback_from="" if self.info.provider == self._first_alias else self._first_alias,
             stored_bytes=self._stored_bytes,
             cache_entry=self._entry,
+            stored_bytes=self._stored_bytes,
             **values,  # further fields of CallOutcome
         )

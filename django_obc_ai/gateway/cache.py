@@ -1,51 +1,88 @@
 """The exact response cache on a Django cache alias.
 
-The key is a keyed hash of everything that shapes an answer: backend, options, model,
-system instruction, history, sources, prompt, schema, sampling, tenant scope, and the
-user where a context says that its text varies by user. Only finished, unblocked answers
-are stored. A cache that fails is a miss, logged; it never fails a call.
+An entry's name is a keyed hash of everything that shapes an answer (`cache_key`), and it serves
+as long as its tags have the versions that they had when its data were read (`tags`). Only
+finished, unblocked answers are stored, and a person's own for that person alone. A cache that
+fails is a miss, logged; it never fails a call.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.utils.crypto import salted_hmac
 
-from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.gateway.cache_key import digest, entry_of
 from django_obc_ai.logs import events
 from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
+from django_obc_ai.types.settings import CacheSettings
 
-_SECRET_OPTIONS = frozenset({"api_key"})
-_TAG_TTL_SECONDS = 90 * 86_400
+__all__ = [
+    "Found",
+    "Stored",
+    "configured_cache",
+    "digest",
+    "entry_of",
+    "forget",
+    "get",
+    "is_shareable",
+    "is_used",
+    "key_of",
+    "put",
+    "texts_of",
+]
+
+#: What an entry begins with. Another one is of another release: a miss.
+_FORM = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
+    """A stored answer.
+
+    Attributes:
+        response: The answer; what was counted for it is not kept.
+        cost_usd: What it cost when it was paid for.
+        entry: Its name.
+        is_stale: Whether its time to live is over, and it should be made anew meanwhile.
+    """
+
     response: ProviderResponse
     cost_usd: Decimal
     entry: UUID
-    is_stale: bool = False
+    is_stale: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    entry: UUID
-    stored_bytes: int
+    """What became of an answer that was to be stored.
+
+    Attributes:
+        entry: The entry that may hold it, even if the cache failed; None if none does.
+        stored_bytes: What the text takes there; 0 if it was not stored.
+    """
+
+    entry: UUID | None = None
+    stored_bytes: int = 0
 
 
-def _cache() -> BaseCache | None:
+_NOTHING_STORED = Stored()
+
+
+def configured_cache() -> BaseCache | None:
+    """Return the Django cache that holds answers, or None if there shall be none.
+
+    Raises:
+        ConfigurationError: ``CACHES`` has no such entry that works.
+    """
     alias = get_settings().cache.alias
     try:
         return None if alias is None else caches[alias]
@@ -57,46 +94,24 @@ def _cache() -> BaseCache | None:
         ) from error
 
 
-def _ttl_of(info: CallInfo) -> int:
-    if info.cache_ttl_seconds is not None:
-        return info.cache_ttl_seconds
-    return get_settings().cache.ttl_seconds.get(info.content_type, 0)
-
-
-def _plain(value: Any) -> Any:
-    """Return dataclasses and mappings as what json can sort and write."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return dict(value)
-    return repr(value)
-
-
-def digest(purpose: str, value: Any) -> str:
-    """Return a keyed SHA-256 of a value's canonical JSON, 64 hex digits."""
-    canonical = json.dumps(value, default=_plain, sort_keys=True, separators=(",", ":"))
-    return salted_hmac(f"django_obc_ai.{purpose}", canonical, algorithm="sha256").hexdigest()
-
-
 def is_shareable(info: CallInfo) -> bool:
-    """Return whether a call may take an answer that another one was given.
+    """Return whether a call may take another one's answer, and leave its own.
 
-    One that varies by user is shared with nobody where the user is not known.
+    A personal answer whose person is not known is nobody's: all that are anonymous would share
+    it. It is neither looked up nor stored, nor waited for.
     """
     return info.use_cache and not (info.varies_by_user and info.user_id is None)
 
 
-def entry_of(request: GenerationRequest, info: CallInfo) -> UUID:
-    """Return the name of a request's entry; it reveals nothing about the prompt."""
-    spec = providers.spec(info.provider)
-    options = {name: v for name, v in spec.options.items() if name not in _SECRET_OPTIONS}
-    parts = {
-        "backend": [info.provider, spec.path, options],
-        "request": request,
-        "scope": info.scope,
-        "user": repr(info.user_id) if info.varies_by_user else None,
-    }
-    return UUID(hex=digest("cache", parts)[:32])
+def is_used(info: CallInfo) -> bool:
+    """Return whether the cache is looked into for a call, and may store its answer."""
+    return is_shareable(info) and get_settings().cache.alias is not None
+
+
+def _ttl_of(info: CallInfo, parsed: CacheSettings) -> int:
+    if info.cache_ttl_seconds is not None:
+        return info.cache_ttl_seconds
+    return parsed.ttl_seconds.get(info.content_type, 0)
 
 
 def key_of(entry: UUID) -> str:
@@ -105,21 +120,33 @@ def key_of(entry: UUID) -> str:
 
 
 def get(request: GenerationRequest, info: CallInfo) -> Found | None:
-    """Return a stored answer whose tags are unchanged, what it cost and its entry, or None."""
-    cache = _cache()
-    if cache is None or not is_shareable(info):
+    """Return the stored answer to a request, in one round trip; None if there is none to serve.
+
+    Raises:
+        ConfigurationError: ``CACHES`` has no such entry that works.
+    """
+    cache = configured_cache()
+    if cache is None or not is_used(info):
         return None
     try:
         name = entry_of(request, info)
-        entry = cache.get(key_of(name))
-        if not entry or entry["tags"] != dict(info.cache_tags):
+        held = cache.get(key_of(name))
+        if type(held) is not tuple or held[0] != _FORM:
             return None
+        _, text, model, cost, tags, ttl, at = held
+        if tags != _sorted_tags(info):
+            return None
+        parsed = get_settings().cache
         # Another caller may have stored it for longer than this one accepts.
-        ttl = _ttl_of(info)
-        if ttl and time.time() - entry["at"] > ttl:
+        late = time.time() - at - min(ttl, _ttl_of(info, parsed) or ttl)
+        if late > parsed.stale_seconds:
             return None
-        answer = ProviderResponse(text=entry["text"], model=entry["model"])
-        return Found(response=answer, cost_usd=entry["cost"], entry=name)
+        return Found(
+            response=ProviderResponse(text=_unpacked(text), model=model),
+            cost_usd=Decimal(cost),
+            entry=name,
+            is_stale=late > 0,
+        )
     except Exception as error:  # noqa: BLE001 - any client library: the cache is a convenience
         events.CACHE_READ_FAILED.log(error=error)
         return None
@@ -128,85 +155,72 @@ def get(request: GenerationRequest, info: CallInfo) -> Found | None:
 def put(
     request: GenerationRequest, info: CallInfo, response: ProviderResponse, *, cost_usd: Decimal
 ) -> Stored | None:
-    """Store a finished answer and what it cost; do nothing for any other.
+    """Store a finished answer and what it cost; store no other, nor one that is too large.
 
     Returns:
-        The entry that may hold the answer now, even if the cache failed; None if none does.
+        None if the call does not use the cache.
     """
-    ttl = _ttl_of(info)
-    if not ttl or not info.use_cache or response.finish_reason != "stop":
+    if not is_used(info):
         return None
+    parsed = get_settings().cache
+    ttl = _ttl_of(info, parsed)
+    if not ttl or response.finish_reason != "stop":
+        return _NOTHING_STORED
+    text, size = _packed(response.text, parsed)
+    if size > parsed.max_bytes:
+        events.CACHE_TOO_LARGE.log(bytes=size)
+        return _NOTHING_STORED
+    # Plain values, which every cache's serialiser reads fast.
+    entry = (_FORM, text, response.model, str(cost_usd), _sorted_tags(info), ttl, time.time())
     name: UUID | None = None
-    entry = {
-        "text": response.text,
-        "model": response.model,
-        "cost": cost_usd,
-        "tags": dict(info.cache_tags),
-        "at": time.time(),
-    }
     try:  # whatever fails: the answer is paid for and must be delivered
-        cache = _cache()
+        cache = configured_cache()
         if cache is not None:
             name = entry_of(request, info)
-            cache.set(key_of(name), entry, ttl)
+            cache.set(key_of(name), entry, ttl + parsed.stale_seconds)
+            return Stored(entry=name, stored_bytes=size)
     except Exception as error:  # noqa: BLE001 - see get()
         events.CACHE_WRITE_FAILED.log(error=error)
-    return None if name is None else Stored(entry=name, stored_bytes=len(response.text))
+    return Stored(entry=name)
+
+
+def _sorted_tags(info: CallInfo) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(info.cache_tags)) if info.cache_tags else ()
+
+
+def _packed(text: str, parsed: CacheSettings) -> tuple[str | bytes, int]:
+    """Return a text as it is stored, and its bytes; a long one compressed, if that helps."""
+    content = text.encode(errors="surrogatepass")
+    if len(content) > parsed.compress_over_bytes:
+        packed = zlib.compress(content, 1)  # higher levels take long for little
+        if len(packed) < len(content):
+            return packed, len(packed)
+    return text, len(content)
+
+
+def _unpacked(text: str | bytes) -> str:
+    if isinstance(text, str):
+        return text
+    return zlib.decompress(text).decode(errors="surrogatepass")
 
 
 def texts_of(entries: Collection[UUID]) -> dict[UUID, str]:
-    """Return the texts of those entries that are still there; it raises what the cache raises."""
-    cache = _cache()
+    """Return the texts of those entries that are still there; it raises what the cache raises.
+
+    An entry of another release comes with the text "".
+    """
+    cache = configured_cache()
     keys = {key_of(each): each for each in entries}
     found = {} if cache is None else cache.get_many(keys)
-    return {keys[key]: str(entry["text"]) for key, entry in found.items()}
+    return {keys[key]: _text_of(held) for key, held in found.items()}
+
+
+def _text_of(held: Any) -> str:
+    return _unpacked(held[1]) if type(held) is tuple and held[0] == _FORM else ""
 
 
 def forget(entries: Collection[UUID]) -> None:
     """Delete entries. Unlike the rest it raises what the cache raises: they may be there still."""
-    cache = _cache()
+    cache = configured_cache()
     if cache is not None and entries:
         cache.delete_many([key_of(each) for each in entries])
-
-
-def read_tags(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return each tag with its present version; call it before reading the rows.
-
-    A version that is missing is made up and stored, so that nothing stored before a
-    tag was lost can be served after it.
-    """
-    wanted = {_tag_key(name): name for name in sorted(set(names))}
-    cache = _cache()
-    if cache is None or not wanted:
-        return ()
-    try:
-        found = cache.get_many(wanted)
-        for key in wanted.keys() - found.keys():
-            cache.add(key, secrets.token_hex(8), _TAG_TTL_SECONDS)
-            found[key] = cache.get(key) or secrets.token_hex(8)
-    except Exception as error:  # noqa: BLE001 - see get(); unknown versions make a miss
-        events.CACHE_TAGS_FAILED.log(error=error)
-        found = {key: secrets.token_hex(8) for key in wanted}
-    return tuple((name, found[key]) for key, name in wanted.items())
-
-
-def invalidate_tags(names: Iterable[str], *, using: str = DEFAULT_DB_ALIAS) -> None:
-    """Make every answer stored under one of the tags unusable.
-
-    Inside a transaction it happens at once and again at the commit: until then others
-    still read the old rows, and store answers made of them under the new version.
-    """
-    keys = [_tag_key(name) for name in names]
-
-    def renew() -> None:
-        cache = _cache()
-        if cache is not None:
-            cache.set_many({key: secrets.token_hex(8) for key in keys}, _TAG_TTL_SECONDS)
-
-    renew()
-    if connections[using].in_atomic_block:
-        transaction.on_commit(renew, using=using, robust=True)
-
-
-def _tag_key(name: str) -> str:
-    return f"django_obc_ai:tag:{digest('tag', name)}"

@@ -8,14 +8,16 @@ from typing import Any
 
 from django.db import connections, models, router, transaction
 
+from django_obc_ai.gateway import tags
 from django_obc_ai.indexes import VectorIndex, get_indexes, outbox
 from django_obc_ai.logs import events
+from django_obc_ai.services._watched import is_watched
 
 _PAGE = 500  # below SQLite's limit on query parameters
 
 
 def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = "") -> None:
-    """Tell every index of a model that rows changed in a way that sends no signal.
+    """Tell indexes and the response cache that rows changed in a way that sends no signal.
 
     Call it in the same transaction as ``QuerySet.update``, ``bulk_create``,
     ``bulk_update``, raw SQL, or a change of a related row that the text contains.
@@ -30,6 +32,8 @@ def mark_changed(model: type[models.Model], pks: Iterable[Any], *, using: str = 
     for index in get_indexes():
         if index.is_fed_by(model):
             mark_keys(index, [index.key_of_pk(pk) for pk in pks], using=alias)
+    if is_watched(model):
+        tags.invalidate((tags.row_tag_of(model, pk) for pk in pks), using=alias)
 
 
 @contextmanager
@@ -113,6 +117,7 @@ def mark_keys(index: VectorIndex, keys: Sequence[str], *, using: str) -> None:
     if using != index.database or not keys:  # another database's row is none of this index
         return
     outbox.add_dirty(index, keys, using=using)
+    tags.invalidate([tags.index_tag(index.name)], using=using)
     waiting = connections[using].run_on_commit
     # One wake a transaction; an entry of a savepoint that is rolled back is gone from here.
     if not any(getattr(entry[1], "wakes", "") == index.name for entry in waiting):

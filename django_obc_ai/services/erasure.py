@@ -18,7 +18,7 @@ from django.db import router
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import IndexNotReadyError, ObcAIError
-from django_obc_ai.gateway import erasing, ledger
+from django_obc_ai.gateway import erasing, ledger, tags
 from django_obc_ai.indexes import VectorIndex, forgetting, generations, get_indexes, replica
 from django_obc_ai.models import ChatMessage, Conversation, Flight, IndexState, StoredContent
 from django_obc_ai.models.writer import transaction_of
@@ -163,6 +163,7 @@ def _clean(index: VectorIndex) -> int:
     fingerprint = generations.fingerprint_of(index, identity)
     count += forgetting.forget_changed(index, except_in=fingerprint, failed=failed)
     generations.remove_retired(index)
+    tags.invalidate([tags.index_tag(index.name)], using=index.database)
     for alias in vector_stores:
         store = vector_stores[alias]
         if store.is_persistent:  # its files hold vectors of removed texts until they are folded

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from django_obc_ai.exceptions import ObcAIError
+from django_obc_ai.gateway import tags
 from django_obc_ai.indexes import VectorIndex, contents, generations, get_index, outbox
 from django_obc_ai.indexes.documents import (
     Documents,
@@ -97,6 +98,7 @@ class IndexingService(Verifying):
         serving = generations.serving_of(index)
         if serving is None or serving.pk != generation.pk:
             generations.switch_to(index, generation)
+            tags.invalidate([tags.index_tag(name)], using=index.database)
         generations.remove_retired(index)
         self._drain(index, tally)
         tally.seen = seen  # rows of the index, each once, whatever the outbox held besides
@@ -239,6 +241,9 @@ class IndexingService(Verifying):
             return sorted(again)
 
         left = generations.write(index, work)
+        # Of rows, too: the process that changed them may have died before it did this.
+        rows = [tags.row_tag_of(index.model, key) for key in dict(dirty).values()]
+        tags.invalidate([tags.index_tag(index.name), *rows], using=index.database)
         if tally.failure is not None:
             raise tally.failure
         return left

@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DEFAULT_DB_ALIAS
+from django.db import models
 from django.utils.module_loading import import_string
 
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import get_settings, suggest
 from django_obc_ai.contexts import get_contexts
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.gateway import cache
+from django_obc_ai.gateway import tags
 from django_obc_ai.gateway.call import acall, call
+from django_obc_ai.services.cache import TagVersions, read_tags
 from django_obc_ai.services.results import (
     AsyncTextStream,
     Call,
@@ -27,30 +28,6 @@ from django_obc_ai.services.results import (
 from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult, Message, Source
 
 _LENGTHS = {"operation_type": 50, "module": 50, "scope": 100, "model": 100, "prompt_version": 100}
-
-
-class TagVersions(tuple[tuple[str, str], ...]):
-    """Cache tags with the versions they had when `read_tags` saw them."""
-
-    __slots__ = ()
-
-
-def read_tags(*names: str) -> TagVersions:
-    """Return tags with their present versions, for ``cache_tags``.
-
-    Call it before reading the rows that the prompt is made of: an answer computed from
-    rows that change in the meantime is then never served from the cache.
-    """
-    return TagVersions(cache.read_tags(names))
-
-
-def invalidate_tags(*names: str, using: str = DEFAULT_DB_ALIAS) -> None:
-    """Make every cached answer under one of these tags unusable, in all processes.
-
-    Inside a transaction on the database ``using`` it happens at once and again at the
-    commit, so that no answer made of the old rows survives.
-    """
-    cache.invalidate_tags(names, using=using)
 
 
 class TextService:
@@ -72,7 +49,7 @@ class TextService:
         *,
         user: Any = None,
         scope: str = "",
-        cache_tags: Iterable[str] | TagVersions = (),
+        cache_tags: Iterable[str | models.Model] | TagVersions = (),
         system_context: str | None = None,
         operation_type: str = "other",
         module: str = "general",
@@ -95,8 +72,9 @@ class TextService:
             user: Who is charged; None and AnonymousUser leave the call unattributed.
             scope: Tenant key; "" asks ``OBC_AI["SCOPE"]``. Answers are never shared
                 between scopes.
-            cache_tags: Names that `invalidate_tags` can drop the answer by, or, for data
-                that may change meanwhile, what `read_tags` returned before reading it.
+            cache_tags: Names that `invalidate` can drop the answer by, and rows whose changes
+                drop it; or, for data that may change meanwhile, what `read_tags` returned
+                before reading it.
             system_context: System instruction, after the configured contexts.
             operation_type: Any short text; see ``types.OPERATION_TYPES``.
             module: Any short text; see ``types.MODULES``.
@@ -104,7 +82,8 @@ class TextService:
             use_cache: False neither reads nor stores.
             cache_ttl: Seconds in place of the content type's; 0 does not store.
             include_context: False leaves the configured contexts out.
-            varies_by_user: Whether a cached answer may serve this user alone.
+            varies_by_user: Whether a cached answer may serve this user alone; without a user
+                nothing is cached then.
             prompt_version: Version of the template that the prompt was made with; part of
                 the cache key, and stored with the operation.
             response_schema: JSON Schema of the answer, which ``result.data`` then holds.
@@ -174,7 +153,7 @@ class TextService:
         *,
         user: Any = None,
         scope: str = "",
-        cache_tags: Iterable[str] | TagVersions = (),
+        cache_tags: Iterable[str | models.Model] | TagVersions = (),
         system_context: str | None = None,
         operation_type: str = "other",
         module: str = "general",
@@ -196,9 +175,12 @@ class TextService:
         if user is not None and not hasattr(user, "pk"):
             raise TypeError(f"user is of type {type(user).__name__}; give a user or None.")
         self._check(prompt, content_type, cache_ttl, max_output_tokens, options)
-        if isinstance(cache_tags, str):
-            raise TypeError(f"cache_tags is the text {cache_tags!r}; give a list of names.")
-        tags = cache_tags if isinstance(cache_tags, TagVersions) else read_tags(*cache_tags)
+        if isinstance(cache_tags, (str, models.Model)):
+            kind = type(cache_tags).__name__
+            raise TypeError(f"cache_tags is a {kind}; give a list of names or rows.")
+        seen = cache_tags if isinstance(cache_tags, TagVersions) else read_tags(*cache_tags)
+        if seen and tags.is_uncertain(name for name, _ in seen):
+            use_cache = False
         scope = scope or scope_of(user)
         lengths = {"operation_type": operation_type, "module": module, "scope": scope}
         lengths |= {"model": self.model, "prompt_version": prompt_version}
@@ -231,7 +213,7 @@ class TextService:
             scope=scope,
             use_cache=use_cache,
             cache_ttl_seconds=cache_ttl,
-            cache_tags=tags,
+            cache_tags=seen,
             varies_by_user=varies_by_user or any(each.varies_by_user for each in contexts),
         )
         return request, info

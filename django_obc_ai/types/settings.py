@@ -10,10 +10,23 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """``OBC_AI["CACHE"]``: the Django cache alias (None: off) and seconds by content type."""
+    """``OBC_AI["CACHE"]``.
+
+    Attributes:
+        alias: Of the Django cache; None: no answer is kept.
+        ttl_seconds: Seconds by content type.
+        stale_seconds: For how long after that an answer is served while it is made anew.
+        compress_over_bytes: Answers of more bytes are compressed.
+        max_bytes: Answers that take more are not kept.
+        models: Labels of models whose rows may be tags, besides those of indexes.
+    """
 
     alias: str | None
     ttl_seconds: Mapping[str, int]
+    stale_seconds: int
+    compress_over_bytes: int
+    max_bytes: int
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,8 @@ INTERNAL = {
     "wait_for_sweeps",
     "mark_dependents",
     "mark_keys",
+    "is_watched",
+    "names_of",
     "result_of",
     "scope_of",
     "unconfigured",

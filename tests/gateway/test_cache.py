@@ -12,7 +12,8 @@ from django.test import override_settings
 from django_obc_ai.contexts import BaseContext
 from django_obc_ai.gateway import cache
 from django_obc_ai.models import AIOperation
-from django_obc_ai.services.text import TextService, invalidate_tags, read_tags
+from django_obc_ai.services.cache import invalidate, read_tags
+from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import CallInfo, GenerationRequest, Message, Source
 from tests.gateway.conftest import Scripted
@@ -121,7 +122,7 @@ def test_the_cache_can_be_left_out(scripted: Scripted, options: dict[str, Any]) 
 def test_the_cache_can_be_switched_off(scripted: Scripted) -> None:
     scripted("A", "B", CACHE={"alias": None})
     texts = [TextService().generate_text("Q", cache_tags=["t"]).text for _ in range(2)]
-    invalidate_tags("t")
+    invalidate(tags=["t"])
     assert texts == ["A", "B"]
 
 
@@ -163,7 +164,7 @@ def test_dropping_a_tag_drops_its_answers_only(scripted: Scripted) -> None:
     scripted("A", "B", "C")
     TextService().generate_text("one", cache_tags=["places", "people"])
     TextService().generate_text("two", cache_tags=["people"])
-    invalidate_tags("places")
+    invalidate(tags=["places"])
     assert TextService().generate_text("two", cache_tags=["people"]).text == "B"
     assert TextService().generate_text("one", cache_tags=["places", "people"]).text == "C"
 
@@ -173,7 +174,7 @@ def test_an_answer_from_before_an_edit_and_stored_after_it_is_never_served(
 ) -> None:
     scripted("old", "new")
     tags = read_tags("places")  # then the rows are read, and then somebody edits them
-    invalidate_tags("places")
+    invalidate(tags=["places"])
     TextService().generate_text("Q", cache_tags=tags)
     assert TextService().generate_text("Q", cache_tags=["places"]).text == "new"
 

@@ -223,7 +223,7 @@ def test_broken_settings_give_a_result_without_a_row() -> None:
         ({"cache_ttl": -1}, ValueError, "negative"),
         ({"max_output_tokens": 0}, ValueError, "below 1"),
         ({"module": "m" * 51}, ValueError, "50 fit"),
-        ({"cache_tags": "places"}, TypeError, "list of names"),
+        ({"cache_tags": "places"}, TypeError, "list of names or rows"),
         ({"prompt": 3}, TypeError, "not text"),
     ],
 )

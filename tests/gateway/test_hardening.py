@@ -18,8 +18,9 @@ from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.gateway import cache
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services.cache import invalidate
 from django_obc_ai.services.costs import CostTracker
-from django_obc_ai.services.text import TextService, invalidate_tags
+from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, override_ai
 from django_obc_ai.types import GenerationRequest, ProviderResponse, StreamChunk, Usage
 from tests.gateway.conftest import PRICES, Scripted, run_async
@@ -139,7 +140,7 @@ def test_a_tag_dropped_inside_a_transaction_is_dropped_again_at_its_commit(
 ) -> None:
     scripted("old", "new")
     with transaction.atomic():
-        invalidate_tags("places")
+        invalidate(tags=["places"])
         TextService().generate_text("Q", cache_tags=["places"])  # another reader: the old rows
     assert TextService().generate_text("Q", cache_tags=["places"]).text == "new"
 

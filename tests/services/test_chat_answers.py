@@ -81,13 +81,20 @@ def test_cached_answers_serve_their_user_and_their_rows_alone(places: Users, gem
     assert len(server.journal) == 5
 
 
+def test_people_without_an_account_share_no_answer(places: Users, gemini: Asked) -> None:
+    server = gemini(plan(), "There are 3 places [1].", plan(), "3 places [1].")
+    assert send(user=AnonymousUser()).text == "There are 3 places [1]."
+    assert send(user=AnonymousUser()).text == "3 places [1]."
+    assert len(server.journal) == 4
+
+
 def test_another_version_of_a_prompt_is_another_call(places: Users, gemini: Asked) -> None:
-    server = gemini(plan(), "There are 3 places [1].")
-    send()
+    server = gemini(plan(), "There are 4 places [1].")
+    send(user=places["amina"])
     text = "Answer in {{ language }}. Today is {{ today }}."
     activate_prompt(draft_prompt("chat_answer", text, user=None), user=None)
-    gemini("Three [1].")
-    assert send().text == "Three [1]."
+    gemini("Four [1].")
+    assert send(user=places["amina"]).text == "Four [1]."
     assert len(server.journal) == 3  # the plan's prompt is the same
     assert AIOperation.objects.get(prompt_version="chat_answer v1").cached is False
     assert sent(server)["systemInstruction"]["parts"][0]["text"].startswith("Answer in English, ")

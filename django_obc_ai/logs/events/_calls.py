@@ -83,3 +83,16 @@ CACHE_TOO_LARGE = Event(
     fields=("bytes",),
     every_seconds=OFTEN,
 )
+CACHE_NOT_INVALIDATED = Event(
+    name="cache.not_invalidated",
+    level=ERROR,
+    message="The response cache did not drop %(tags)d tags; answers of old data may be served.",
+    fields=("tags",),
+    every_seconds=OFTEN,
+)
+CACHE_REFRESH_FAILED = Event(
+    name="cache.refresh_failed",
+    level=WARNING,
+    message="An answer past its time could not be made anew; it is served a while longer.",
+    every_seconds=OFTEN,
+)

@@ -1,8 +1,4 @@
-"""Signal receivers that keep the indexes' outbox, and one that erases what a user has said.
-
-They are connected to indexed models alone, to what these declare as `dependencies`, to users, and
-to budgets, whose changes all processes learn of.
-"""
+"""Receivers that note changed rows of indexes, and of what these declare as `dependencies`."""
 
 from __future__ import annotations
 
@@ -10,27 +6,11 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
-from django.db import models, transaction
+from django.db import models
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
-from django_obc_ai.conf import get_settings
-from django_obc_ai.indexes import VectorIndex, get_indexes
+from django_obc_ai.indexes import VectorIndex
 from django_obc_ai.indexes.dependencies import Step, is_kin, save_atomically, steps_of
-from django_obc_ai.models import Budget
-
-
-def connect_all() -> None:
-    """Watch the models of all registered indexes, with their relatives."""
-    for index in get_indexes():
-        connect(index)
-    for signal in (post_save, post_delete):
-        signal.connect(_on_budget, sender=Budget, dispatch_uid="django_obc_ai:budgets")
-    for model in apps.get_models():
-        if issubclass(model, get_user_model()):
-            post_delete.connect(
-                _on_user_deleted, sender=model, dispatch_uid="django_obc_ai:conversations"
-            )
 
 
 def connect(index: VectorIndex) -> None:
@@ -171,21 +151,3 @@ def _on_relation(
         for name in names:
             pks = rows.filter(**{name: instance.pk}).values_list("pk", flat=True)
             mark_changed(index.model, list(pks), using=using)
-
-
-def _on_budget(using: str, **_: Any) -> None:
-    """Put a changed budget in force when it is committed."""
-    from django_obc_ai.gateway.budget import note_changed_budgets
-
-    transaction.on_commit(note_changed_budgets, using=using, robust=True)
-
-
-def _on_user_deleted(instance: models.Model, using: str, **_: Any) -> None:
-    """Erase what a user has said, which a cascade does not reach in another database."""
-    from django_obc_ai.services.content import erase_content
-    from django_obc_ai.services.conversations import erase_conversations
-
-    key = instance.pk
-    if using != get_settings().database:
-        for erase in (erase_conversations, erase_content):
-            transaction.on_commit(partial(erase, key), using=using, robust=True)
