@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from django_obc_ai.backends.coordinators import coordinators
+from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import CoordinatorError
 from django_obc_ai.services import _provider_health as asking
 from django_obc_ai.services._provider_health import HealthItem
@@ -24,7 +25,7 @@ def check_coordinator(alias: str) -> HealthItem:
     """Say whether a coordinator answers, and whether all processes share it.
 
     Raises:
-        ConfigurationError: It cannot be built.
+        ConfigurationError: It, or the cost store, cannot be built.
     """
     name, coordinator = f"coordinator {alias}", coordinators[alias]
     item = asking.describe(name, coordinator, coordinators.where(alias))
@@ -35,7 +36,9 @@ def check_coordinator(alias: str) -> HealthItem:
     except CoordinatorError as error:
         hint = "Until it answers, each process keeps the limits by itself, and pays by itself."
         return HealthItem(name=name, status="unknown", message=str(error), hint=hint)
-    if not coordinator.is_shared and not settings.DEBUG:
+    # One that follows a private cost store, which has its own warning, needs none.
+    is_alone = not coordinator.is_shared and cost_stores["default"].is_shared
+    if is_alone and not settings.DEBUG:
         message = f"{item.message} Each process makes equal calls for itself, and may use all that"
         message += " a provider allows."
         hint = "Use the database or the Redis coordinator."

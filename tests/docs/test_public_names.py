@@ -59,6 +59,7 @@ INTERNAL_MODULES = {
     "explanation",
     "figures",
     "index_requests",
+    "limits",
     "metrics",
     "rollups",
     "tally",

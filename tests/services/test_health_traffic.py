@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from django_obc_ai.backends.cost_stores.database import DatabaseCostStore
 from django_obc_ai.services.health import HealthItem, check_health
 from django_obc_ai.testing import override_ai
 from django_obc_ai.types.coordination import GateState
+from tests.fakes import entry
 from tests.gates import gates
 
 pytestmark = pytest.mark.django_db
@@ -42,11 +44,17 @@ def test_a_coordinator_that_is_away_could_not_be_asked() -> None:
 def test_a_coordinator_of_one_process_is_a_warning_but_for_a_developer(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with gates({}) as coordinator:
+    with gates({}, COST_STORES=entry(DatabaseCostStore)) as coordinator:
         monkeypatch.setattr(type(coordinator), "is_shared", False)
         found = look("coordinator default")
         assert found.status == "warning" and "makes equal calls for itself" in found.message
         settings.DEBUG = True
+        assert look("coordinator default").status == "ok"
+
+
+def test_a_coordinator_beside_a_cost_store_of_one_process_is_not_warned_of_again() -> None:
+    with override_ai():
+        assert look("cost store default").status == "warning"
         assert look("coordinator default").status == "ok"
 
 
