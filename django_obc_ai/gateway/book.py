@@ -61,7 +61,7 @@ class CallBook(AttemptBook):
         self.trace = CallTrace(self.operation, info)
         self._started_at = self._began if settings.USE_TZ else timezone.make_naive(self._began)
         self._clock = time.perf_counter()
-        self._asked = request  # before it was fitted to a provider
+        self.asked = request  # before it was fitted to a provider
         self._first_alias = info.provider
         self._saved = Decimal(0)
         self._first_chunk: float | None = None
@@ -94,9 +94,9 @@ class CallBook(AttemptBook):
     def _fit_to(self, alias: str) -> None:
         self.provider = providers[alias]
         self.request = replace(
-            self._asked,
-            model=self._asked.model or self.provider.model,
-            max_output_tokens=self.provider.bound_output_tokens(self._asked),
+            self.asked,
+            model=self.asked.model or self.provider.model,
+            max_output_tokens=self.provider.bound_output_tokens(self.asked),
         )
 
     def turn_to(self, alias: str) -> bool:
@@ -106,15 +106,15 @@ class CallBook(AttemptBook):
         while the first is away, and is never taken for the first one's.
         """
         self._pay_before_another()
-        self._asked = replace(self._asked, model="")
+        self.asked = replace(self.asked, model="")
         self.info = replace(self.info, provider=alias)
         self._fit_to(alias)
         known = self.provider.generation_options
-        return all(name in known for name in self._asked.options)
+        return all(name in known for name in self.asked.options)
 
     def take_stored(self) -> bool:
         """End the call with the answer that the cache has; return whether it has one."""
-        found = cache.get(self.request, self.info)
+        found = cache.get(self.request, self.info) if self.info.reads_cache else None
         if found is None:
             return False
         self._saved, self._entry, self._stored_bytes = found.cost_usd, found.entry, None
@@ -222,6 +222,5 @@ class CallBook(AttemptBook):
             fallback_from="" if self.info.provider == self._first_alias else self._first_alias,
             stored_bytes=self._stored_bytes,
             cache_entry=self._entry,
-            stored_bytes=self._stored_bytes,
             **values,  # further fields of CallOutcome
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -19,6 +21,7 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import StreamInterruptedError
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.gateway.flow import Do, Emit, Flow, Next, Send, Sleep, Step, Stop, converse
+from django_obc_ai.gateway.refresh import refresh_later
 from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
@@ -112,9 +115,21 @@ def _left() -> StreamInterruptedError:
 
 
 def _end(book: CallBook, *, raises: bool) -> None:
+    if book.is_stale:
+        _refresh(book)
     error = _outcome(book).error
     if raises and error is not None:
         raise error
+
+
+def _refresh(book: CallBook) -> None:
+    """Ask once more in the background for an answer that was served past its time.
+
+    Whoever else is served it does so too, and single-flight makes one call of them all.
+    """
+    request, entry = book.asked, book.outcome and book.outcome.cache_entry
+    info = replace(book.info, operation_id=uuid.uuid4(), reads_cache=False)
+    refresh_later(lambda: run(CallBook(request, info)), str(entry))
 
 
 def _do(step: Step) -> Any:

@@ -232,6 +232,7 @@ class CallInfo:
         varies_by_user: Whether the answer holds for this user only.
         may_retry: Whether more than one attempt may be made.
         cache_ttl_seconds: Overrides the time to live of ``content_type``.
+        reads_cache: Whether a stored answer will do; else a new one takes its place.
     """
 
     operation_id: UUID
@@ -246,6 +247,7 @@ class CallInfo:
     cache_tags: tuple[tuple[str, str], ...] = ()
     varies_by_user: bool = False
     may_retry: bool = True
+    reads_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
