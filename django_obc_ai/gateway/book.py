@@ -112,6 +112,10 @@ class CallBook(AttemptBook):
         known = self.provider.generation_options
         return all(name in known for name in self.asked.options)
 
+    def again(self, info: CallInfo) -> CallBook:
+        """Return the books of another call that asks the same, and streams to nobody."""
+        return CallBook(self.asked, info)
+
     def take_stored(self) -> bool:
         """End the call with the answer that the cache has; return whether it has one."""
         found = cache.get(self.request, self.info) if self.info.reads_cache else None
@@ -128,6 +132,7 @@ class CallBook(AttemptBook):
         self._saved, self._entry, self._stored_bytes = landing.cost_usd, landing.entry, None
         if landing.response is not None:
             self.bill.model_used = landing.response.model
+        events.TRAFFIC_COALESCED.log()
         self.finish(landing.response, error=landing.error, is_coalesced=True)
 
     def finish(

@@ -127,9 +127,8 @@ def _refresh(book: CallBook) -> None:
 
     Whoever else is served it does so too, and single-flight makes one call of them all.
     """
-    request, entry = book.asked, book.outcome and book.outcome.cache_entry
-    info = replace(book.info, operation_id=uuid.uuid4(), reads_cache=False)
-    refresh_later(lambda: run(CallBook(request, info)), str(entry))
+    again = book.again(replace(book.info, operation_id=uuid.uuid4(), reads_cache=False))
+    refresh_later(lambda: run(again), str(book.outcome and book.outcome.cache_entry))
 
 
 def _do(step: Step) -> Any:

@@ -88,6 +88,10 @@ class EmbeddingBook(CallBook):
                 )
             )
 
+    def again(self, info: CallInfo) -> CallBook:
+        """See `CallBook.again`."""
+        return EmbeddingBook(self.embedding, info)
+
     def _traced(self) -> dict[str, Any]:
         return {"dimension": self.embedding.dimension}
 

@@ -34,7 +34,8 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
 
     A context manager, a decorator of functions, coroutines and ``TestCase`` classes, and through
     ``django_obc_ai.testing.plugin`` a pytest fixture. Embedder and indexes stay the
-    project's own; vector store, cost store and coordinator live in memory for this test only.
+    project's own; vector store, cost store and coordinator live in memory for this test only, and
+    neither rate limits nor fallbacks are in force, unless the test sets them.
 
     Args:
         script: What the provider answers, in order; see `ScriptedProvider`. Without a
@@ -67,6 +68,7 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
         overridden: dict[str, Any] = {
             key: {"default": {"BACKEND": path}} for key, path in families.items()
         }
+        overridden |= {"RATE_LIMITS": {"default": None}, "FALLBACKS": {}}
         if self._script is not None:
             overridden["PROVIDERS"]["default"] = {
                 "BACKEND": _PROVIDER,

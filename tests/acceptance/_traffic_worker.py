@@ -125,6 +125,7 @@ class Worker:
             return f"day {number} of {day:g} s", number * day, (number + 1) * day
 
         ratelimit.WINDOW_SECONDS, ratelimit.day_of = window, day_of
+        ratelimit._days.clear()
         BaseCoordinator.flight_lease_seconds = lease
 
     def once(

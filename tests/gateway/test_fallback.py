@@ -1,0 +1,196 @@
+"""Which providers are asked in place of one that fails, and what is left of it in the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from django.dispatch import Signal
+
+from django_obc_ai.backends.providers import providers
+from django_obc_ai.exceptions import (
+    AuthenticationError,
+    ContentBlockedError,
+    InvalidRequestError,
+    ObcAIError,
+    ProviderTimeoutError,
+    QuotaExhaustedError,
+    RateLimitError,
+    TransientError,
+)
+from django_obc_ai.models import AIOperation, ProviderPause
+from django_obc_ai.services.text import TextService
+from django_obc_ai.signals import call_fell_back, call_retried
+from django_obc_ai.testing import Reply, ScriptedProvider, override_ai
+from django_obc_ai.types import Usage
+from tests.gateway.conftest import PRICES, run_async
+
+pytestmark = pytest.mark.django_db
+DOWN = TransientError("Down.", is_possibly_billed=False)
+SCRIPTED = "django_obc_ai.testing.provider.ScriptedProvider"
+Chain = Any  # of scripts, by alias
+
+
+def scripted(*script: Any, **options: Any) -> dict[str, Any]:
+    return {"BACKEND": SCRIPTED, "OPTIONS": {"script": list(script), **options}}
+
+
+@pytest.fixture
+def chain(waits: list[float]) -> Iterator[Any]:
+    with ExitStack() as stack:
+
+        def enter(*scripts: Sequence[Any], **settings: Any) -> list[ScriptedProvider]:
+            aliases = ["default", "second", "third"][: len(scripts)]
+            families = {
+                alias: scripted(*script, model=f"m-{alias}")
+                for alias, script in zip(aliases, scripts, strict=True)
+            }
+            prices = {f"m-{alias}": PRICES["scripted"] for alias in aliases}
+            merged = {"FALLBACKS": {"default": aliases[1:]}, "PRICES": prices, **settings}
+            stack.enter_context(override_ai(PROVIDERS=families, **merged))
+            return [providers[alias] for alias in aliases]  # type: ignore[misc]  # scripted ones
+
+        yield enter
+
+
+def heard(signal: Signal, stack: ExitStack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+
+    def note(**facts: Any) -> None:
+        found.append(facts)
+
+    signal.connect(note)
+    stack.callback(signal.disconnect, note)
+    return found
+
+
+def test_the_next_alias_answers_and_the_row_names_both(chain: Chain) -> None:
+    first, second = chain([DOWN] * 9, ["B"])
+    with ExitStack() as stack:
+        fell, retried = heard(call_fell_back, stack), heard(call_retried, stack)
+        result = TextService().generate_text("Q")
+    row = AIOperation.objects.get()
+    assert (result.text, result.model) == ("B", "m-second")
+    assert (row.provider, row.fallback_from, row.attempts) == ("second", "default", 3)
+    assert (first.call_count, second.call_count) == (2, 1)  # one attempt is kept for each
+    assert [(each["from_alias"], each["to_alias"]) for each in fell] == [("default", "second")]
+    assert [each["attempt"] for each in retried] == [1]
+    assert second.requests[0].model == "m-second"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", ["awaited", "streamed", "both"])
+def test_every_way_of_calling_falls_back(chain: Chain, way: str) -> None:
+    chain([DOWN] * 9, ["B"])
+    service = TextService()
+
+    async def stream() -> str:
+        return "".join([piece async for piece in service.astream_text("Q")])
+
+    if way == "awaited":
+        assert run_async(service.agenerate_text("Q")).text == "B"
+    elif way == "streamed":
+        assert "".join(service.stream_text("Q")) == "B"
+    else:
+        assert run_async(stream()) == "B"
+    assert AIOperation.objects.get().fallback_from == "default"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError("Bad key."),
+        QuotaExhaustedError("Used up."),
+        RateLimitError("Busy."),
+        ProviderTimeoutError("Late.", is_possibly_billed=False),
+    ],
+)
+def test_what_another_provider_may_do_better_is_asked_of_it(
+    chain: Chain, error: ObcAIError
+) -> None:
+    chain([error] * 3, ["B"])
+    assert TextService().generate_text("Q").text == "B"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        InvalidRequestError("No."),
+        ContentBlockedError("No."),
+        Reply("", finish_reason="blocked"),
+        Reply("", usage=Usage(input_tokens=9, thinking_tokens=9), finish_reason="length"),
+    ],
+)
+def test_what_would_repeat_is_asked_of_nobody_else(chain: Chain, first: Any) -> None:
+    _, second = chain([first], ["B"])
+    assert not TextService().generate_text("Q").success
+    assert second.call_count == 0
+    assert AIOperation.objects.get().fallback_from == ""
+
+
+def test_a_spent_budget_has_no_fallback(chain: Chain) -> None:
+    budget = {"scope": "global", "period": "day", "limit_usd": "0"}
+    first, second = chain(["A"], ["B"], BUDGETS=[budget])
+    assert TextService().generate_text("Q").error == "budget_exceeded"
+    assert (first.call_count, second.call_count) == (0, 0)
+
+
+def test_one_budget_of_attempts_holds_for_the_whole_chain(chain: Chain) -> None:
+    kits = chain([DOWN] * 9, [DOWN] * 9, [DOWN] * 9, RETRY={"attempts": 4})
+    assert TextService().generate_text("Q").error == "transient"
+    assert [kit.call_count for kit in kits] == [2, 1, 1]
+    assert AIOperation.objects.get().attempts == 4
+
+
+def test_a_chain_longer_than_the_attempts_ends_with_them(chain: Chain) -> None:
+    kits = chain([DOWN], [DOWN], ["C"], RETRY={"attempts": 2})
+    assert TextService().generate_text("Q").error == "transient"
+    assert [kit.call_count for kit in kits] == [1, 1, 0]
+
+
+def test_a_provider_that_nothing_is_sent_to_costs_no_attempt(chain: Chain) -> None:
+    first, _ = chain(["A"], ["B"], RETRY={"attempts": 1})
+    ProviderPause.objects.create(alias="default", paused_by="x", reason="y")
+    assert TextService().generate_text("Q").text == "B"
+    assert first.call_count == 0
+    assert AIOperation.objects.get().attempts == 1
+
+
+def test_a_full_window_goes_to_the_next_alias_without_waiting(
+    chain: Chain, waits: list[float]
+) -> None:
+    chain(["A", "A"], ["B"], RATE_LIMITS={"default": {"per_minute": 1}})
+    texts = [TextService().generate_text(f"Q{n}").text for n in range(2)]
+    assert texts == ["A", "B"]
+    assert waits == []
+
+
+def test_answers_of_another_alias_are_not_taken_for_the_first_ones(chain: Chain) -> None:
+    first, second = chain([DOWN, DOWN, "A"], ["B"])
+    assert TextService().generate_text("Q").text == "B"
+    assert TextService().generate_text("Q").text == "A"  # the first is back, and is asked
+    assert TextService().generate_text("Q").cached
+    assert (first.call_count, second.call_count) == (3, 1)
+
+
+def test_while_the_first_is_away_the_others_answer_serves_from_the_cache(chain: Chain) -> None:
+    _, second = chain([DOWN] * 4, ["B"], BREAKER={"failures": 2})
+    assert TextService().generate_text("Q").text == "B"
+    result = TextService().generate_text("Q")
+    assert (result.text, result.cached, second.call_count) == ("B", True, 1)
+
+
+def test_an_alias_that_lacks_an_option_is_passed_over(chain: Chain) -> None:
+    families = {
+        "default": {
+            "BACKEND": SCRIPTED,
+            "OPTIONS": {"script": [DOWN], "generation_options": ["k"]},
+        },
+        "second": {"BACKEND": SCRIPTED, "OPTIONS": {"script": ["B"]}},
+        "third": {"BACKEND": SCRIPTED, "OPTIONS": {"script": ["C"], "generation_options": ["k"]}},
+    }
+    settings = {"FALLBACKS": {"default": ["second", "third"]}, "PRICES": PRICES}
+    with override_ai(PROVIDERS=families, RETRY={"attempts": 2}, **settings):
+        assert TextService().generate_text("Q", k=1).text == "C"
