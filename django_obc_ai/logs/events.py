@@ -5,7 +5,6 @@ from __future__ import annotations
 from logging import DEBUG, ERROR, INFO, WARNING
 
 from django_obc_ai.logs.event import Event
-from django_obc_ai.logs.ledger_events import *  # noqa: F403
 
 #: A fault that may come with every call is told once in so many seconds by each process.
 _OFTEN = 30.0
@@ -338,6 +337,8 @@ TELEMETRY_FAILED = Event(
     message="Telemetry failed, and calls go on without it.",
     every_seconds=600.0,
 )
+
+from django_obc_ai.logs.ledger_events import *  # noqa: E402, F403
 
 #: All of them by name.
 EVENTS = {each.name: each for each in list(globals().values()) if isinstance(each, Event)}
