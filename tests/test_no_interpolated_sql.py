@@ -15,7 +15,7 @@ ROOT = Path(django_obc_ai.__file__).parent
 #: Methods and classes that take SQL, and where theirs stands.
 TAKES_SQL = {"execute", "executemany", "raw", "extra", "RawSQL"}
 #: Files whose statements Django's own compilers make; they give what a compiler returned.
-COMPILED = {"backends/cost_stores/database.py", "gateway/ledger.py", "chat/statements.py"}
+COMPILED = {"backends/cost_stores/database.py", "gateway/inserts.py", "chat/statements.py"}
 
 #: Files where `_change` runs a constant of the module that it is given.
 HANDED_ON = {"backends/coordinators/_database_flights.py"}

@@ -80,13 +80,17 @@ class RedisLink:
             **({} if attach is None else {"redis_connect_func": attach}),
         )
         self._idle: list[Any] = []
+        self._known: set[str] = set()  # scripts that the server has, unless it was restarted
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script, which the server need not know yet; see ask()."""
         return self.run_all([(script, *arguments)])[0]
 
     def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run scripts one after another in one round trip; others may come between them.
+        """Run scripts in this order in one round trip; others may come between them.
+
+        A script that the server has forgotten, which only ``SCRIPT FLUSH`` makes it do on a living
+        connection, runs after the others.
 
         Returns:
             One reply per call.
@@ -95,12 +99,14 @@ class RedisLink:
             ObcAIError: What `translate` made of the first error. The other calls were made.
         """
         try:
-            replies = self._send([(b"EVALSHA", _sha(script), *rest) for script, *rest in calls])
+            replies = self._send(lambda: [self._command(*call) for call in calls])
             for at, reply in enumerate(replies):
                 if isinstance(reply, self._errors.NoScriptError):
-                    replies[at] = self._send([(b"EVAL", *calls[at])])[0]
+                    again = (b"EVAL", *calls[at])
+                    (replies[at],) = self._send(lambda: [again])  # noqa: B023 - sent at once
         except self._errors.RedisError as error:
             raise self._translate(error) from error
+        self._known.update(call[0] for call in calls)
         return [self._checked(reply) for reply in replies]
 
     def ask(self, *command: Any) -> Any:
@@ -110,21 +116,35 @@ class RedisLink:
             ObcAIError: Redis cannot be reached, or refuses; see `translate`.
         """
         try:
-            return self._checked(self._send([command])[0])
+            return self._checked(self._send(lambda: [command])[0])
         except self._errors.RedisError as error:
             raise self._translate(error) from error
+
+    def _command(self, script: str, *rest: Any) -> Sequence[Any]:
+        if script in self._known:
+            return (b"EVALSHA", _sha(script), *rest)
+        return (b"EVAL", script, *rest)
 
     def _checked(self, reply: Any) -> Any:
         if isinstance(reply, self._errors.RedisError):
             raise self._translate(reply) from reply
         return reply
 
-    def _send(self, commands: Sequence[Sequence[Any]], *, is_second: bool = False) -> list[Any]:
-        """Return the replies; errors that the server answered with are among them."""
+    def _send(
+        self, make: Callable[[], Sequence[Sequence[Any]]], *, is_second: bool = False
+    ) -> list[Any]:
+        """Return the replies; errors that the server answered with are among them.
+
+        Args:
+            make: Returns the commands, which a new server is told otherwise than a known one.
+            is_second: Whether they were sent before.
+        """
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._pool.make_connection()
+            self._known.clear()  # the server may be another one by now
+        commands = make()
         try:
             if len(commands) == 1:
                 connection.send_command(*commands[0])
@@ -137,7 +157,7 @@ class RedisLink:
                 raise
             # The server may have closed a connection that lay idle, and so all the others.
             self.close()
-            return self._send(commands, is_second=True)
+            return self._send(make, is_second=True)
         except BaseException:  # such as a time limit of the caller: the answer may still come
             connection.disconnect()
             raise

@@ -27,6 +27,7 @@ from django_obc_ai.types import BudgetHold, CallInfo, nano_from_usd
 _MOST_STALE_SECONDS = 300.0
 #: How long they are good without a look, where a change is told by the cost store at once.
 _FRESH_SECONDS = 1.0
+_clock = time.monotonic
 _read: dict[str, _Rows] = {}  # by database
 
 
@@ -109,7 +110,7 @@ def _with_settings(rows: list[BudgetSettings]) -> list[BudgetSettings]:
 
 def _rows(database: str, *, fresh_seconds: float) -> _Rows:
     known = _read.get(database, _NOTHING_READ)
-    began, is_alone = time.monotonic(), transaction_of(database) == "none"
+    began, is_alone = _clock(), transaction_of(database) == "none"
     if is_alone and began - known.at < fresh_seconds:
         return known
     try:

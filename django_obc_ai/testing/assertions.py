@@ -11,6 +11,7 @@ from unittest import mock
 
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services.ledger import flush_rows
 from django_obc_ai.signals import operation_finished
 from django_obc_ai.types import GenerationRequest
 
@@ -26,6 +27,7 @@ def _operations() -> Iterator[list[AIOperation]]:
     operation_finished.connect(note, weak=False)
     try:
         yield seen
+        flush_rows()  # the signal is sent when a row is written
     finally:
         operation_finished.disconnect(note)
 

@@ -16,7 +16,9 @@ from django.db import connections
 
 from django_obc_ai.backends.coordinators.database import DatabaseCoordinator
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
+from django_obc_ai.gateway import draining
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services.ledger import flush_rows
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, override_ai
 from django_obc_ai.types import Usage
@@ -92,3 +94,21 @@ def ask() -> Any:
 
 def pks() -> set[Any]:
     return set(AIOperation.objects.values_list("pk", flat=True))
+
+
+Batched = Callable[..., override_ai]
+
+
+@pytest.fixture
+def batched(scripted: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batched]:
+    """Script the provider, and let rows wait until they are flushed."""
+    monkeypatch.setattr("django_obc_ai.gateway.batch._PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr("django_obc_ai.gateway.batch._LATE_SECONDS", 60.0)
+    flush_rows()
+
+    def enter(*script: Any, **settings: Any) -> override_ai:
+        log = {"spool": folder, "rows": "batched", **settings.pop("LOG", {})}
+        return scripted(*(script or [ANSWER] * 40), LOG=log, **settings)
+
+    yield enter
+    draining.batch._avoid_until = 0.0

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -82,17 +82,24 @@ class Worker:
 
     def end(self) -> int:
         """End in order; return the exit code."""
-        output, _ = self.process.communicate("end\n", timeout=60)
-        for line in output.splitlines():
-            self._note(line)
-        return self.process.returncode
+        assert self.process.stdin is not None
+        self.process.stdin.write("end\n")
+        return self._close()
 
     def kill(self) -> None:
         """Kill it, and read what it had answered."""
         self.process.kill()
-        output, _ = self.process.communicate(timeout=60)
-        for line in output.splitlines():
-            self._note(line)
+        self._close()
+
+    def _close(self) -> int:
+        # Not communicate(), which knows nothing of what readline() has read ahead.
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        for line in self.process.stdout:
+            self._note(line.strip())
+        self.process.stdout.close()
+        return self.process.wait(60)
 
     def _line(self) -> str:
         assert self.process.stdout is not None
