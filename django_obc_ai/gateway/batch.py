@@ -20,6 +20,7 @@ from typing import Any
 from django.core.signals import setting_changed
 from django.db import DatabaseError, InterfaceError, connections
 
+from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
@@ -31,7 +32,7 @@ from django_obc_ai.models.connections import apart
 from django_obc_ai.models.writer import transaction_of
 
 #: Families whose default backend may keep rows; of several, the first that does is used.
-FAMILIES: tuple[Any, ...] = (cost_stores,)
+FAMILIES: tuple[Any, ...] = (cost_stores, coordinators)
 _PAUSE_SECONDS = 0.5
 _FULL = 100
 #: When calls write themselves: the thread does not run, or not fast enough.

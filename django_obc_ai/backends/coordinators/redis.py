@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 from django_obc_ai.backends.coordinators._redis_flights import RedisFlights
 from django_obc_ai.backends.coordinators._redis_gates import RedisGates
 from django_obc_ai.backends.coordinators.base import BaseCoordinator
-from django_obc_ai.backends.redis_link import RedisLink, ScriptCall, ScriptedBackend
+from django_obc_ai.backends.redis_link import RedisLink, ScriptCall
+from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import CoordinatorError
 
 
-class RedisCoordinator(RedisFlights, RedisGates, ScriptedBackend, BaseCoordinator):
+class RedisCoordinator(RedisFlights, RedisGates, RedisRows, BaseCoordinator):
     """A few short-lived keys that only Lua scripts change, by the server's own clock.
 
     What a server forgets, in a restart or an eviction, costs a second call at worst.
