@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from django_obc_ai.backends.redis_link import ScriptedBackend, Step
 
-_KEEP = "return redis.call('XADD', KEYS[1], '*', 'd', ARGV[1], 'r', ARGV[2])"
 _DROP = "return redis.call('XDEL', KEYS[1], unpack(ARGV))"
 #: ARGV[1] the id to begin behind, or "-"; [2] how old in ms; [3] how many.
 _READ = """
@@ -33,7 +32,7 @@ class RedisRows(ScriptedBackend):
             database: The mark of the database that is to take it.
             row: A text.
         """
-        call = (_KEEP, b"1", self._stream, database.encode(), row.encode())
+        call = (b"XADD", self._stream, b"*", b"d", database.encode(), b"r", row.encode())
         return Step(call, lambda reply: str(reply.decode()))
 
     def keep_row(self, database: str, row: str) -> str:

@@ -150,8 +150,8 @@ class AttemptBook:
             self._end_permit("ok")
 
     def _announce(self) -> None:
-        presumed, is_held = self._presumed(), self.bill.is_traced and self._announced is None
-        told = ledger.announce(self.request, self.info, presumed, is_held=is_held)
+        is_held = self.bill.is_traced and self._announced is None
+        told = ledger.announce(self.request, self.info, self._presumed, is_held=is_held)
         self._announced = told or self._announced
 
     def _presumed(self) -> CallOutcome:

@@ -12,7 +12,7 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,24 @@ class Row:
     """A row that waits.
 
     Attributes:
-        operation: What is to be written.
+        values: What is to be written, by column.
         log: Where in Redis it is; None: nowhere.
         entry: Its id there.
         is_on_disk: Whether it is in a segment of its batch.
     """
 
-    operation: AIOperation
+    values: Mapping[str, Any]
     log: RedisRows | None = None
     entry: str = ""
     is_on_disk: bool = False
+    made: AIOperation | None = None
+
+    @property
+    def operation(self) -> AIOperation:
+        """Return the same as a model, which the thread makes that writes it."""
+        if self.made is None:
+            self.made = AIOperation(**self.values)
+        return self.made
 
 
 @dataclass(slots=True)

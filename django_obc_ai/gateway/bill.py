@@ -15,6 +15,8 @@ from django_obc_ai.logs import events
 from django_obc_ai.types import Amount, Usage, nano_from_usd
 from django_obc_ai.types.money import EXACT
 
+_NO_USAGE = Usage()
+
 
 class Bill:
     """The sums of a call, and the hold of its present attempt.
@@ -29,7 +31,7 @@ class Bill:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.usage = Usage()
+        self.usage = _NO_USAGE
         self.cost_usd = Decimal(0)
         self.is_cost_known = True
         self.model_used = ""
@@ -75,7 +77,8 @@ class Bill:
         """
         usage = usage.made_plausible()
         is_whole = usage.is_whole_for(text)
-        self.usage += usage if is_whole else replace(usage, is_exact=False)
+        usage = usage if is_whole else replace(usage, is_exact=False)
+        self.usage = usage if self.usage is _NO_USAGE else self.usage + usage
         self.model_used = model
         cost = Decimal(0) if self._is_free else self._price(usage, model)
         if not (is_whole or self._is_free):  # a part of the bill was not counted

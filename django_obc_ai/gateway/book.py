@@ -65,7 +65,8 @@ class CallBook(AttemptBook):
         self._first_alias = info.provider
         self._saved = Decimal(0)
         self._first_chunk: float | None = None
-        self._entry: UUID | None = None
+        self._name: UUID | None = None  # of the entry that may hold the answer
+        self._entry: UUID | None = None  # that holds it
         self._stored_bytes: int | None = None
 
     def prepare(self) -> None:
@@ -78,9 +79,14 @@ class CallBook(AttemptBook):
             if not self.take_stored():
                 self._stored_bytes = 0 if cache.is_used(self.info) else None
                 if not self.provider.is_free:
-                    self.flight = flight_for(self.request, self.info, began=self._clock)
+                    self.flight = flight_for(self.info, self._entry_name, began=self._clock)
         except ConfigurationError as error:
             self.finish(error=error)
+
+    def _entry_name(self) -> UUID:
+        if self._name is None:
+            self._name = cache.entry_of(self.request, self.info)
+        return self._name
 
     @property
     def has_shown_text(self) -> bool:
@@ -92,7 +98,7 @@ class CallBook(AttemptBook):
         return {}
 
     def _fit_to(self, alias: str) -> None:
-        self.provider = providers[alias]
+        self.provider, self._name = providers[alias], None
         self.request = replace(
             self.asked,
             model=self.asked.model or self.provider.model,
@@ -118,7 +124,7 @@ class CallBook(AttemptBook):
 
     def take_stored(self) -> bool:
         """End the call with the answer that the cache has; return whether it has one."""
-        found = cache.get(self.request, self.info) if self.info.reads_cache else None
+        found = cache.get(self.info, self._entry_name) if self.info.reads_cache else None
         if found is None:
             return False
         self._saved, self._entry, self._stored_bytes = found.cost_usd, found.entry, None
@@ -206,7 +212,7 @@ class CallBook(AttemptBook):
         return [] if step is None else [step]
 
     def _store(self, response: ProviderResponse) -> None:
-        stored = cache.put(self.request, self.info, response, cost_usd=self.bill.cost_usd)
+        stored = cache.put(self.info, self._entry_name, response, cost_usd=self.bill.cost_usd)
         if stored is not None:
             self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
@@ -31,10 +30,12 @@ from django_obc_ai.types import (
     Settlement,
     nano_from_usd,
 )
+from django_obc_ai.types.ids import new_id
 
 __all__ = ["NOTHING_HELD", "Attempt", "Hold", "note_changed_budgets", "period_key", "reserve"]
 
 _CHANGES_AT_MOST = 5
+_encode = json.JSONEncoder().encode
 AskFirst: TypeAlias = Callable[[str], tuple[Step[None], tuple[bytes, bytes]] | None]
 
 
@@ -75,7 +76,7 @@ class Attempt:
             "before_tokens": self.before.tokens,
             "before_requests": self.before.requests,
         }
-        return json.dumps(facts)
+        return _encode(facts)
 
 
 class Hold:
@@ -226,7 +227,7 @@ def _reserve(
     version: str,
     ask_first: AskFirst | None = None,
 ) -> Hold:
-    store, reservation, details = cost_stores[alias], uuid.uuid4(), attempt.details()
+    store, reservation, details = cost_stores[alias], new_id(), attempt.details()
     holds = policy.holds_of(found, share_of(alias))
 
     def ask() -> BudgetHold | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -21,8 +21,9 @@ from django.core.cache import BaseCache, InvalidCacheBackendError, caches
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway.cache_key import digest, entry_of
+from django_obc_ai.gateway.cache_lane import lane_to
 from django_obc_ai.logs import events
-from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
+from django_obc_ai.types import CallInfo, ProviderResponse
 from django_obc_ai.types.settings import CacheSettings
 
 __all__ = [
@@ -119,8 +120,12 @@ def key_of(entry: UUID) -> str:
     return f"django_obc_ai:answer:{entry.hex}"
 
 
-def get(request: GenerationRequest, info: CallInfo) -> Found | None:
+def get(info: CallInfo, name_of: Callable[[], UUID]) -> Found | None:
     """Return the stored answer to a request, in one round trip; None if there is none to serve.
+
+    Args:
+        info: Who calls.
+        name_of: Returns the request's `entry_of`.
 
     Raises:
         ConfigurationError: ``CACHES`` has no such entry that works.
@@ -129,8 +134,8 @@ def get(request: GenerationRequest, info: CallInfo) -> Found | None:
     if cache is None or not is_used(info):
         return None
     try:
-        name = entry_of(request, info)
-        held = cache.get(key_of(name))
+        name = name_of()
+        held = lane_to(cache).get(key_of(name))
         if type(held) is not tuple or held[0] != _FORM:
             return None
         _, text, model, cost, tags, ttl, at = held
@@ -153,9 +158,15 @@ def get(request: GenerationRequest, info: CallInfo) -> Found | None:
 
 
 def put(
-    request: GenerationRequest, info: CallInfo, response: ProviderResponse, *, cost_usd: Decimal
+    info: CallInfo, name_of: Callable[[], UUID], response: ProviderResponse, *, cost_usd: Decimal
 ) -> Stored | None:
     """Store a finished answer and what it cost; store no other, nor one that is too large.
+
+    Args:
+        info: Who calls.
+        name_of: Returns the request's `entry_of`.
+        response: The answer.
+        cost_usd: In US dollars.
 
     Returns:
         None if the call does not use the cache.
@@ -176,8 +187,8 @@ def put(
     try:  # whatever fails: the answer is paid for and must be delivered
         cache = configured_cache()
         if cache is not None:
-            name = entry_of(request, info)
-            cache.set(key_of(name), entry, ttl + parsed.stale_seconds)
+            name = name_of()
+            lane_to(cache).set(key_of(name), entry, ttl + parsed.stale_seconds)
             return Stored(entry=name, stored_bytes=size)
     except Exception as error:  # noqa: BLE001 - see get()
         events.CACHE_WRITE_FAILED.log(error=error)

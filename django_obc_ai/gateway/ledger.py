@@ -12,7 +12,9 @@ A row must outlive the caller's rollback and a database that is away for a while
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from django.db import DataError, IntegrityError, connections
@@ -24,7 +26,7 @@ from django_obc_ai.gateway import draining, inserts, intents, spool
 from django_obc_ai.gateway.batch import Row, lost
 from django_obc_ai.gateway.draining import DrainReport, batch, drain
 from django_obc_ai.gateway.inserts import must_wait
-from django_obc_ai.gateway.rows import row_of
+from django_obc_ai.gateway.rows import row_of, values_of
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.writer import transaction_of
@@ -48,7 +50,11 @@ def is_batched(alias: str) -> bool:
 
 
 def announce(
-    request: GenerationRequest, info: CallInfo, outcome: CallOutcome, *, is_held: bool = False
+    request: GenerationRequest,
+    info: CallInfo,
+    presumed: Callable[[], CallOutcome],
+    *,
+    is_held: bool = False,
 ) -> Path | None:
     """Leave a trace of a call that is about to be sent, if one is needed; see `intents`.
 
@@ -59,8 +65,8 @@ def announce(
     Args:
         request: What is sent.
         info: Who calls.
-        outcome: How the call is to be booked if this process dies: all attempts at what they
-            cost, or may cost.
+        presumed: Returns how the call is to be booked if this process dies: all attempts at what
+            they cost, or may cost.
         is_held: Whether there is such a hold, which says all of that.
     """
     alias = get_settings().database
@@ -68,7 +74,7 @@ def announce(
         return None
     if is_held and is_batched(alias):
         return None
-    return intents.announce(row_of(request, info, outcome), alias)
+    return intents.announce(row_of(request, info, presumed()), alias)
 
 
 class Entry:
@@ -90,13 +96,13 @@ class Entry:
             outcome: How the call ended.
             announced: What `announce` returned; withdrawn when the row is safe.
         """
-        self.operation = row_of(request, info, outcome)
+        self._values = values_of(request, info, outcome)
         self._alias = get_settings().database
         self._announced = announced
         self._is_batched = is_batched(self._alias)
         self._is_paid = outcome.cost_usd > 0 or not outcome.is_cost_known
         self._is_under_way = False
-        self._row = Row(self.operation)
+        self._row = Row(self._values)
         if self._is_batched and self._is_paid:
             self._row.log = batch.log
 
@@ -112,7 +118,7 @@ class Entry:
         if log is None or self._is_under_way or log.server != server:
             return None
         self._is_under_way = True
-        kept = log.keep_row_step(spool.mark_of(self._alias), spool.dump(self.operation))
+        kept = log.keep_row_step(spool.mark_of(self._alias), spool.dump_values(self._values))
 
         def read(reply: Any) -> None:
             self._row.entry = kept.read(reply)
@@ -130,9 +136,9 @@ class Entry:
         """
         is_stored = self._is_batched and self._wait()
         if not is_stored:
-            is_stored = _write(self.operation, self._alias)
+            is_stored = _write(self._row.operation, self._alias)
         intents.withdraw(self._announced)
-        _log(self.operation)
+        _log(self._values)
         return is_stored
 
     def _wait(self) -> bool:
@@ -164,14 +170,15 @@ def record(
     return Entry(request, info, outcome, announced=announced).record()
 
 
-def _log(operation: AIOperation) -> None:
+def _log(values: Mapping[str, Any]) -> None:
     """Log the call, in its own context; who asked and what was asked stay out of it."""
-    event = events.CALLS_CACHED if operation.cached else events.CALLS_FINISHED
-    event = event if operation.success else events.CALLS_FAILED
+    event = events.CALLS_CACHED if values["cached"] else events.CALLS_FINISHED
+    event = event if values["success"] else events.CALLS_FAILED
     if event.is_enabled:
+        operation = SimpleNamespace(**values)
         event.log(
             about=operation.error_category,
-            operation_id=operation.pk,
+            operation_id=operation.id,
             operation_type=operation.operation_type,
             ai_module=operation.module,
             provider=operation.provider,

@@ -235,10 +235,23 @@ def period(
     Days, weeks and months begin at local midnight, so that some have an hour more or less;
     hours are UTC hours, which are never ambiguous.
     """
-    zone = _zone_of(budget)
-    day = at.astimezone(zone).date()
     if budget.period == "total":
         return "always", None, None
+    zone = _zone_of(budget)
+    known = _periods.get((budget.period, zone.key))
+    if known is None or not known[1] <= at < known[2]:
+        known = _periods[budget.period, zone.key] = _period_at(budget, zone, at)
+    return known
+
+
+#: The last one that was asked for, by kind and time zone: most calls come within the same.
+_periods: dict[tuple[str, str], tuple[str, datetime.datetime, datetime.datetime]] = {}
+
+
+def _period_at(
+    budget: BudgetSettings, zone: zoneinfo.ZoneInfo, at: datetime.datetime
+) -> tuple[str, datetime.datetime, datetime.datetime]:
+    day = at.astimezone(zone).date()
     if budget.period == "hour":
         start = at.astimezone(datetime.UTC).replace(minute=0, second=0, microsecond=0)
         return start.strftime("%Y-%m-%dT%HZ"), start, start + datetime.timedelta(hours=1)

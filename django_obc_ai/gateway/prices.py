@@ -11,7 +11,7 @@ import datetime
 import re
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, Decimal, localcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django_obc_ai.backends.providers.base import BaseProvider
 from django_obc_ai.conf import get_settings
@@ -32,8 +32,22 @@ def find_price(model: str, at: datetime.datetime) -> PriceRow | None:
             such as "-001" costs what its model costs, unless it has a price of its own.
         at: Aware; its UTC day selects the row.
     """
+    day, tables = at.astimezone(datetime.UTC).date(), (get_settings().prices, PRICE_TABLE)
+    global _found
+    if _found[0][0] is not tables[0] or _found[0][1] is not tables[1] or len(_found[1]) > 1_000:
+        _found = (tables, {})
+    known = _found[1]
+    if (model, day) not in known:
+        known[model, day] = _price_on(model, day)
+    return known[model, day]
+
+
+#: The tables, and what was found in them by model and day.
+_found: tuple[tuple[Any, Any], dict[tuple[str, datetime.date], PriceRow | None]] = ((0, 0), {})
+
+
+def _price_on(model: str, day: datetime.date) -> PriceRow | None:
     name = model.removeprefix("models/")
-    day = at.astimezone(datetime.UTC).date()
     for each in (name, _VERSION.sub("", name)):
         for rows in (get_settings().prices, PRICE_TABLE):  # ours, once the first of them began
             found = _in_force([row for row in rows if row.model == each], day)
@@ -103,6 +117,20 @@ def _rates(price: PriceRow, *, is_long: bool = False, is_batch: bool = False) ->
     )
 
 
+def _rates_of(price: PriceRow, *, is_long: bool = False, is_batch: bool = False) -> _Rates:
+    """Return `_rates`, which is made once for each price in use."""
+    key = (id(price), is_long, is_batch)
+    known = _made.get(key)
+    if known is None or known[0] is not price:  # the id of one that is gone
+        if len(_made) > 1_000:
+            _made.clear()
+        known = _made[key] = (price, _rates(price, is_long=is_long, is_batch=is_batch))
+    return known[1]
+
+
+_made: dict[tuple[int, bool, bool], tuple[PriceRow, _Rates]] = {}
+
+
 def _most(rates: Iterable[_Rates]) -> _Rates:
     return _Rates(*map(max, zip(*rates, strict=True)))
 
@@ -138,7 +166,7 @@ def cost_of(price: PriceRow, usage: Usage, *, is_batch: bool = False) -> Decimal
     """
     with localcontext(EXACT):
         parts = parts_of(price, usage, is_batch=is_batch)
-        total = sum((tokens * rate for _, tokens, rate in parts), start=Decimal(0))
+        total = sum((tokens * rate for _, tokens, rate in parts if tokens), start=Decimal(0))
         return usd_from_nano(nano_from_usd(total / _PER_MILLION))
 
 
@@ -146,7 +174,7 @@ def parts_of(
     price: PriceRow, usage: Usage, *, is_batch: bool = False
 ) -> list[tuple[str, int, Decimal]]:
     """Return what a cost is made of: kind, tokens, and US dollars per million of them."""
-    rates = _rates(price, is_long=_is_long(price, usage.input_tokens), is_batch=is_batch)
+    rates = _rates_of(price, is_long=_is_long(price, usage.input_tokens), is_batch=is_batch)
     fresh = usage.input_tokens - usage.cached_tokens - usage.audio_tokens + usage.tool_tokens
     return [
         ("input", fresh, rates.input),
@@ -165,7 +193,9 @@ def ceiling_of(provider: BaseProvider, request: GenerationRequest, price: PriceR
     """
     prompt = provider.bound_tokens(request)
     reachable = (False, True) if _is_long(price, prompt) else (False,)
-    rates = _most(_rates(price, is_long=is_long) for is_long in reachable)
+    rates = _rates_of(price)
+    if len(reachable) > 1:
+        rates = _most(_rates_of(price, is_long=is_long) for is_long in reachable)
     with localcontext(EXACT):
         total = prompt * max(rates.input, rates.cached, rates.audio)
         total += provider.bound_output_tokens(request) * max(rates.output, rates.thinking)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import time
-import uuid
 import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from django_obc_ai.backends.coordinators import BaseCoordinator, coordinators
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.redis_link import Step
-from django_obc_ai.conf import get_settings
+from django_obc_ai.conf import AISettings, get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
     CoordinatorError,
@@ -34,7 +33,8 @@ from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
 from django_obc_ai.signals import provider_closed, provider_reopened
 from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
-from django_obc_ai.types.settings import RateLimitSettings
+from django_obc_ai.types.ids import new_id
+from django_obc_ai.types.settings import BreakerSettings, RateLimitSettings
 
 #: The minute of limits by the minute.
 WINDOW_SECONDS = 60.0
@@ -44,6 +44,8 @@ _away: dict[str, float] = {}
 _alone = MemoryCoordinator()
 _UNLIMITED = RateLimitSettings(per_minute=None, tokens_per_minute=None, per_day=None)
 _days: dict[str, tuple[str, float, float]] = {}
+#: By alias: the settings and the day that limits were made of, and they.
+_limits: dict[str, tuple[AISettings, tuple[str, float, float], Limits]] = {}
 
 
 def day_of(zone: str, at: float) -> tuple[str, float, float]:
@@ -69,6 +71,15 @@ def limits_of(alias: str) -> Limits:
     day = _days.get(rates.day_starts)
     if day is None or not day[1] <= now < day[2]:
         day = _days[rates.day_starts] = day_of(rates.day_starts, now)
+    known = _limits.get(alias)
+    if known is None or known[0] is not settings or known[1] is not day:
+        known = _limits[alias] = (settings, day, _limits_on(day, rates, settings.breaker))
+    return known[2]
+
+
+def _limits_on(
+    day: tuple[str, float, float], rates: RateLimitSettings, breaker: BreakerSettings
+) -> Limits:
     return Limits(
         requests=rates.per_minute,
         tokens=rates.tokens_per_minute,
@@ -77,8 +88,8 @@ def limits_of(alias: str) -> Limits:
         day=day[0],
         day_starts_at=day[1],
         day_ends_at=day[2],
-        failures=settings.breaker.failures,
-        open_seconds=settings.breaker.open_seconds,
+        failures=breaker.failures,
+        open_seconds=breaker.open_seconds,
     )
 
 
@@ -236,7 +247,7 @@ def permit_for(alias: str) -> Permit | None:
     """Return a permit to ask for; None for a free provider that nobody has set limits for."""
     if providers[alias].is_free and alias not in get_settings().rate_limits:
         return None
-    return Permit(alias, limits_of(alias), uuid.uuid4().hex, shared() or _alone)
+    return Permit(alias, limits_of(alias), new_id().hex, shared() or _alone)
 
 
 def shared() -> BaseCoordinator | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django_obc_ai.gateway.cache import digest
@@ -11,48 +12,58 @@ from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
 def row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> AIOperation:
     """Return the row of a call, not saved yet."""
+    return AIOperation(**values_of(request, info, outcome))
+
+
+def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> dict[str, Any]:
+    """Return the values of a row by column: making a model of them takes six times as long."""
     error, first = outcome.error, outcome.first_chunk_seconds
     usage = outcome.usage
-    return AIOperation(
-        id=info.operation_id,
-        operation_type=info.operation_type,
-        module=info.module,
-        user_id=info.user_id,
-        scope=info.scope,
-        content_type=_fit("content_type", info.content_type),
-        provider=_fit("provider", info.provider),
-        model_requested=_fit("model_requested", outcome.model_requested),
-        model_used=_fit("model_used", outcome.model_used),
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        output_tokens=usage.output_tokens,
-        thinking_tokens=usage.thinking_tokens,
-        tool_tokens=usage.tool_tokens,
-        audio_tokens=usage.audio_tokens,
-        tokens_exact=usage.is_exact,
-        cost_usd=outcome.cost_usd,
-        cost_known=outcome.is_cost_known,
-        response_time_ms=round(outcome.response_time_seconds * 1000),
-        attempts=outcome.attempts,
-        success=error is None,
-        error_category="" if error is None else _fit("error_category", error.code),
-        error_message="" if error is None else str(error),
-        finish_reason=_fit("finish_reason", outcome.finish_reason),
-        cached=outcome.cached,
-        coalesced=outcome.coalesced,
-        waited_ms=round(outcome.waited_seconds * 1000),
-        fallback_from=_fit("fallback_from", outcome.fallback_from),
-        stored_bytes=outcome.stored_bytes,
-        saved_usd=outcome.saved_usd,
-        first_chunk_ms=None if first is None else round(first * 1000),
-        prompt_hash=digest("prompt", [request.system, request.render_prompt()]),
-        cache_entry=outcome.cache_entry,
-        prompt_version=_fit("prompt_version", request.prompt_version),
-        created_at=outcome.started_at,
-    )
+    return {
+        "id": info.operation_id,
+        "operation_type": info.operation_type,
+        "module": info.module,
+        "user_id": info.user_id,
+        "scope": info.scope,
+        "content_type": _fit("content_type", info.content_type),
+        "provider": _fit("provider", info.provider),
+        "model_requested": _fit("model_requested", outcome.model_requested),
+        "model_used": _fit("model_used", outcome.model_used),
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "thinking_tokens": usage.thinking_tokens,
+        "tool_tokens": usage.tool_tokens,
+        "audio_tokens": usage.audio_tokens,
+        "tokens_exact": usage.is_exact,
+        "cost_usd": outcome.cost_usd,
+        "cost_known": outcome.is_cost_known,
+        "response_time_ms": round(outcome.response_time_seconds * 1000),
+        "attempts": outcome.attempts,
+        "success": error is None,
+        "error_category": "" if error is None else _fit("error_category", error.code),
+        "error_message": "" if error is None else str(error),
+        "finish_reason": _fit("finish_reason", outcome.finish_reason),
+        "cached": outcome.cached,
+        "coalesced": outcome.coalesced,
+        "waited_ms": round(outcome.waited_seconds * 1000),
+        "fallback_from": _fit("fallback_from", outcome.fallback_from),
+        "stored_bytes": outcome.stored_bytes,
+        "saved_usd": outcome.saved_usd,
+        "first_chunk_ms": None if first is None else round(first * 1000),
+        "prompt_hash": digest("prompt", [request.system, request.render_prompt()]),
+        "cache_entry": outcome.cache_entry,
+        "prompt_version": _fit("prompt_version", request.prompt_version),
+        "created_at": outcome.started_at,
+    }
 
 
 def _fit(field: str, text: str) -> str:
     """Shorten a name that a provider chose to what its column holds."""
+    return text[: _length_of(field)]
+
+
+@cache
+def _length_of(field: str) -> int:
     column: Any = AIOperation._meta.get_field(field)  # a text column, which the stubs cannot know
-    return text[: column.max_length]
+    return int(column.max_length)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
+from collections.abc import Callable
 from decimal import Decimal
 from uuid import UUID
 
@@ -32,8 +32,9 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import cache, keeper, ratelimit
 from django_obc_ai.logs import events
-from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
+from django_obc_ai.types import CallInfo, ProviderResponse
 from django_obc_ai.types.coordination import Boarding
+from django_obc_ai.types.ids import new_id
 
 #: How long an answer stays with its flight, for those who were waiting for it.
 KEEP_SECONDS = 10.0
@@ -88,7 +89,7 @@ class Flight:
         """
         self._coordinator = coordinator
         self._key = cache.digest("flight", [entry.hex, info.cache_tags])[:40]
-        self._token = uuid.uuid4().hex
+        self._token = new_id().hex
         self._began = began
         self._boarding: Boarding | None = None
         self._pause = _FIRST_PAUSE_SECONDS
@@ -212,14 +213,17 @@ def _written(
     return json.dumps(values, ensure_ascii=False)
 
 
-def flight_for(request: GenerationRequest, info: CallInfo, *, began: float) -> Flight | None:
+def flight_for(info: CallInfo, name_of: Callable[[], UUID], *, began: float) -> Flight | None:
     """Return a flight to board; None for a call that shares nothing, or has nobody to ask.
 
-    See `Flight` for the arguments.
+    Args:
+        info: Who calls.
+        name_of: Returns the request's entry in the response cache.
+        began: See `Flight`.
     """
     if not cache.is_shareable(info):
         return None
     coordinator = ratelimit.shared()
     if coordinator is None or not coordinator.can_share_now():
         return None
-    return Flight(coordinator, cache.entry_of(request, info), info, began=began)
+    return Flight(coordinator, name_of(), info, began=began)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,12 @@ def make(folder: Path) -> None:
 def dump(operation: AIOperation) -> str:
     """Return an operation as JSON, which `read` understands."""
     values = {field.attname: getattr(operation, field.attname) for field in _fields()}
-    return json.dumps({"values": values}, default=_plain)
+    return dump_values(values)
+
+
+def dump_values(values: Mapping[str, Any]) -> str:
+    """Return the values of an operation by column as `dump` returns an operation."""
+    return _encode({"values": values})
 
 
 def load(text: str) -> AIOperation:
@@ -272,3 +277,6 @@ def _fields() -> Iterator[Any]:
 
 def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime.datetime) else str(value)
+
+
+_encode = json.JSONEncoder(default=_plain).encode

@@ -107,7 +107,7 @@ def result_of(outcome: CallOutcome, request: GenerationRequest, info: CallInfo) 
     if request.response_schema is not None and error is None and outcome.finish_reason == "stop":
         data = json.loads(outcome.text)
     try:
-        is_offline = providers.backend_class(info.provider).is_offline
+        is_offline = providers[info.provider].is_offline
     except ConfigurationError:  # that is the error being reported
         is_offline = False
     return GenerationResult(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +25,7 @@ from django_obc_ai.services.results import (
     unconfigured,
 )
 from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult, Message, Source
+from django_obc_ai.types.ids import new_id
 
 _LENGTHS = {"operation_type": 50, "module": 50, "scope": 100, "model": 100, "prompt_version": 100}
 
@@ -204,7 +204,7 @@ class TextService:
             prompt_version=prompt_version,
         )
         info = CallInfo(
-            operation_id=uuid.uuid4(),
+            operation_id=new_id(),
             provider=self.provider,
             operation_type=operation_type,
             module=module,

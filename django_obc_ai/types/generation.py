@@ -87,6 +87,12 @@ class Usage:
         Counts that had to be changed are no longer exact. Providers that count cached
         tokens beside the input should add them up themselves.
         """
+        counted = (
+            self.input_tokens, self.cached_tokens, self.output_tokens, self.thinking_tokens,
+            self.tool_tokens, self.audio_tokens,
+        )  # fmt: skip
+        if min(counted) >= 0 and self.cached_tokens + self.audio_tokens <= self.input_tokens:
+            return self
         counts = {
             f.name: max(0, getattr(self, f.name)) for f in fields(self) if f.name != "is_exact"
         }

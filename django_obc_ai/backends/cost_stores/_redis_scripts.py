@@ -123,9 +123,35 @@ return {'lost', m[1], redis.call('HGET', H, 'since'), text(now)}
 #: The fresh epoch is a name that the budgets have not had.
 NOTE_BUDGETS = "redis.call('HSET', KEYS[1], 'v', ARGV[2])"
 
-#: ARGV[5] the id, [6] to [8] nano, tokens, requests, [9] the caller's record, [10] its epoch.
+#: ARGV[5] the id, [6] to [8] nano, tokens, requests, [9] the caller's record, [10] its epoch; then
+#: the fields c:KEY of all, by how much each changes, and what each has spent. Most calls run the
+#: upper part only, see RESERVE; its answer leaves out the names, which the caller knows.
 SETTLE = (
-    _HEAD
+    """
+local hash, id, n = KEYS[1], 'i:' .. ARGV[5], (#ARGV - 10) / 3
+local m = n > 0 and redis.call('HMGET', hash, 'e', id, unpack(ARGV, 11, 10 + n)) or {}
+local is_plain = m[1] and m[1] == ARGV[10] and m[2] and string.sub(m[2], 1, 1) == 'O'
+for i = 1, n do is_plain = is_plain and m[2 + i] end
+if is_plain then
+    local fields = {}
+    for i = 1, n do
+        local key = string.sub(ARGV[10 + i], 3)
+        fields[2 * i - 1], fields[2 * i] = 's:' .. key, 'c:' .. key
+        redis.call('HINCRBY', hash, ARGV[10 + i], ARGV[10 + n + i])
+        redis.call('HINCRBY', hash, 's:' .. key, ARGV[10 + 2 * n + i])
+    end
+    local now = tonumber(ARGV[1])
+    if not now then
+        local t = redis.call('TIME')
+        now = t[1] * 1000 + math.floor(t[2] / 1000)
+    end
+    redis.call('HSET', hash, id, 'S')
+    redis.call('ZADD', KEYS[2], now + 3600000, id)
+    local q = redis.call('HINCRBY', hash, 'q', 1)
+    return {'O', m[1], q, false, redis.call('HMGET', hash, unpack(fields))}
+end
+"""
+    + _HEAD
     + """
 local field = 'i:' .. ARGV[5]
 local cost = {usd = ARGV[6], tokens = ARGV[7], requests = ARGV[8]}

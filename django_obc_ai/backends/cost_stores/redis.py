@@ -26,6 +26,16 @@ class _Mine:
 
     record: bytes  # what follows the epoch in the store
     epoch: bytes
+    holds: Sequence[BudgetHold] = ()
+    held: Sequence[int] = ()  # of each of these
+
+    @property
+    def keys(self) -> list[str]:
+        """Return the names of its totals."""
+        return [hold.key for hold in self.holds]
+
+
+_NOT_MINE = _Mine(b"", b"")
 
 
 class _Process:
@@ -200,7 +210,7 @@ class RedisCostStore(RedisRows, BaseCostStore):
         def read(reply: Any) -> BudgetHold | None:
             for is_last in (False, False, True):
                 if isinstance(reply, int):
-                    process.open[reservation] = _Mine(record, epoch)
+                    process.open[reservation] = _Mine(record, epoch, holds, amounts)
                     self._note(reply)
                     return None
                 if reply[0] == b"full":
@@ -248,10 +258,17 @@ class RedisCostStore(RedisRows, BaseCostStore):
     def settle_step(self, reservation: UUID, amount: Amount) -> Step[Settlement | None]:
         """See `BaseCostStore.settle_step`."""
         process = self._mine()
-        mine = process.open.get(reservation, _Mine(b"", b""))
+        mine = process.open.get(reservation, _NOT_MINE)
         record = mine.epoch + b"\n" + mine.record if mine.record else b""
         costs = (b"%d" % amount.nano, b"%d" % amount.tokens, b"%d" % amount.requests)
         name = str(reservation).encode()
+        spent = [amount.of(hold.unit) for hold in mine.holds]
+        pairs = zip(spent, mine.held, strict=True)
+        changes = (
+            *[fields.field(hold.key) for hold in mine.holds],
+            *[b"%d" % (cost - held) for cost, held in pairs],
+            *[b"%d" % cost for cost in spent],
+        )
 
         def read(reply: Any) -> Settlement | None:
             process.open.pop(reservation, None)
@@ -259,10 +276,11 @@ class RedisCostStore(RedisRows, BaseCostStore):
             if reply[0] == b"no":
                 return None
             self._note(int(reply[2]))
-            totals = fields.pairs([each.decode() for each in reply[3]], reply[4])
+            names = [each.decode() for each in reply[3]] if reply[3] else mine.keys
+            totals = fields.pairs(names, reply[4])
             return Settlement(totals=totals, was_expired=reply[0] in (b"N", b"C"))
 
-        return Step(self._call(scripts.SETTLE, name, *costs, record, mine.epoch), read)
+        return Step(self._call(scripts.SETTLE, name, *costs, record, mine.epoch, *changes), read)
 
     def renew(self) -> None:
         """See `BaseCostStore.renew`."""
