@@ -124,7 +124,9 @@ class CallBook(AttemptBook):
 
     def take_stored(self) -> bool:
         """End the call with the answer that the cache has; return whether it has one."""
-        found = cache.get(self.info, self._entry_name) if self.info.reads_cache else None
+        found = (
+            cache.get(self.request, self.info, self._entry_name) if self.info.reads_cache else None
+        )
         if found is None:
             return False
         self._saved, self._entry, self._stored_bytes = found.cost_usd, found.entry, None
@@ -212,7 +214,13 @@ class CallBook(AttemptBook):
         return [] if step is None else [step]
 
     def _store(self, response: ProviderResponse) -> None:
-        stored = cache.put(self.info, self._entry_name, response, cost_usd=self.bill.cost_usd)
+        stored = cache.put(
+            self.request,
+            self.info,
+            response,
+            cost_usd=self.bill.cost_usd,
+            name_of=self._entry_name,
+        )
         if stored is not None:
             self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
@@ -23,7 +23,7 @@ from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway.cache_key import digest, entry_of
 from django_obc_ai.gateway.cache_lane import lane_to
 from django_obc_ai.logs import events
-from django_obc_ai.types import CallInfo, ProviderResponse
+from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
 from django_obc_ai.types.settings import CacheSettings
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
 
 #: What an entry begins with. Another one is of another release: a miss.
 _FORM = 1
+NameOf: TypeAlias = Callable[[], UUID]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +121,13 @@ def key_of(entry: UUID) -> str:
     return f"django_obc_ai:answer:{entry.hex}"
 
 
-def get(info: CallInfo, name_of: Callable[[], UUID]) -> Found | None:
+def get(request: GenerationRequest, info: CallInfo, name_of: NameOf | None = None) -> Found | None:
     """Return the stored answer to a request, in one round trip; None if there is none to serve.
 
     Args:
+        request: What is asked.
         info: Who calls.
-        name_of: Returns the request's `entry_of`.
+        name_of: Returns the request's `entry_of`, if somebody has it already.
 
     Raises:
         ConfigurationError: ``CACHES`` has no such entry that works.
@@ -134,7 +136,7 @@ def get(info: CallInfo, name_of: Callable[[], UUID]) -> Found | None:
     if cache is None or not is_used(info):
         return None
     try:
-        name = name_of()
+        name = name_of() if name_of else entry_of(request, info)
         held = lane_to(cache).get(key_of(name))
         if type(held) is not tuple or held[0] != _FORM:
             return None
@@ -158,15 +160,21 @@ def get(info: CallInfo, name_of: Callable[[], UUID]) -> Found | None:
 
 
 def put(
-    info: CallInfo, name_of: Callable[[], UUID], response: ProviderResponse, *, cost_usd: Decimal
+    request: GenerationRequest,
+    info: CallInfo,
+    response: ProviderResponse,
+    *,
+    cost_usd: Decimal,
+    name_of: NameOf | None = None,
 ) -> Stored | None:
     """Store a finished answer and what it cost; store no other, nor one that is too large.
 
     Args:
+        request: What was asked.
         info: Who calls.
-        name_of: Returns the request's `entry_of`.
         response: The answer.
         cost_usd: In US dollars.
+        name_of: See get().
 
     Returns:
         None if the call does not use the cache.
@@ -187,7 +195,7 @@ def put(
     try:  # whatever fails: the answer is paid for and must be delivered
         cache = configured_cache()
         if cache is not None:
-            name = name_of()
+            name = name_of() if name_of else entry_of(request, info)
             lane_to(cache).set(key_of(name), entry, ttl + parsed.stale_seconds)
             return Stored(entry=name, stored_bytes=size)
     except Exception as error:  # noqa: BLE001 - see get()
