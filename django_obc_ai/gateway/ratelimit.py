@@ -1,7 +1,8 @@
 """Permits: no attempt is made that a provider's limits do not allow, whoever else asks.
 
 All workers share the counts in the coordinator. While it cannot be reached, each process keeps
-the limits by itself, as if it were alone; that is logged. Money is not at stake here: budgets
+the limits by itself, as if it were alone; that is logged. So it is with calls in a transaction
+from which nothing can be shared. Money is not at stake here: budgets
 are, in the cost store, and that one refuses.
 """
 
@@ -134,7 +135,7 @@ class Permit:
             RateLimitedError: It will not be given in time.
         """
         asked = self._asked(tokens, patience_seconds)
-        for coordinator in filter(None, (shared(), _alone)):
+        for coordinator in (_reachable(), _alone):
             self.giver = coordinator
             try:
                 return self._hear(coordinator.acquire(self.alias, self.name, **asked), asked)
@@ -247,7 +248,7 @@ def permit_for(alias: str) -> Permit | None:
     """Return a permit to ask for; None for a free provider that nobody has set limits for."""
     if providers[alias].is_free and alias not in get_settings().rate_limits:
         return None
-    return Permit(alias, limits_of(alias), new_id().hex, shared() or _alone)
+    return Permit(alias, limits_of(alias), new_id().hex, _reachable())
 
 
 def shared() -> BaseCoordinator | None:
@@ -256,6 +257,12 @@ def shared() -> BaseCoordinator | None:
     if since is not None and time.monotonic() - since < _AWAY_SECONDS:
         return None
     return coordinators["default"]
+
+
+def _reachable() -> BaseCoordinator:
+    """Return who counts for a call that is made from here: the coordinator, or this process."""
+    coordinator = shared()
+    return coordinator if coordinator is not None and coordinator.can_share_now() else _alone
 
 
 def note_away(error: CoordinatorError) -> None:

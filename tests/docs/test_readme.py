@@ -45,12 +45,10 @@ def test_what_comes_later_is_not_there_yet() -> None:
         ("pgvector", "backends/vector_stores/pgvector.py"),
         ("REST", "api/views.py"),
         ("Celery", "tasks.py"),
-        ("rate limits", "gateway/ratelimit.py"),
-        ("shared answer", "gateway/singleflight.py"),
     ):
         assert word in later
         assert not (package / module).exists(), f"{word} is there: move it in the README"
-    assert {"FALLBACKS", "RATE_LIMITS", "TASK_RUNNERS"}.isdisjoint(KEYS)
+    assert "TASK_RUNNERS" not in KEYS
 
 
 def test_files_that_the_readme_names_between_backticks_exist() -> None:

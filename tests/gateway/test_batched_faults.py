@@ -130,7 +130,8 @@ def test_a_row_that_the_database_refuses_is_set_aside_and_the_others_are_written
     batched()
     ask()
     bad = AIOperation(provider="p", success=True, cost_usd=Decimal(1), prompt_hash=None)
-    assert draining.batch.add(batch.Row(bad), "default", is_paid=True)
+    values = {field.attname: getattr(bad, field.attname) for field in bad._meta.concrete_fields}
+    assert draining.batch.add(batch.Row(values), "default", is_paid=True)
     ask()
     flush_rows()
     assert len(pks()) == 2

@@ -52,6 +52,7 @@ SHAPELESS: dict[str, Any] = {
     "user_id": 2,
     "cache_ttl_seconds": 50,
     "may_retry": False,
+    "reads_cache": False,
 }
 SHAPING: dict[str, Any] = {
     "provider": "second",

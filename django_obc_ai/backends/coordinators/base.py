@@ -38,9 +38,10 @@ class BaseCoordinator(BaseBackend, ABC):
         return ""
 
     def can_share_now(self) -> bool:
-        """Return whether flights can be shared from where the caller is, such as in a transaction.
+        """Return whether anything can be shared from where the caller is, such as a transaction.
 
-        Where it is False, the methods about flights raise `CoordinatorError`.
+        Where it is False, methods that change something raise `CoordinatorError`, and the gateway
+        does not call them.
         """
         return True
 
