@@ -128,6 +128,15 @@ class RedisLink:
             return (b"EVALSHA", _sha(script), *rest)
         return (b"EVAL", script, *rest)
 
+    def connect(self) -> None:
+        """Have a connection, so that the next call takes no longer than its own time.
+
+        Raises:
+            ObcAIError: See `translate`.
+        """
+        if not self._idle:
+            self.ask(b"PING")
+
     def _checked(self, reply: Any) -> Any:
         if isinstance(reply, self._errors.RedisError):
             raise self._translate(reply) from reply

@@ -245,7 +245,7 @@ class AttemptBook:
             self.bill.pay(along=steps)
         else:
             self.bill.pay()
-            if len(steps) > 1:
+            if more or len(steps) > 1:
                 _travel(carrier, steps)
         self._end_permit("ok")
 

@@ -27,6 +27,7 @@ class Bill:
         is_cost_known: Whether it rests on counts and on the price of the model that answered.
         model_used: That answered last.
         last_tokens: Of the present attempt, as far as they are known.
+        is_open: Whether there is an attempt of which nobody has said what it cost.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class Bill:
         self.last_tokens = 0
         self._hold = budget.NOTHING_HELD
         self._owed: tuple[Decimal, int] | None = None
+        self.is_open = False
 
     def begin(self, hold: Hold, *, at: datetime.datetime, is_free: bool, model: str) -> None:
         """Note the hold of an attempt.
@@ -48,7 +50,7 @@ class Bill:
             is_free: Whether its provider is.
             model: That is asked for.
         """
-        self._hold, self._at = hold, at
+        self._hold, self._at, self.is_open = hold, at, True
         self._is_free, self._model = is_free, model
 
     @property
@@ -99,7 +101,7 @@ class Bill:
 
     def _owe(self, cost: Decimal, tokens: int) -> None:
         """Settle with the row, which is written first: what dies in between is not lost."""
-        self._owed = (cost, tokens)
+        self._owed, self.is_open = (cost, tokens), False
 
     def begin_next(self) -> Hold | None:
         """Begin an attempt for which nothing is held yet; return the last one's, if it owes."""
@@ -129,8 +131,10 @@ class Bill:
 
     def settle_nothing(self) -> None:
         """Settle an attempt that surely was not billed."""
+        self.is_open = False
         self._hold.settle(Decimal(0))
 
     def release(self) -> None:
         """Give back what is held for an attempt that was not sent."""
+        self.is_open = False
         self._hold.release()

@@ -88,11 +88,6 @@ class CallBook(AttemptBook):
             self._name = cache.entry_of(self.request, self.info)
         return self._name
 
-    @property
-    def has_shown_text(self) -> bool:
-        """Return whether the caller has seen a part of the answer already."""
-        return False
-
     def _traced(self) -> dict[str, Any]:
         """Return what a span says of this kind of call besides."""
         return {}
@@ -111,16 +106,27 @@ class CallBook(AttemptBook):
         Its own model answers, and its own entry of the cache may: what it wrote before serves
         while the first is away, and is never taken for the first one's.
         """
+        try:
+            provider = providers[alias]
+        except ConfigurationError as error:
+            events.CALLS_ALIAS_UNUSABLE.log(about=alias, alias=alias, error=error)
+            return False
+        if not all(name in provider.generation_options for name in self.asked.options):
+            return False
         self._pay_before_another()
         self.asked = replace(self.asked, model="")
         self.info = replace(self.info, provider=alias)
         self._fit_to(alias)
-        known = self.provider.generation_options
-        return all(name in known for name in self.asked.options)
+        return True
 
     def again(self, info: CallInfo) -> CallBook:
         """Return the books of another call that asks the same, and streams to nobody."""
         return CallBook(self.asked, info)
+
+    def began_with(self, other: CallBook) -> CallBook:
+        """Count what has landed since another call began as under way with this one."""
+        self._clock = other._clock
+        return self
 
     def take_stored(self) -> bool:
         """End the call with the answer that the cache has; return whether it has one."""
@@ -154,6 +160,8 @@ class CallBook(AttemptBook):
         """Store the answer in the cache, write the row, and land the flight that waits for it."""
         if error is not None and not isinstance(error, (ObcAIError, ConfigurationError)):
             error = TransientError(f"The call was interrupted by {type(error).__name__}.")
+        if self.bill.is_open:  # interrupted before anybody could say what it cost
+            self.bill.presume(self.most_tokens_of(self.request))
         is_own = not (is_cached or is_coalesced)
         if is_own and error is None and response is not None:
             self._store(response)
@@ -178,10 +186,11 @@ class CallBook(AttemptBook):
         try:
             is_stored = self._record(None if error is not None else response)
         finally:
-            self._pay()
-            if self.flight is not None:
-                self.flight.land(response, error, cost_usd=self.bill.cost_usd, entry=self._entry)
-            self.trace.end(self.request, self.outcome)
+            try:
+                self._pay()
+            finally:
+                self._land(response, error)
+                self.trace.end(self.request, self.outcome)
         if self.keeps_content:
             answer = self.outcome.text or self._text_so_far()
             content.keep(self.request, self.info, answer, is_recorded=is_stored)
@@ -202,6 +211,14 @@ class CallBook(AttemptBook):
         is_stored = entry.record()
         self._pay(self._landing(carrier, answer))
         return is_stored
+
+    def _land(self, response: ProviderResponse | None, error: BaseException | None) -> None:
+        if self.flight is None:
+            return
+        if error is not None and self.info.provider != self._first_alias:
+            error = None  # another alias's error need not repeat with the one that was asked
+        cost = self.bill.cost_usd or self._saved
+        self.flight.land(response, error, cost_usd=cost, entry=self._entry)
 
     def _landing(
         self, carrier: ScriptedBackend | None, answer: ProviderResponse | None

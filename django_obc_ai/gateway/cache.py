@@ -43,6 +43,7 @@ __all__ = [
 
 #: What an entry begins with. Another one is of another release: a miss.
 _FORM = 1
+_REFRESH_SECONDS = 60
 NameOf: TypeAlias = Callable[[], UUID]
 
 
@@ -201,6 +202,33 @@ def put(
     except Exception as error:  # noqa: BLE001 - see get()
         events.CACHE_WRITE_FAILED.log(error=error)
     return Stored(entry=name)
+
+
+def claim_refresh(entry: UUID) -> bool:
+    """Return whether to make an answer anew that is past its time: one call a minute, of all."""
+    seconds = min(get_settings().cache.stale_seconds, _REFRESH_SECONDS)
+    try:
+        cache = configured_cache()
+        return cache is not None and bool(cache.add(_mark_of(entry), 1, seconds))
+    except Exception as error:  # noqa: BLE001 - see get()
+        events.CACHE_READ_FAILED.log(error=error)
+        return False
+
+
+def end_refresh(entry: UUID, *, is_paid: bool) -> None:
+    """Note that nothing could be stored: if that was paid for, it is not tried again meanwhile."""
+    try:
+        cache = configured_cache()
+        if cache is not None and is_paid:
+            cache.set(_mark_of(entry), 1, get_settings().cache.stale_seconds)
+        elif cache is not None:
+            cache.delete(_mark_of(entry))
+    except Exception as error:  # noqa: BLE001 - see get()
+        events.CACHE_WRITE_FAILED.log(error=error)
+
+
+def _mark_of(entry: UUID) -> str:
+    return f"django_obc_ai:refresh:{entry.hex}"
 
 
 def _sorted_tags(info: CallInfo) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -19,12 +18,14 @@ from django.utils.asyncio import async_unsafe
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import StreamInterruptedError
+from django_obc_ai.gateway import cache
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.gateway.flow import Do, Emit, Flow, Next, Send, Sleep, Step, Stop, converse
 from django_obc_ai.gateway.refresh import refresh_later
 from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.models.writer import transaction_of
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
+from django_obc_ai.types.ids import new_id
 
 _SYNC = (
     "generate_text() and stream_text() would block this event loop, and nothing was sent."
@@ -127,8 +128,18 @@ def _refresh(book: CallBook) -> None:
 
     Whoever else is served it does so too, and single-flight makes one call of them all.
     """
-    again = book.again(replace(book.info, operation_id=uuid.uuid4(), reads_cache=False))
-    refresh_later(lambda: run(again), str(book.outcome and book.outcome.cache_entry))
+    entry = _outcome(book).cache_entry
+    if entry is None or not cache.claim_refresh(entry):
+        return
+    info = replace(book.info, operation_id=new_id(), reads_cache=False)
+    again = book.again(info).began_with(book)
+
+    def refresh() -> None:
+        outcome = run(again)
+        if not outcome.stored_bytes:
+            cache.end_refresh(entry, is_paid=outcome.cost_usd > 0)
+
+    refresh_later(refresh, entry.hex)
 
 
 def _do(step: Step) -> Any:

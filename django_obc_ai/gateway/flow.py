@@ -113,20 +113,22 @@ def _board(book: CallBook, flight: Flight) -> Flow:
     """Lead a flight, or end the call with what another one leaves; ``outcome`` tells which."""
     leader = ""
     while True:
-        boarding: Boarding | None = yield Do(flight.board)
-        if boarding is None:
-            return
-        if book.has_shown_text and boarding.leader != leader and boarding.role != "landed":
+        boarding: Boarding | None = yield Do(flight.board, is_followed_by_wait=True)
+        if isinstance(book, StreamBook) and not book.is_continued_by(boarding, leader):
             raise StreamInterruptedError(
                 "The call that asked the same, and whose text this one passed on, has ended early."
             )
+        if boarding is None:
+            return
         leader = boarding.leader
         if boarding.text and isinstance(book, StreamBook):
             yield Emit(book.pass_on(boarding.text))
         if boarding.role == "lead":
-            if boarding.is_takeover:
+            if boarding.is_takeover or flight.was_boarded_late:
                 yield Do(book.take_stored)
             return
+        if boarding.role != "landed" and not book.patience.may_wait:
+            return  # with a transaction open nobody waits, for another call as little as for limits
         if boarding.role == "landed":
             yield Do(partial(book.take_landed, Landing(boarding.answer)))
             return
@@ -221,8 +223,10 @@ def _read(book: StreamBook, chunk: Any) -> Flow:
         while chunk is not None:
             text = book.see(chunk)
             if book.flight is not None and book.flight.is_to_publish(text):
-                yield Do(book.flight.publish)
+                yield Do(book.flight.publish, is_followed_by_wait=True)
             yield Emit(text)
+            if book.flight is not None:
+                book.flight.go_on()
             chunk = yield Next(book)
     except BaseException as error:
         stopped = error

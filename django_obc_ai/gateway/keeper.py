@@ -11,11 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.db import connections
 
-from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.logs import events
 
 _LINGER_SECONDS = 10.0
@@ -51,19 +51,28 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def keep(key: Hashable, renew: Callable[[], None], every_seconds: float) -> None:
-    """Call a function every so often until `drop`; an error of ours is logged, and it goes on."""
+    """Call a function every so often until `drop`; what it raises is logged, and it goes on."""
     keeper = _keeper
     due = time.monotonic() + every_seconds
     with keeper.changed:
         keeper.kept[key] = _Kept(renew, every_seconds, due)
-        if keeper.thread is None:
+        if keeper.thread is None or not keeper.thread.is_alive():
             keeper.wakes_at = due
             keeper.thread = threading.Thread(
                 target=_run, args=(keeper,), name="obc-ai-leases", daemon=True
             )
-            keeper.thread.start()
+            try:
+                keeper.thread.start()
+            except RuntimeError:  # none can be started, or no more: leases end by themselves
+                keeper.thread = None
         elif due < keeper.wakes_at:
             keeper.changed.notify_all()
+
+
+def is_running() -> bool:
+    """Return whether somebody is there to renew what is kept."""
+    thread = _keeper.thread
+    return thread is not None and thread.is_alive()
 
 
 def drop(key: Hashable) -> None:
@@ -92,16 +101,15 @@ def _run(keeper: _Keeper) -> None:
             due = [each for each in keeper.kept.values() if each.due <= now]
             for each in due:
                 each.due = now + each.every_seconds
-        try:
-            for each in due:
-                _renew(each)
-        finally:
-            if due:
+        for each in due:
+            _renew(each)
+        if due:
+            with suppress(Exception):  # they are closed to be idle nowhere, and broken otherwise
                 connections.close_all()  # those of this thread
 
 
 def _renew(kept: _Kept) -> None:
     try:
         kept.renew()
-    except (ObcAIError, ConfigurationError) as error:
-        events.BUDGET_LEASES_NOT_RENEWED.log(error=error, store="default")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other leases are renewed
+        events.BUDGET_LEASES_NOT_RENEWED.log(error=error)

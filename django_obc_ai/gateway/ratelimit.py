@@ -154,6 +154,7 @@ class Permit:
         if self.is_given or self.giver.server != server:
             return None
         asked = self._asked(tokens, patience_seconds)
+        self.is_queued = True  # for all that is known, should the reply be lost
         step = self.giver.acquire_step(self.alias, self.name, **asked)
         mark = self.giver.permit_mark(self.alias, self.name)
         if step is None or mark is None:
@@ -267,6 +268,8 @@ def _reachable() -> BaseCoordinator:
 
 def note_away(error: CoordinatorError) -> None:
     """Leave the coordinator alone for a moment, so that not every call waits for it in vain."""
+    if not error.retryable:  # it is the matter of this call, whose transaction is in the way
+        return
     _away["default"] = time.monotonic()
     events.TRAFFIC_LIMITS_LOCAL.log(error=error)
 

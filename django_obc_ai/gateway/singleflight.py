@@ -40,6 +40,8 @@ from django_obc_ai.types.ids import new_id
 KEEP_SECONDS = 10.0
 #: A stream's text goes to its followers this often.
 _PUBLISH_SECONDS = 0.1
+#: Who boards so late looks into the cache once more.
+_LATE_SECONDS = 0.005
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.1
 #: Whoever asked the same would be told the same.
 _SHARED_ERRORS = (
@@ -95,11 +97,13 @@ class Flight:
         self._pause = _FIRST_PAUSE_SECONDS
         self._unpublished: list[str] = []
         self._published_at = 0.0
+        self._stands_since: float | None = None
         self.is_led = False
+        self.was_boarded_late = False
 
     def board(self) -> Boarding | None:
         """Lead, follow, or take the answer; see `BaseCoordinator.board`. None: go on alone."""
-        before = self._boarding
+        before, asked_at = self._boarding, time.monotonic()
         try:
             found = self._coordinator.board(
                 self._key,
@@ -113,6 +117,7 @@ class Flight:
             return None
         if found.role == "lead":
             self.is_led = True
+            self.was_boarded_late = time.monotonic() - asked_at > _LATE_SECONDS
             keeper.keep(self._token, self._renew, self._coordinator.flight_lease_seconds / 3)
             if found.is_takeover:
                 events.FLIGHT_TAKEN_OVER.log()
@@ -122,6 +127,9 @@ class Flight:
         return found
 
     def _renew(self) -> None:
+        since, lease = self._stands_since, self._coordinator.flight_lease_seconds
+        if since is not None and time.monotonic() - since > lease:
+            return  # its reader has stopped reading, and nobody else is to wait for that
         self._coordinator.renew_flight(self._key, self._token)
 
     def next_pause(self) -> float:
@@ -133,8 +141,13 @@ class Flight:
         """Note a piece of a stream; return whether it is time to let the followers have it."""
         if not self.is_led:
             return False
+        self._stands_since = time.monotonic()
         self._unpublished.append(piece)
         return time.monotonic() - self._published_at >= _PUBLISH_SECONDS
+
+    def go_on(self) -> None:
+        """Note that the reader of a stream has taken the last piece."""
+        self._stands_since = None
 
     def publish(self) -> None:
         """Let followers have what was noted; they lose nothing if it fails."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from django_obc_ai.exceptions import StreamInterruptedError
 from django_obc_ai.gateway.book import CallBook
+from django_obc_ai.gateway.singleflight import Landing
 from django_obc_ai.types import (
     CallInfo,
     GenerationRequest,
@@ -16,6 +17,7 @@ from django_obc_ai.types import (
     StreamChunk,
     Usage,
 )
+from django_obc_ai.types.coordination import Boarding
 
 
 class StreamBook(CallBook):
@@ -81,17 +83,26 @@ class StreamBook(CallBook):
         self._texts.append(text)
         return text
 
-    @property
-    def has_shown_text(self) -> bool:
-        """Return whether the reader has seen a part of the answer."""
-        return any(self._texts)
+    def is_continued_by(self, boarding: Boarding | None, leader: str) -> bool:
+        """Return whether what a flight says goes on with what the reader has seen of it.
+
+        Args:
+            boarding: What it says; None if it cannot be asked.
+            leader: Whose text was passed on.
+        """
+        shown = self._text_so_far()
+        if not shown:
+            return True
+        if boarding is None or boarding.role != "landed":
+            return boarding is not None and boarding.leader == leader
+        answer = Landing(boarding.answer).response
+        return answer is None or answer.text.startswith(shown)
 
     def rest(self) -> str:
         """Return what the reader of a good answer has not seen of it."""
         if self.outcome is None or self.outcome.error is not None:
             return ""
-        shown = self._text_so_far()
-        return self.outcome.text.removeprefix(shown) if self.outcome.text.startswith(shown) else ""
+        return self.outcome.text.removeprefix(self._text_so_far())
 
     def complete(self) -> ProviderResponse:
         """Settle a stream that came to its end.

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _forget_the_dead() -> Iterator[None]:
     yield
-    for reservation in list(leases._keeper.open):
+    for reservation in list(leases._holds.open):
         leases.drop(reservation)
     alerts._known.clear()
 

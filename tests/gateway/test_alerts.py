@@ -40,7 +40,7 @@ _SENDS_MAIL = pytest.mark.filterwarnings("ignore:.*(MAILERS|mailer)")
 @pytest.fixture(autouse=True)
 def _forget_the_dead() -> Iterator[None]:
     yield
-    for reservation in list(leases._keeper.open):
+    for reservation in list(leases._holds.open):
         leases.drop(reservation)
     alerts._known.clear()
 

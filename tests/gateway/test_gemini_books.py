@@ -152,7 +152,8 @@ def server(
     options = {"api_key": gemini_server.key, "base_url": gemini_server.url}
     provider = {"BACKEND": BACKENDS[request.param], "OPTIONS": {**options, "model": MODELS[0]}}
     budgets = [{"scope": "global", "period": "month", "limit_usd": "1000"}]
-    with override_settings(OBC_AI={"PROVIDERS": {"default": provider}, "BUDGETS": budgets}):
+    settings = {"PROVIDERS": {"default": provider}, "BUDGETS": budgets}
+    with override_settings(OBC_AI={**settings, "BREAKER": {"failures": None}}):
         yield gemini_server
 
 

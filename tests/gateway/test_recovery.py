@@ -15,7 +15,7 @@ import valkey
 
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import CostStoreError
-from django_obc_ai.gateway import alerts, budget, leases
+from django_obc_ai.gateway import alerts, budget, keeper, leases
 from django_obc_ai.models import AIOperation
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import (
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _forget_the_dead() -> Iterator[None]:
     yield
-    for reservation in list(leases._keeper.open):
+    for reservation in list(leases._holds.open):
         leases.drop(reservation)
     alerts._known.clear()
 
@@ -154,7 +154,7 @@ def test_without_a_stand_in_money_fails_closed(scripted: Scripted) -> None:
 def test_a_hold_that_lasts_is_renewed_by_its_owner(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "_LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(keeper, "_LINGER_SECONDS", 0.0)
     stores = {"default": {"BACKEND": f"{STORES}.memory.MemoryCostStore",
                           "OPTIONS": {"lease_seconds": 0.3}}}  # fmt: skip
 
@@ -166,17 +166,17 @@ def test_a_hold_that_lasts_is_renewed_by_its_owner(
     scripted(answer, BUDGETS=TOTAL, COST_STORES=stores)
     assert ask().success
     assert totals() == (41_000, 0)
-    thread = leases._keeper.thread
+    thread = keeper._keeper.thread
     if thread is not None:  # it has not noticed yet that nothing is held
         thread.join(10)
-    assert leases._keeper.thread is None
+    assert keeper._keeper.thread is None
 
 
 def test_calls_of_usual_length_share_one_thread_for_their_leases(scripted: Scripted) -> None:
     threads = set()
 
     def answer(request: GenerationRequest) -> Reply:
-        threads.add(leases._keeper.thread)
+        threads.add(keeper._keeper.thread)
         return Reply("A", usage=Usage(input_tokens=1, output_tokens=1))
 
     scripted(*[answer] * 3, BUDGETS=TOTAL)
@@ -189,9 +189,9 @@ def test_a_thread_for_leases_that_died_is_replaced(scripted: Scripted) -> None:
     dead = threading.Thread(target=len, args=("",))
     dead.start()
     dead.join()
-    leases._keeper.thread = dead
+    keeper._keeper.thread = dead
     held_by_the_dead()
-    assert leases._keeper.thread is not dead
+    assert keeper._keeper.thread is not dead
 
 
 def test_details_hold_no_prompt() -> None:

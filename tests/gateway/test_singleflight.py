@@ -5,6 +5,7 @@ tests/acceptance/single_flight.py does it with processes, on each coordinator.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +14,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
 from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
-from django_obc_ai.exceptions import CoordinatorError, InvalidRequestError, TransientError
-from django_obc_ai.gateway import ratelimit
+from django_obc_ai.exceptions import (
+    CoordinatorError,
+    InvalidRequestError,
+    StreamInterruptedError,
+    TransientError,
+)
+from django_obc_ai.gateway import leases, ratelimit
+from django_obc_ai.gateway.bill import Bill
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.cache import read_tags
 from django_obc_ai.services.text import TextService
@@ -232,3 +239,93 @@ def test_without_its_coordinator_a_call_goes_on_alone(caplog: pytest.LogCaptureF
         ratelimit._away.clear()
     told = {getattr(record, "event", "") for record in caplog.records}
     assert {"traffic.not_shared", "traffic.limits_local"} <= told
+
+
+class StandingReader(MemoryCoordinator):
+    """Has leases so short that a test can wait for one."""
+
+    flight_lease_seconds = 0.3
+
+
+def test_nobody_waits_for_the_reader_of_a_stream_who_has_stopped_reading() -> None:
+    short = {"default": {"BACKEND": f"{__name__}.StandingReader"}}
+    script = [Reply(chunks=["one ", "two ", "three"]), "B"]
+    with override_ai(script, PRICES=PRICES, COORDINATORS=short) as kit:
+        stream = TextService().stream_text(SAME, include_context=False)
+        assert next(stream) == "one "
+        assert ask().text == "B"
+        assert "".join(stream) == "two three"
+        assert kit.provider.call_count == 2
+
+
+def test_a_call_in_a_transaction_waits_for_no_other(script: Any) -> None:
+    gate = Gate("A")
+    with script(gate, "B") as kit, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask)
+        assert gate.asked.wait(30)
+        with transaction.atomic():
+            assert TextService().generate_text(SAME, include_context=False).text == "B"
+        gate.go.set()
+        assert first.result(30).text == "A"
+        assert kit.provider.call_count == 2
+
+
+class KeyedCoordinator(MemoryCoordinator):
+    """Notes keys, and lets a test speak for the leader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: set[str] = set()
+        self.is_away = False
+
+    def board(self, key: str, token: str, **given: Any) -> Any:
+        self.keys.add(key)
+        if self.is_away:
+            raise CoordinatorError("Away.")
+        if len(self._flights) == 0 and not self._landings:
+            super().board(key, "old leader", **given)
+            self.publish(key, "old leader", "Old text. ")
+        return super().board(key, token, **given)
+
+
+@pytest.fixture
+def spoken_for() -> Iterator[Any]:
+    """A flight that a test leads as "old leader", who has said "Old text. "."""
+    keyed = {"default": {"BACKEND": f"{__name__}.KeyedCoordinator"}}
+    with override_ai(["New answer."], PRICES=PRICES, COORDINATORS=keyed):
+        yield coordinators["default"]
+        ratelimit._away.clear()
+
+
+@pytest.mark.parametrize("end", ["away", "another lands", "it gives up"])
+def test_a_reader_never_gets_parts_of_two_answers(spoken_for: Any, end: str) -> None:
+    stream = iter(TextService().stream_text(SAME, include_context=False))
+    assert next(stream) == "Old text. "
+    (key,) = spoken_for.keys
+    if end == "away":
+        spoken_for.is_away = True
+    else:
+        spoken_for.land(key, "old leader", None, keep_seconds=1)
+    if end == "another lands":
+        spoken_for.board(key, "other", age_seconds=0)
+        answer = {"text": "Greetings.", "finish": "stop", "model": "m", "cost": "0", "entry": None}
+        spoken_for.land(key, "other", json.dumps(answer), keep_seconds=9)
+    with pytest.raises(StreamInterruptedError):
+        list(stream)
+    assert AIOperation.objects.get().error_category == "stream_interrupted"
+
+
+def test_an_attempt_of_which_nobody_said_what_it_cost_is_booked_at_its_ceiling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Bill, "count", broken)
+    budgets = [{"scope": "global", "period": "day", "limit_usd": "1"}]
+    with override_ai(["A"], PRICES=PRICES, BUDGETS=budgets):
+        with pytest.raises(MemoryError):
+            ask()
+        assert not leases._holds.open
+    row = AIOperation.objects.get()
+    assert (row.cost_usd > 0, row.cost_known) == (True, False)

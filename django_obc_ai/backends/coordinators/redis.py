@@ -68,6 +68,10 @@ class RedisCoordinator(RedisFlights, RedisGates, RedisRows, BaseCoordinator):
             link = self._links.setdefault(pid, made)  # of two threads, one comes first
         return link
 
+    def connect(self) -> None:
+        """Have a connection at hand; see `RedisLink.connect`."""
+        self._link().connect()
+
     def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run scripts, one after another, in one round trip; see `RedisLink.run_all`.
 

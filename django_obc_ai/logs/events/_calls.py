@@ -36,6 +36,13 @@ CALLS_FELL_BACK = Event(
     fields=("from_alias", "to_alias", "error_category"),
     every_seconds=10.0,
 )
+CALLS_ALIAS_UNUSABLE = Event(
+    name="calls.alias_unusable",
+    level=ERROR,
+    message="The provider %(alias)r, named in OBC_AI['FALLBACKS'], cannot be used.",
+    fields=("alias",),
+    every_seconds=OFTEN,
+)
 
 # --- gateway --------------------------------------------------------------------------------------
 GATEWAY_UNPRICED = Event(

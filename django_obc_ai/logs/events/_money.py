@@ -69,8 +69,7 @@ BUDGET_SWEEP_FAILED = Event(
 BUDGET_LEASES_NOT_RENEWED = Event(
     name="budget.leases_not_renewed",
     level=WARNING,
-    message="Leases in the cost store %(store)r were not renewed.",
-    fields=("store",),
+    message="Leases of calls under way were not renewed.",
     every_seconds=OFTEN,
 )
 BUDGET_HOLD_ABANDONED = Event(
