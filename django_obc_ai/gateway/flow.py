@@ -114,7 +114,8 @@ def _board(book: CallBook, flight: Flight) -> Flow:
     leader = ""
     while True:
         boarding: Boarding | None = yield Do(flight.board)
-        if boarding is None:
+        is_to_wait = boarding is not None and boarding.role == "follow"
+        if boarding is None or (is_to_wait and not book.patience.may_wait):
             return
         if book.has_shown_text and boarding.leader != leader and boarding.role != "landed":
             raise StreamInterruptedError(
