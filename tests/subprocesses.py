@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import django_obc_ai
 
@@ -45,6 +47,47 @@ def run_python(
         text=True,
         timeout=240,
     )
+
+
+def run_together(module: str, given: Mapping[str, Any], *, count: int = 4) -> list[Any]:
+    """Run a program of the tests in several processes, which all begin at the same time.
+
+    Args:
+        module: Calls `tests.in_process.wait_for_the_others`, and prints a list as JSON at its end.
+        given: Its argument.
+        count: How many processes.
+
+    Returns:
+        The items of all lists.
+    """
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(given)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    found: list[Any] = []
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in processes:
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0
+            found += json.loads(output)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    return found
 
 
 def pip_install(source: Path, target: Path) -> None:

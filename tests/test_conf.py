@@ -150,7 +150,7 @@ _UNKNOWN = [
     (
         {"XYZZY": 1},
         "OBC_AI has the unknown key 'XYZZY'",
-        "Valid names: BUDGETS, CACHE, CHAT, CONTEXT",
+        "Valid names: BREAKER, BUDGETS, CACHE, CHAT, CONTEXT",
     ),
     (
         {"EMBEDDERS": {"default": {**BACKEND, "OPTION": {}}}},

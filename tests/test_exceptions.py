@@ -78,6 +78,8 @@ def test_only_what_may_pass_by_itself_is_retryable() -> None:
         "BadResponseError",
         "CostStoreError",
         "CostStoreLostError",
+        "CoordinatorError",
+        "SharedCallError",
     }
 
 

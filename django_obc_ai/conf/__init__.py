@@ -305,7 +305,8 @@ def get_settings() -> AISettings:
 def _forget(*, setting: str, **_: Any) -> None:
     global _parsed
     if setting in ("OBC_AI", "BASE_DIR"):  # a default depends on the latter
-        _parsed = None
+        with _lock:  # after a thread that is at it with the settings as they were
+            _parsed = None
 
 
 setting_changed.connect(_forget, dispatch_uid="django_obc_ai.conf")

@@ -11,28 +11,17 @@ import json
 import sys
 import time
 
-import django
-from django.conf import settings
+from tests.in_process import begin, wait_for_the_others
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    settings.configure(
-        DATABASES=given["DATABASES"],
-        OBC_AI=given["OBC_AI"],
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
-
+    given = begin()
     from django_obc_ai.backends.coordinators import coordinators
 
     coordinator, key, token = coordinators["default"], given["key"], given["token"]
     coordinator.flight_lease_seconds = given["lease_seconds"]
     coordinator.board("warm", token, age_seconds=0)
-    print("ready", flush=True)
-    sys.stdin.readline()  # all processes start together
+    wait_for_the_others()
     began, last, seen = time.monotonic(), None, 0
     while True:
         found = coordinator.board(key, token, age_seconds=time.monotonic() - began, seen=seen)

@@ -7,30 +7,17 @@ threads ask with patience. Prints when each call was let through and when it had
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.in_process import begin, wait_for_the_others
+from tests.subprocesses import run_together
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    import django
-    from django.conf import settings
-
-    settings.configure(
-        DATABASES=given.get("DATABASES", {}),
-        OBC_AI=given.get("OBC_AI", {}),
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
+    given = begin()
     from django.db import connections
 
     from django_obc_ai.types.coordination import Limits
@@ -39,8 +26,7 @@ def main() -> None:
     gates: Any = RedisGatesOnly(given["url"]) if "url" in given else DatabaseGatesOnly()
     limits = Limits(requests=given["requests"], window_seconds=given["window"])
     gates.gate_state("default", limits)
-    print("ready", flush=True)
-    sys.stdin.readline()  # all processes start together
+    wait_for_the_others()
     until = time.monotonic() + given["seconds"]
     found: list[tuple[float, float]] = []
 
@@ -73,33 +59,7 @@ def main() -> None:
 def check_processes(place: dict[str, Any], *, count: int = 4) -> None:
     """Let processes push at one gate and look at every window."""
     given = {**place, "requests": 10, "window": 0.5, "seconds": 3}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.backends.gate_in_process", json.dumps(given)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(count)
-    ]
-    calls: list[list[float]] = []
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in processes:
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0
-            calls += json.loads(output)
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+    calls = run_together("tests.backends.gate_in_process", given, count=count)
     # The provider may have seen each at its beginning, at its end, or in between.
     for began, _ in calls:
         seen = [each for each in calls if each[0] <= began and each[1] > began - 0.5]

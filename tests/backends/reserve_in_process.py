@@ -7,24 +7,13 @@ settled by each admitted call, as JSON. Every third admitted call is given back 
 from __future__ import annotations
 
 import json
-import sys
 import uuid
 
-import django
-from django.conf import settings
+from tests.in_process import begin, wait_for_the_others
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    settings.configure(
-        DATABASES=given["DATABASES"],
-        OBC_AI=given["OBC_AI"],
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
-
+    given = begin()
     from django.db import connections
 
     from django_obc_ai.backends.cost_stores import cost_stores
@@ -32,8 +21,7 @@ def main() -> None:
 
     store = cost_stores["default"]
     store.totals(["warm"])
-    print("ready", flush=True)
-    sys.stdin.readline()  # all processes start together
+    wait_for_the_others()
     settled = []
     for number in range(given["calls"]):
         reservation = uuid.uuid4()

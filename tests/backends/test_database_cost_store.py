@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +17,17 @@ from django_obc_ai.exceptions import CostStoreError
 from django_obc_ai.models import CostReservation, CostTotal
 from django_obc_ai.testing import CostStoreContract
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals
+from tests.backends.threads import ThreadsWithConnections
+from tests.subprocesses import run_together
 
 ROOT = Path(__file__).parents[2]
 ON_POSTGRES = {"OBC_AI": {"DATABASE": "postgres"}}
 HOLD = BudgetHold(key="a", limit_nano=10)
 
 
-class _Committing(CostStoreContract, TransactionTestCase):
+class _Committing(ThreadsWithConnections, CostStoreContract, TransactionTestCase):
     def make_store(self) -> BaseCostStore:
         return DatabaseCostStore()
-
-    def run_threads(self, work: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
-        def step(number: int) -> int:
-            try:
-                return work(number)
-            finally:
-                connections.close_all()
-
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(step, numbers))
 
 
 class DatabaseCostStoreTests(_Committing):
@@ -159,33 +147,7 @@ def test_four_processes_never_pass_the_limit_and_lose_nothing(
         "calls": 40,
         "amount": amount,
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.backends.reserve_in_process", json.dumps(given)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    settled: list[int] = []
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in processes:
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0
-            settled += json.loads(output)
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+    settled = run_together("tests.backends.reserve_in_process", given)
     with override_settings(OBC_AI={"DATABASE": alias}):
         totals = DatabaseCostStore().totals(["narrow", "wide", "counted"])
     assert set(totals.values()) == {BudgetTotals(spent_nano=sum(settled), held_nano=0)}

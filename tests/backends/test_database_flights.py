@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,26 +21,14 @@ from django_obc_ai.models.writer import close_writers
 from django_obc_ai.services.erasure import erase_user
 from django_obc_ai.services.retention import purge_operations
 from django_obc_ai.testing import FlightContract
-from django_obc_ai.types.coordination import Boarding
+from tests.backends.threads import ThreadsWithConnections
 
 ON_POSTGRES = {"OBC_AI": {"DATABASE": "postgres"}}
 
 
-class _Committing(FlightContract, TransactionTestCase):
+class _Committing(ThreadsWithConnections, FlightContract, TransactionTestCase):
     def make_coordinator(self) -> BaseCoordinator:
         return DatabaseCoordinator()
-
-    def run_threads(
-        self, work: Callable[[int], Boarding], numbers: Sequence[int]
-    ) -> list[Boarding]:
-        def step(number: int) -> Boarding:
-            try:
-                return work(number)
-            finally:
-                connections.close_all()
-
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(step, numbers))
 
 
 class DatabaseFlightTests(_Committing):

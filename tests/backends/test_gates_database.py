@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,24 +20,15 @@ from django_obc_ai.types.coordination import Admission, Limits
 from tests.backends.gate_in_process import check_processes
 from tests.backends.gate_steps import compare
 from tests.backends.gates import DatabaseGatesOnly, MemoryGatesOnly
+from tests.backends.threads import ThreadsWithConnections
 
 ON_POSTGRES = {"OBC_AI": {"DATABASE": "postgres"}}
 ONE = Limits(requests=1)
 
 
-class _Committing(GateContract, TransactionTestCase):
+class _Committing(ThreadsWithConnections, GateContract, TransactionTestCase):
     def make_coordinator(self) -> BaseCoordinator:
         return DatabaseGatesOnly()
-
-    def run_threads(self, work: Callable[[int], int], numbers: Sequence[int]) -> list[int]:
-        def step(number: int) -> int:
-            try:
-                return work(number)
-            finally:
-                connections.close_all()
-
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(step, numbers))
 
 
 class DatabaseGateTests(_Committing):

@@ -7,25 +7,14 @@ percent.
 from __future__ import annotations
 
 import json
-import sys
 from decimal import Decimal
 from typing import Any
 
-import django
-from django.conf import settings
+from tests.in_process import begin, wait_for_the_others
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    settings.configure(
-        DATABASES=given["DATABASES"],
-        OBC_AI=given["OBC_AI"],
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
-
+    given = begin()
     from django.db import connections
 
     from django_obc_ai.conf import BudgetSettings
@@ -42,8 +31,7 @@ def main() -> None:
 
     budget_threshold_reached.connect(listen)
     BudgetAlert.objects.using(given["OBC_AI"]["DATABASE"]).count()  # connects
-    print("ready", flush=True)
-    sys.stdin.readline()  # all processes start together
+    wait_for_the_others()
     budget = BudgetSettings(scope="global", period="day", limit=Decimal(1))
     for key in given["keys"]:
         found = [Applied(budget=budget, key=key, limit=100, resets_at=None)]

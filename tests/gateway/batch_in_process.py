@@ -8,26 +8,15 @@ printed, and "ok" after each command.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 
-import django
-from django.conf import settings
+from tests.in_process import begin
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    settings.configure(
-        DATABASES=given["DATABASES"],
-        OBC_AI=given["OBC_AI"],
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
-
+    given = begin()
     from django_obc_ai.gateway import batch
     from django_obc_ai.services.ledger import flush_rows
     from django_obc_ai.services.text import TextService

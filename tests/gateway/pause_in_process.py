@@ -7,24 +7,13 @@ that was answered began, on the system's clock, and the code of the refusal.
 from __future__ import annotations
 
 import json
-import sys
 import time
 
-import django
-from django.conf import settings
+from tests.in_process import begin
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    settings.configure(
-        DATABASES=given["DATABASES"],
-        OBC_AI=given["OBC_AI"],
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"],
-        USE_TZ=True,
-        SECRET_KEY="only for tests",
-    )
-    django.setup()
-
+    begin()
     from django.db import connections
 
     from django_obc_ai.services.text import TextService

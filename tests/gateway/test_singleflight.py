@@ -221,6 +221,19 @@ def test_a_waiter_gives_up_at_its_own_deadline(script: Any) -> None:
         assert first.result(30).text == "A"
 
 
+def test_inside_a_transaction_nobody_waits_and_the_call_is_made(script: Any) -> None:
+    gate = Gate("A")
+    with script(gate, "B") as kit, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask)
+        assert gate.asked.wait(30)
+        with transaction.atomic():
+            assert TextService().generate_text(SAME, include_context=False).text == "B"
+        gate.go.set()
+        assert first.result(30).text == "A"
+        assert kit.provider.call_count == 2
+    assert not AIOperation.objects.filter(coalesced=True).exists()
+
+
 class BrokenCoordinator(MemoryCoordinator):
     """Cannot be reached."""
 

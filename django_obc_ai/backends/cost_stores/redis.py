@@ -91,11 +91,9 @@ class RedisCostStore(RedisRows, BaseCostStore):
             raise ValueError("prefix holds a brace; all keys share one in braces already.")
         if lease_seconds <= 0 or timeout_seconds <= 0:
             raise ValueError("lease_seconds and timeout_seconds must be above 0.")
-        self._url = url
-        self._prefix = prefix
+        self._url, self._prefix = url, prefix
         self._keys = (f"{{{prefix}}}".encode(), f"{{{prefix}}}:due".encode())
-        self.lease_seconds = lease_seconds
-        self._timeout = timeout_seconds
+        self.lease_seconds, self._timeout = lease_seconds, timeout_seconds
         self._process = _Process()
 
     @property
