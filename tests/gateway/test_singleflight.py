@@ -271,18 +271,6 @@ def test_nobody_waits_for_the_reader_of_a_stream_who_has_stopped_reading() -> No
         assert kit.provider.call_count == 2
 
 
-def test_a_call_in_a_transaction_waits_for_no_other(script: Any) -> None:
-    gate = Gate("A")
-    with script(gate, "B") as kit, ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask)
-        assert gate.asked.wait(30)
-        with transaction.atomic():
-            assert TextService().generate_text(SAME, include_context=False).text == "B"
-        gate.go.set()
-        assert first.result(30).text == "A"
-        assert kit.provider.call_count == 2
-
-
 class KeyedCoordinator(MemoryCoordinator):
     """Notes keys, and lets a test speak for the leader."""
 
