@@ -130,7 +130,9 @@ class Phases:
         prompts = [entry.body["contents"][-1]["parts"][-1]["text"] for entry in journal]
         served = [(begun[p], at) for p, at in zip(prompts, arrivals, strict=True)]
         pairs, wrong = overtaken(*zip(*served, strict=True), apart=size.window / 6)
-        self.expect(wrong <= pairs / 50, f"{wrong} of {pairs} were overtaken")
+        self.expect(
+            wrong <= pairs / (50 if size.is_strict else 10), f"{wrong} of {pairs} were overtaken"
+        )
         each = [sum(f": {process.pid}-" in p for p in prompts) for process in self.crew.processes]
         fair = len(prompts) / len(each)
         self.expect(min(each) >= fair / 2 or not size.is_strict, f"calls by process: {each}")
@@ -165,7 +167,8 @@ class Phases:
         self.expect(used_up or not size.is_strict, f"no day was used up: {days}")
         refused = [each for each in notes if not each["success"]]
         kinds = {each["error"] for each in refused}
-        self.expect(kinds == {"rate_limited"}, f"refused with {kinds}")
+        ours = {"rate_limited", "quota_exhausted"}  # the window's limit, and the day's
+        self.expect(kinds <= ours, f"refused with {kinds}")
         seconds = max(each["ended"] for each in notes) - min(each["began"] for each in notes)
         times = len(notes) / seconds * size.window / size.limit
         self.expect(times >= 8 or not size.is_strict, f"only {times:.1f} times the limit was asked")
