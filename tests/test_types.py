@@ -120,6 +120,7 @@ def result(**changes: Any) -> GenerationResult:
         "response_time": 0.5,
         "model": "m",
         "cached": False,
+        "coalesced": False,
         "finish_reason": "stop",
         "data": None,
         "usage": Usage(input_tokens=7),

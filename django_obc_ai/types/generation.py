@@ -298,6 +298,7 @@ class GenerationResult(Mapping[str, Any]):
         response_time: Seconds.
         model: The model that answered.
         cached: Whether the answer came from the cache.
+        coalesced: Whether it came from another call, which asked the same at the same time.
         finish_reason: "stop", "length" (cut at the token limit), "blocked", …
         data: The parsed JSON answer if a schema was asked for, else None.
         usage: Token counts by bucket.
@@ -315,6 +316,7 @@ class GenerationResult(Mapping[str, Any]):
     response_time: float
     model: str
     cached: bool
+    coalesced: bool
     finish_reason: str
     data: Any
     usage: Usage
