@@ -114,14 +114,13 @@ def _board(book: CallBook, flight: Flight) -> Flow:
     leader = ""
     while True:
         boarding: Boarding | None = yield Do(flight.board)
-        is_lost = boarding is None or (boarding.role != "landed" and boarding.leader != leader)
-        if book.has_shown_text and is_lost:
-            raise StreamInterruptedError(
-                "The call that asked the same, and whose text this one passed on, has ended early,"
-                " or cannot be followed any more."
-            )
-        if boarding is None or (boarding.role == "follow" and not book.patience.may_wait):
+        is_to_wait = boarding is not None and boarding.role == "follow"
+        if boarding is None or (is_to_wait and not book.patience.may_wait):
             return
+        if book.has_shown_text and boarding.leader != leader and boarding.role != "landed":
+            raise StreamInterruptedError(
+                "The call that asked the same, and whose text this one passed on, has ended early."
+            )
         leader = boarding.leader
         if boarding.text and isinstance(book, StreamBook):
             yield Emit(book.pass_on(boarding.text))
