@@ -15,7 +15,6 @@ import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django_obc_ai.backends.coordinators import BaseCoordinator, coordinators
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
@@ -42,7 +41,7 @@ from django_obc_ai.types.settings import RateLimitSettings
 WINDOW_SECONDS = 60.0
 #: How long a coordinator that failed is left alone.
 _AWAY_SECONDS = 1.0
-_away: WeakKeyDictionary[BaseCoordinator, float] = WeakKeyDictionary()
+_away: dict[str, float] = {}
 _alone = MemoryCoordinator()
 _UNLIMITED = RateLimitSettings(per_minute=None, tokens_per_minute=None, per_day=None)
 _days: dict[str, tuple[str, float, float]] = {}
@@ -243,11 +242,10 @@ def permit_for(alias: str) -> Permit | None:
 
 def shared() -> BaseCoordinator | None:
     """Return the coordinator; None while it was found to be away a moment ago."""
-    coordinator = coordinators["default"]
-    since = _away.get(coordinator) if _away else None
+    since = _away.get("default")
     if since is not None and time.monotonic() - since < _AWAY_SECONDS:
         return None
-    return coordinator
+    return coordinators["default"]
 
 
 def _reachable() -> BaseCoordinator:
@@ -258,7 +256,7 @@ def _reachable() -> BaseCoordinator:
 
 def note_away(error: CoordinatorError) -> None:
     """Leave the coordinator alone for a moment, so that not every call waits for it in vain."""
-    _away[coordinators["default"]] = time.monotonic()
+    _away["default"] = time.monotonic()
     events.TRAFFIC_LIMITS_LOCAL.log(error=error)
 
 
