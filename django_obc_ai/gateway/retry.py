@@ -73,11 +73,12 @@ class Patience:
         """
         if not (isinstance(error, ObcAIError) and error.retryable):
             return None
-        if attempts >= self._attempts - others:
+        self._failures += 1
+        # What fails before anything is sent, as without the cost store, is no attempt; yet a try.
+        if max(attempts, self._failures) >= self._attempts - others:
             return None
         if others and isinstance(error, RateLimitError):  # another has room now
             return None
-        self._failures += 1
         state = tenacity.RetryCallState(_NOBODY, None, (), {})
         state.attempt_number = self._failures
         wait = max(_BACKOFF(state), float(error.retry_after_seconds or 0.0))

@@ -16,7 +16,7 @@ from django.db import connections
 
 from django_obc_ai.backends.coordinators.database import DatabaseCoordinator
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
-from django_obc_ai.gateway import draining
+from django_obc_ai.gateway import draining, ratelimit
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.ledger import flush_rows
 from django_obc_ai.services.text import TextService
@@ -39,6 +39,12 @@ def run_async(work: Coroutine[Any, Any, ResultT]) -> ResultT:
             await sync_to_async(connections.close_all)()
 
     return asyncio.run(whole())
+
+
+@pytest.fixture(autouse=True)
+def _coordinator_is_asked() -> None:
+    """What one test's coordinator failed in does not keep another's from being asked."""
+    ratelimit._away.clear()
 
 
 Scripted = Callable[..., override_ai]

@@ -159,3 +159,15 @@ def test_an_attempt_that_no_budget_allows_gives_back_nothing_twice(
     result = TextService().generate_text("Q", max_output_tokens=100, include_context=False)
     assert (result.error, kit.provider.call_count) == ("budget_exceeded", 1)
     assert CostTracker().get_daily_cost() == Decimal("0.0005")
+
+
+def test_a_cost_store_that_is_away_is_asked_as_often_as_a_provider(
+    scripted: Scripted, waits: list[float]
+) -> None:
+    gone = {"BACKEND": "django_obc_ai.backends.cost_stores.redis.RedisCostStore"}
+    budgets = [{"scope": "global", "period": "day", "limit_usd": "1"}]
+    stores = {"default": {**gone, "OPTIONS": {"url": "redis://127.0.0.1:1/0"}}}
+    kit = scripted("A", BUDGETS=budgets, COST_STORES=stores, RETRY={"attempts": 3})
+    assert TextService().generate_text("Q").error == "transient"
+    assert (kit.provider.call_count, len(waits)) == (0, 2)
+    assert AIOperation.objects.get().attempts == 0
