@@ -257,7 +257,7 @@ def test_the_breaker_opens_after_failures_in_a_row_and_says_so_once(
         error = refused(result)
         assert (result.error, error.reason) == ("transient", "breaker")
         assert "has failed 2 times in a row" in str(error)
-    assert (kit.provider.call_count, told) == (4, ["breaker"])
+    assert (kit.provider.call_count, told, state().waiting) == (4, ["breaker"], 0)
     waits.append(30)
     assert [ask().text for _ in range(2)] == ["B", "C"]
     assert told == ["breaker", "reopened"]
