@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_obc_ai.testing import GateContract
-from django_obc_ai.types.coordination import Admission, GateState
+from django_obc_ai.types.coordination import UNQUEUED, Admission, GateState
 from tests.backends.gates import MemoryGatesOnly
 from tests.test_contracts_bite import failures
 
@@ -67,6 +67,14 @@ class WithoutAQueue(MemoryGatesOnly):
         return answer
 
 
+class QueuesForWhatLasts(MemoryGatesOnly):
+    def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
+        answer = super().acquire(gate, permit, **asked)
+        if answer.reason in UNQUEUED and answer.wait_seconds <= asked["patience_seconds"]:
+            self._gates[gate].waiters[permit] = [10**15, asked["tokens"]]
+        return answer
+
+
 class KeepsTheDead(MemoryGatesOnly):
     def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
         answer = super().acquire(gate, permit, **asked)
@@ -111,6 +119,7 @@ class DayOfTheCaller(MemoryGatesOnly):
         (NeverFreesItself, "test_a_permit_whose_caller_died_or_is_slow_frees_itself"),
         (CountsCeilings, "test_tokens_count_as_asked_for_and_then_as_used"),
         (WithoutAQueue, "test_nobody_takes_the_place_of_those_who_wait"),
+        (QueuesForWhatLasts, "test_nobody_waits_for_what_lasts"),
         (KeepsTheDead, "test_a_waiter_who_is_gone_loses_its_place"),
         (HearsTwice, "test_repeated_ids_change_nothing"),
         (OpensAtOnce, "test_it_reopens_with_one_at_a_time_and_twice_as_many_with_each_success"),

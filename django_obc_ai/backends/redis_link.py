@@ -154,7 +154,8 @@ class RedisLink:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self._pool.make_connection()
+            # The pool would count all that it has ever made, and refuse after a hundred.
+            connection = self._pool.connection_class(**self._pool.connection_kwargs)
             self._known.clear()  # the server may be another one by now
         commands = make()
         try:

@@ -24,7 +24,8 @@ from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
-from django_obc_ai.gateway import inserts, spool
+from django_obc_ai.gateway import inserts
+from django_obc_ai.gateway.refusals import refused
 from django_obc_ai.gateway.segments import Segment, get_folder
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
@@ -312,26 +313,6 @@ def _is_on_disk(batch: _Batch, alias: str) -> bool:
         events.LEDGER_SPOOL_UNWRITABLE.log(error=error, folder=folder)
         return False
     return True
-
-
-def refused(operation: AIOperation, alias: str, error: Exception) -> None:
-    """Keep what the database refuses for good on the disk, else in the log."""
-    if spool.refuse(operation, alias):
-        events.LEDGER_REFUSED.log(error=error, operation_id=operation.pk)
-    else:
-        lost(operation, error)
-
-
-def lost(operation: AIOperation, error: Exception) -> None:
-    """Log a row that nothing takes: it is all that is left of the call."""
-    events.LEDGER_LOST.log(
-        error=error,
-        operation_id=operation.pk,
-        cost_usd=operation.cost_usd,
-        model=operation.model_used,
-        tokens=operation.total_tokens,
-        outcome=operation.error_category or "success",
-    )
 
 
 def _drop(rows: list[Row]) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from django.core.signals import request_finished
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.db import transaction as transactions
 
 from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import ObcAIError
 from django_obc_ai.gateway import inserts, intents, segments, spool
-from django_obc_ai.gateway.batch import RowBatch, find_logs, refused
+from django_obc_ai.gateway.batch import RowBatch, find_logs
 from django_obc_ai.gateway.inserts import must_wait
+from django_obc_ai.gateway.refusals import REFUSALS, refused
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.writer import transaction_of
@@ -143,7 +144,7 @@ def _state_of(operation: AIOperation, alias: str, *, path: Path | None = None) -
     """Store a row that waited somewhere, and say which count of the report it is."""
     try:
         is_new = inserts.store(operation, alias)
-    except (IntegrityError, DataError) as error:
+    except REFUSALS as error:
         if path is None:
             refused(operation, alias, error)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import DataError, IntegrityError, connections
+from django.db import IntegrityError, connections
 from django.db import transaction as transactions
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import sql
@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from django_obc_ai.exceptions import AbandonedCallError
 from django_obc_ai.gateway import telling
+from django_obc_ai.gateway.refusals import REFUSALS
 from django_obc_ai.models import AIOperation
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of, with_writer
@@ -74,12 +75,12 @@ def store_all(
         try:
             _insert_together(part, alias)
             new += part
-        except (IntegrityError, DataError):
+        except REFUSALS:
             for each in part:
                 try:
                     if store(each, alias):
                         new.append(each)
-                except (IntegrityError, DataError) as error:
+                except REFUSALS as error:
                     refuse(each, error)
 
 

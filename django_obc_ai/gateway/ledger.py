@@ -23,9 +23,10 @@ from django_obc_ai.backends.redis_link import Step
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import AbandonedCallError, ObcAIError
 from django_obc_ai.gateway import draining, inserts, intents, spool
-from django_obc_ai.gateway.batch import Row, lost
+from django_obc_ai.gateway.batch import Row
 from django_obc_ai.gateway.draining import DrainReport, batch, drain
 from django_obc_ai.gateway.inserts import must_wait
+from django_obc_ai.gateway.refusals import lost
 from django_obc_ai.gateway.rows import row_of, values_of
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation

@@ -33,7 +33,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
 from django_obc_ai.signals import provider_closed, provider_reopened
-from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
+from django_obc_ai.types.coordination import UNQUEUED, Admission, GateState, Limits, Verdict
 from django_obc_ai.types.ids import new_id
 from django_obc_ai.types.settings import BreakerSettings, RateLimitSettings
 
@@ -176,8 +176,7 @@ class Permit:
         if not answer.reason:
             self.is_given, self.is_queued = True, False
             return 0.0
-        is_hopeless = answer.reason in ("breaker", "quota", "day")
-        if is_hopeless or not 0 < answer.wait_seconds <= asked["patience_seconds"]:
+        if answer.reason in UNQUEUED or not 0 < answer.wait_seconds <= asked["patience_seconds"]:
             self.end("unsent")
             raise _refusal(self.alias, answer, self.limits, asked["tokens"])
         self.is_queued = True

@@ -22,9 +22,9 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
     return {
         "id": info.operation_id,
         "operation_type": info.operation_type,
-        "module": info.module,
+        "module": _clean(info.module),
         "user_id": info.user_id,
-        "scope": info.scope,
+        "scope": _clean(info.scope),
         "content_type": _fit("content_type", info.content_type),
         "provider": _fit("provider", info.provider),
         "model_requested": _fit("model_requested", outcome.model_requested),
@@ -42,7 +42,7 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
         "attempts": outcome.attempts,
         "success": error is None,
         "error_category": "" if error is None else _fit("error_category", error.code),
-        "error_message": "" if error is None else str(error),
+        "error_message": "" if error is None else _clean(str(error)),
         "finish_reason": _fit("finish_reason", outcome.finish_reason),
         "cached": outcome.cached,
         "coalesced": outcome.coalesced,
@@ -60,7 +60,14 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
 
 def _fit(field: str, text: str) -> str:
     """Shorten a name that a provider chose to what its column holds."""
-    return text[: _length_of(field)]
+    return _clean(text)[: _length_of(field)]
+
+
+def _clean(text: str) -> str:
+    """Return a text without what no database takes: NUL, and halves of surrogate pairs."""
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    return text.replace("\x00", "") if "\x00" in text else text
 
 
 @cache

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unittest
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django_obc_ai.backends.coordinators.base import BaseCoordinator
-from django_obc_ai.types.coordination import Admission, GateState, Limits, Verdict
+from django_obc_ai.types.coordination import UNQUEUED, Admission, GateState, Limits, Verdict
 
 if TYPE_CHECKING:
     _Case = unittest.TestCase
@@ -168,6 +169,30 @@ class ClosedGates(_Case):
         refused = self._ask(gates, "c", limits, patience=9)
         self.assertEqual(refused.reason, "reopening")
         self.assertLessEqual(refused.wait_seconds, 1)
+
+    def test_nobody_waits_for_what_lasts(self) -> None:
+        today = Limits(day_starts_at=START - 9, day_ends_at=START + 20)
+        for limits, verdict in (
+            (Limits(failures=1, open_seconds=20), "failed"),
+            (today, "quota"),
+            (replace(today, per_day=1), "ok"),
+        ):
+            gates = self._clocked()
+            self._call(gates, "a", verdict, limits)  # type: ignore[arg-type]  # a literal
+            for permit in "bc":
+                refused = self._ask(gates, permit, limits, patience=99)
+                self.assertIn(refused.reason, UNQUEUED)
+                self.assertEqual(refused.wait_seconds, 20)
+            self.assertEqual(gates.gate_state("default", limits).waiting, 0)
+
+    def test_those_who_wait_leave_when_it_closes_for_what_lasts(self) -> None:
+        gates, limits = self._clocked(), Limits(requests=2, failures=1)
+        for permit in "ab":
+            self._ask(gates, permit, limits)
+        self.assertEqual(self._ask(gates, "c", limits, patience=99).reason, "requests")
+        self._end(gates, "a", "failed", limits)
+        self.assertEqual(self._ask(gates, "c", limits, patience=99).reason, "breaker")
+        self.assertEqual(gates.gate_state("default", limits).waiting, 0)
 
     def test_a_closed_gate_is_reopened_by_hand_but_gently(self) -> None:
         gates, limits = self._clocked(), Limits()

@@ -15,6 +15,9 @@ Reason = Literal[
     "", "requests", "tokens", "day", "throttled", "quota", "breaker", "reopening", "queue"
 ]
 
+#: For the end of these no call waits, however patient: it is given up at once, and not queued.
+UNQUEUED: frozenset[Reason] = frozenset({"breaker", "quota", "day"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -124,18 +124,33 @@ def _away(*_: Any) -> None:
     raise OperationalError("away")
 
 
+def row(**changes: Any) -> batch.Row:
+    """A row that waits, without a call."""
+    made = AIOperation(provider="p", success=True, cost_usd=Decimal(1), **changes)
+    return batch.Row({each.attname: getattr(made, each.attname) for each in made._meta.fields})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"prompt_hash": None},
+        {"error_message": "half \ud83d"},
+        {"input_tokens": 2**70},
+        {"input_tokens": "many"},
+        {"input_tokens": []},
+    ],
+)
 def test_a_row_that_the_database_refuses_is_set_aside_and_the_others_are_written(
-    batched: Batched, folder: Path
+    batched: Batched, folder: Path, fault: dict[str, Any]
 ) -> None:
     batched()
     ask()
-    bad = AIOperation(provider="p", success=True, cost_usd=Decimal(1), prompt_hash=None)
-    values = {field.attname: getattr(bad, field.attname) for field in bad._meta.concrete_fields}
-    assert draining.batch.add(batch.Row(values), "default", is_paid=True)
+    bad = row(**fault)
+    assert draining.batch.add(bad, "default", is_paid=True)
     ask()
     flush_rows()
     assert len(pks()) == 2
-    assert [each.stem[-36:] for each in folder.glob("*.refused")] == [str(bad.pk)]
+    assert [each.stem[-36:] for each in folder.glob("*.refused")] == [str(bad.values["id"])]
     assert segments_in(folder) == []
 
 

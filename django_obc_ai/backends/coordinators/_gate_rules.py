@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from django_obc_ai.types.coordination import Admission, GateState, Limits, Reason, Verdict
+from django_obc_ai.types.coordination import (
+    UNQUEUED,
+    Admission,
+    GateState,
+    Limits,
+    Reason,
+    Verdict,
+)
 
 #: After so long a request that was let through has reached its provider, or never will.
 ARRIVAL_MS = 5_000
@@ -169,7 +176,7 @@ class Gate:
         reason, at, until = self._obstacle(tokens, place)
         if not reason:
             self._let_through(permit, tokens)
-        elif at - self._now <= asked_ms(patience_seconds):
+        elif reason not in UNQUEUED and at - self._now <= asked_ms(patience_seconds):
             self._data.others.pop(permit, None)
             self._waiters[permit] = [at + GRACE_MS, tokens]
         else:

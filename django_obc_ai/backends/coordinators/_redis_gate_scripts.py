@@ -222,7 +222,8 @@ if not reason then
     has_moved = true
     return save()
 end
-if at - now <= ARGV[13] + 0 then
+local is_queued = reason ~= 'breaker' and reason ~= 'quota' and reason ~= 'day'
+if is_queued and at - now <= ARGV[13] + 0 then
     if kind ~= 'W' then
         redis.call('ZADD', Q, S.o, id)
         S.q, S.o = S.q + 1, S.o + 1

@@ -99,8 +99,9 @@ class BaseCoordinator(BaseBackend, ABC):
         Who is refused with a patience that covers ``wait_seconds`` stands in a queue and is to
         ask again with the same permit; nobody overtakes: for each one ahead as much is kept free
         as it takes, and only what is left goes to those behind. Who does not ask within two
-        seconds after the time that it was told loses its place. More tokens than the limit never
-        fit: such a call is refused for "tokens" with 0 to wait, and not queued.
+        seconds after the time that it was told loses its place. Who is refused for "breaker",
+        "quota" or "day" is not queued: such a call is given up, however patient. So is one with
+        more tokens than the limit, which never fit: refused for "tokens" with 0 to wait.
 
         Args:
             gate: The provider's alias.
