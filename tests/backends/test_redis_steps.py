@@ -124,8 +124,12 @@ class OnlyRows(RedisRows):
     _prefix = "only"
 
     def __init__(self, url: str) -> None:
-        self.server = url
+        self._url = url
         self.link = RedisLink(redis, url=url, timeout_seconds=2, translate=_translated)
+
+    @property
+    def server(self) -> str:
+        return self._url
 
     def run_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
         return self.link.run_all(calls)
