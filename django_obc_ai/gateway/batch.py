@@ -42,6 +42,8 @@ _MOST = 10_000
 _LINGER_SECONDS = 10.0
 _AVOID_SECONDS = 5.0
 _REST_SECONDS = 10.0
+#: How long rows that could not be written rest before the next try: twice as long each time.
+_AGAIN_SECONDS, _AGAIN_MOST = 0.5, 10.0
 
 
 @dataclass(slots=True)
@@ -71,9 +73,23 @@ class Row:
 
 @dataclass(slots=True)
 class _Batch:
+    """Rows of one database; `due` is when they may be tried, after the last pause."""
+
     rows: list[Row] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    due: float = 0.0
+    pause: float = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        return not self.due or time.monotonic() >= self.due
+
+    def delay(self) -> None:
+        """Begin anew after a try that failed, behind a pause."""
+        self.began = time.monotonic()
+        self.pause = min(max(_AGAIN_SECONDS, 2 * self.pause), _AGAIN_MOST)
+        self.due = self.began + self.pause
 
     def put_on_disk(self, rows: list[Row], folder: Path, alias: str) -> Segment:
         """Write those that are not there yet, for `Segment.sync`; OSError as there."""
@@ -204,7 +220,7 @@ class RowBatch:
 
     def _is_enough(self) -> bool:
         batches = self._waiting.values()
-        return not batches or any(len(batch.rows) >= _FULL for batch in batches)
+        return not batches or any(len(each.rows) >= _FULL and each.is_due for each in batches)
 
     def _take_a_rest(self) -> None:
         if time.monotonic() >= self._rest_at:
@@ -220,7 +236,7 @@ class RowBatch:
                 self._storing.release()
 
     def flush(self) -> None:
-        """Write what waits now; rows that another thread is writing are waited for.
+        """Write what waits now, also what failed a moment ago; waits for who is writing already.
 
         In a transaction of the caller's this is done on another connection; on SQLite, which has
         one writer, not at all.
@@ -230,14 +246,16 @@ class RowBatch:
         if "test" in places or any(inserts.must_wait(alias) for alias in aliases):
             return
         if "caller" not in places:
-            self._store_waiting()
+            self._store_waiting(is_sure=True)
         else:
-            apart(self._store_waiting)
+            apart(lambda: self._store_waiting(is_sure=True))
 
-    def _store_waiting(self) -> None:
+    def _store_waiting(self, *, is_sure: bool = False) -> None:
         with self._storing:
             with self._changed:
-                taken, self._waiting = self._waiting, {}
+                waiting = self._waiting
+                taken = {name: each for name, each in waiting.items() if is_sure or each.is_due}
+                self._waiting = {name: waiting[name] for name in waiting.keys() - taken.keys()}
                 self._changed.notify_all()
             try:
                 while taken:
@@ -288,7 +306,7 @@ class RowBatch:
             if newer is not None:
                 batch.rows += newer.rows
                 batch.segments += newer.segments
-            batch.began = time.monotonic()
+            batch.delay()
             self._waiting[alias] = batch
 
     def _end(self) -> None:

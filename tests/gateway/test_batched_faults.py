@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +123,66 @@ def test_without_a_disk_rows_wait_for_the_database_in_memory(
 
 def _away(*_: Any) -> None:
     raise OperationalError("away")
+
+
+class Outage:
+    """A database that is away, a clock that stands still, and the tries that were made."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        self.tries = 0
+        self.tried = threading.Event()
+        patch.setattr(batch, "time", SimpleNamespace(monotonic=lambda: self.now))
+        patch.setattr(draining.batch, "_rest_at", float("inf"))
+        patch.setattr(inserts, "store_all", self._fail)
+
+    def _fail(self, *_: Any, **__: Any) -> None:
+        self.tries += 1
+        self.tried.set()
+        raise OperationalError("away")
+
+
+def _add(count: int) -> None:
+    for _ in range(count):
+        assert draining.batch.add(row(prompt_hash=""), "default", is_paid=False)
+
+
+def test_the_thread_does_not_try_a_full_batch_again_at_once(batched: Batched) -> None:
+    batched(LOG={"spool": None})
+    with pytest.MonkeyPatch.context() as patch:
+        outage = Outage(patch)
+        _add(150)
+        assert outage.tried.wait(30)
+        outage.tried.clear()
+        assert not outage.tried.wait(0.2)
+        assert outage.tries == 1
+    flush_rows()
+    assert len(pks()) == 150
+
+
+def test_calls_try_again_after_longer_and_longer_pauses_and_a_flush_at_once(
+    batched: Batched,
+) -> None:
+    batched(LOG={"spool": None})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "_LATE", 1)  # as where no thread keeps up
+        patch.setattr(batch, "_FULL", 10_000)
+        outage = Outage(patch)
+        _add(2)
+        assert outage.tries == 1
+        for tries, pause in enumerate((0.5, 1, 2, 4, 8, 10, 10), start=2):
+            outage.now += pause - 0.25
+            _add(2)
+            assert outage.tries == tries - 1
+            outage.now += 0.25
+            _add(2)
+            assert outage.tries == tries
+        flush_rows()
+        assert outage.tries == 9
+        patch.undo()
+    flush_rows()
+    assert len(pks()) == 30
+    assert draining.batch._waiting == {}
 
 
 def row(**changes: Any) -> batch.Row:

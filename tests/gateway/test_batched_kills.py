@@ -129,6 +129,7 @@ def started(alias: str, folder: Path) -> Iterator[Any]:
                 "DATABASE": alias,
                 "PRICES": PRICES,
                 "LOG": {"rows": "batched", "spool": str(folder)},
+                "RATE_LIMITS": {"default": {"per_minute": None, "per_day": None}},
                 **settings,
             }
             stack.enter_context(override_ai(**given))
