@@ -95,6 +95,7 @@ def ai_settings(url: str) -> dict[str, Any]:
     return {
         "PROVIDERS": {"default": {"BACKEND": provider, "OPTIONS": options}},
         "CACHE": {"alias": None},
+        "RATE_LIMITS": {"default": None},
     }
 
 

@@ -13,47 +13,12 @@ from uuid import UUID
 
 from django_obc_ai.backends.cost_stores import _redis_fields as fields
 from django_obc_ai.backends.cost_stores import _redis_scripts as scripts
+from django_obc_ai.backends.cost_stores._redis_process import NOT_MINE, Mine, Process
 from django_obc_ai.backends.cost_stores.base import BaseCostStore, BudgetsChangedError
 from django_obc_ai.backends.redis_link import RedisLink, ScriptCall, Step
 from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals, ExpiredHold, Settlement
-
-
-@dataclass(slots=True)
-class _Mine:
-    """A hold of this process, so that a store that was lost can learn of it again."""
-
-    record: bytes  # what follows the epoch in the store
-    epoch: bytes
-    holds: Sequence[BudgetHold] = ()
-    held: Sequence[int] = ()  # of each of these
-
-    @property
-    def keys(self) -> list[str]:
-        """Return the names of its totals."""
-        return [hold.key for hold in self.holds]
-
-
-_NOT_MINE = _Mine(b"", b"")
-
-
-class _Process:
-    """What one process has: connections, the epoch it knows, and its open holds."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.link: RedisLink | None = None  # made at first use, which imports redis-py
-        self.epoch = b""
-        self.seen = 0
-        self.open: dict[UUID, _Mine] = {}
-        self.lock = threading.Lock()
-        self._name = uuid.uuid4().hex[:16].encode()
-        self._numbers = itertools.count()
-
-    def fresh(self) -> bytes:
-        """Return an epoch that nobody has had, for a script that finds the store lost."""
-        return b"%bx%d" % (self._name, next(self._numbers))
 
 
 class RedisCostStore(RedisRows, BaseCostStore):
@@ -94,20 +59,20 @@ class RedisCostStore(RedisRows, BaseCostStore):
         self._url, self._prefix = url, prefix
         self._keys = (f"{{{prefix}}}".encode(), f"{{{prefix}}}:due".encode())
         self.lease_seconds, self._timeout = lease_seconds, timeout_seconds
-        self._process = _Process()
+        self._process = Process()
 
     @property
     def server(self) -> str:
         """See `BaseCostStore.server`."""
         return self._url
 
-    def _mine(self) -> _Process:
+    def _mine(self) -> Process:
         """Return this process's part; a forked child begins with none."""
         if self._process.pid != os.getpid():
-            self._process = _Process()
+            self._process = Process()
         return self._process
 
-    def _link(self, process: _Process) -> RedisLink:
+    def _link(self, process: Process) -> RedisLink:
         if process.link is None:
             with process.lock:
                 if process.link is None:
@@ -208,7 +173,7 @@ class RedisCostStore(RedisRows, BaseCostStore):
         def read(reply: Any) -> BudgetHold | None:
             for is_last in (False, False, True):
                 if isinstance(reply, int):
-                    process.open[reservation] = _Mine(record, epoch, holds, amounts)
+                    process.open[reservation] = Mine(record, epoch, holds, amounts)
                     self._note(reply)
                     return None
                 if reply[0] == b"full":
@@ -256,7 +221,7 @@ class RedisCostStore(RedisRows, BaseCostStore):
     def settle_step(self, reservation: UUID, amount: Amount) -> Step[Settlement | None]:
         """See `BaseCostStore.settle_step`."""
         process = self._mine()
-        mine = process.open.get(reservation, _NOT_MINE)
+        mine = process.open.get(reservation, NOT_MINE)
         record = mine.epoch + b"\n" + mine.record if mine.record else b""
         costs = (b"%d" % amount.nano, b"%d" % amount.tokens, b"%d" % amount.requests)
         name = str(reservation).encode()
