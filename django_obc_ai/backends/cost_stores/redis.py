@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
