@@ -151,10 +151,7 @@ def test_without_a_stand_in_money_fails_closed(scripted: Scripted) -> None:
         result.raise_for_error()
 
 
-def test_a_hold_that_lasts_is_renewed_by_its_owner(
-    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "_LINGER_SECONDS", 0.0)
+def test_a_hold_that_lasts_is_renewed_by_its_owner(scripted: Scripted) -> None:
     stores = {"default": {"BACKEND": f"{STORES}.memory.MemoryCostStore",
                           "OPTIONS": {"lease_seconds": 0.3}}}  # fmt: skip
 
@@ -166,10 +163,7 @@ def test_a_hold_that_lasts_is_renewed_by_its_owner(
     scripted(answer, BUDGETS=TOTAL, COST_STORES=stores)
     assert ask().success
     assert totals() == (41_000, 0)
-    thread = keeper._keeper.thread
-    if thread is not None:  # it has not noticed yet that nothing is held
-        thread.join(10)
-    assert keeper._keeper.thread is None
+    assert not leases._holds.open
 
 
 def test_calls_of_usual_length_share_one_thread_for_their_leases(scripted: Scripted) -> None:
@@ -203,3 +197,18 @@ def test_details_hold_no_prompt() -> None:
         "operation", "operation_type", "module", "user", "scope", "content_type", "provider",
         "model", "at", "before_nano", "before_tokens", "before_requests",
     }  # fmt: skip
+
+
+def test_the_thread_that_renews_ends_when_there_is_nothing_to_renew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "_LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(keeper, "_keeper", keeper._Keeper())
+    renewed = threading.Event()
+    keeper.keep("hold", renewed.set, 0.01)
+    assert renewed.wait(10)
+    thread = keeper._keeper.thread
+    keeper.drop("hold")
+    assert thread is not None
+    thread.join(10)
+    assert not keeper.is_running()
