@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from django_obc_ai.backends.cost_stores.database import DatabaseCostStore
 from django_obc_ai.services.health import HealthItem, check_health
@@ -42,14 +43,14 @@ def test_a_coordinator_that_is_away_could_not_be_asked() -> None:
 
 
 def test_a_coordinator_of_one_process_is_a_warning_but_for_a_developer(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with gates({}, COST_STORES=entry(DatabaseCostStore)) as coordinator:
         monkeypatch.setattr(type(coordinator), "is_shared", False)
         found = look("coordinator default")
         assert found.status == "warning" and "makes equal calls for itself" in found.message
-        settings.DEBUG = True
-        assert look("coordinator default").status == "ok"
+        with override_settings(DEBUG=True):
+            assert look("coordinator default").status == "ok"
 
 
 def test_a_coordinator_beside_a_cost_store_of_one_process_is_not_warned_of_again() -> None:
