@@ -28,7 +28,7 @@ _MINIMUM_FETCH = 50
 #: Fetched at most before the visible rows' ids are read: where most rows can be seen, so
 #: many hits hold enough of them, and nobody reads the ids of a whole table.
 _MAXIMUM_FETCH = 400
-_ATTEMPTS = 10
+_ATTEMPTS = 40
 _PAGE = 500  # below SQLite's limit on query parameters
 
 

@@ -17,6 +17,8 @@ from tests.in_process import begin
 
 def main() -> None:
     given = begin()
+    from django.db import connections
+
     from django_obc_ai.gateway import batch
     from django_obc_ai.services.ledger import flush_rows
     from django_obc_ai.services.text import TextService
@@ -36,6 +38,7 @@ def main() -> None:
             ask()
 
     def fork() -> None:
+        connections.close_all()  # as every server does: two processes cannot speak on one
         child = os.fork()
         ask()
         if child == 0:
