@@ -28,7 +28,7 @@ def _obc_ai(provider: str, url: str, key: str, **changed: Any) -> dict[str, Any]
         "BACKEND": f"django_obc_ai.backends.providers.{provider}",
         "OPTIONS": {"api_key": key, "model": "gemini-2.5-flash", "base_url": url},
     }
-    return {"PROVIDERS": {"default": entry}, **changed}
+    return {"PROVIDERS": {"default": entry}, "RATE_LIMITS": {"default": None}, **changed}
 
 
 class Projects:

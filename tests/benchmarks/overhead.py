@@ -8,8 +8,9 @@ blocks; "over the bare SDK" is the difference of medians within one process.
 "Redis": cost store, coordinator (flights, limits, breaker) and cache on one Redis, a hard budget,
 limits too high to matter, and a ledger in a PostgreSQL that forgets nothing it has confirmed.
 Under the paid path are settings, prompt, cache key, price, limits, hold, provider, settling,
-ledger row and signal. "Embedded" is what a project has that sets nothing: SQLite in WAL mode with
-synchronous=NORMAL. LiteLLM answers from `mock_response`, with no network at all.
+ledger row and signal. "Embedded" is what a project has that sets nothing, but for limits that would
+let it wait: SQLite in WAL mode with synchronous=NORMAL. LiteLLM answers from `mock_response`, with
+no network at all.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
-    calls, block = (20, 10) if options.small else (500, 50)
+    calls, block = (20, 10) if options.small else (300, 30)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         projects, missing = start_all(Projects(stack, folder), stack, is_small=options.small)
