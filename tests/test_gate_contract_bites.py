@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.testing import GateContract
 from django_obc_ai.types.coordination import UNQUEUED, Admission, GateState
-from tests.backends.gates import MemoryGatesOnly
 from tests.test_contracts_bite import failures
 
 
-class NotAtomic(MemoryGatesOnly):
+class NotAtomic(MemoryCoordinator):
     """Looks first and takes later, like a read-modify-write without a lock."""
 
     def acquire(self, gate: str, permit: str, *, limits: Any, **asked: Any) -> Admission:
@@ -24,7 +24,7 @@ class NotAtomic(MemoryGatesOnly):
         return super().acquire(gate, permit, limits=replace(limits, requests=None), **asked)
 
 
-class ForgetsAtTheEnd(MemoryGatesOnly):
+class ForgetsAtTheEnd(MemoryCoordinator):
     """Counts what is under way only, as a semaphore does."""
 
     def release(self, gate: str, permit: str, **told: Any) -> GateState | None:
@@ -33,7 +33,7 @@ class ForgetsAtTheEnd(MemoryGatesOnly):
         return answer
 
 
-class FromTheBeginning(MemoryGatesOnly):
+class FromTheBeginning(MemoryCoordinator):
     """A window that begins with the question, as most limiters have it."""
 
     def release(self, gate: str, permit: str, **told: Any) -> GateState | None:
@@ -45,7 +45,7 @@ class FromTheBeginning(MemoryGatesOnly):
         return answer
 
 
-class NeverFreesItself(MemoryGatesOnly):
+class NeverFreesItself(MemoryCoordinator):
     def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
         answer = super().acquire(gate, permit, **asked)
         for each in self._gates[gate].permits.values():
@@ -54,20 +54,20 @@ class NeverFreesItself(MemoryGatesOnly):
         return answer
 
 
-class CountsCeilings(MemoryGatesOnly):
+class CountsCeilings(MemoryCoordinator):
     def release(self, gate: str, permit: str, *, tokens: int = 0, **told: Any) -> GateState | None:
         held = self._gates[gate].permits.get(permit, [0, tokens])
         return super().release(gate, permit, tokens=held[1], **told)
 
 
-class WithoutAQueue(MemoryGatesOnly):
+class WithoutAQueue(MemoryCoordinator):
     def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
         answer = super().acquire(gate, permit, **asked)
         self._gates[gate].waiters.clear()
         return answer
 
 
-class QueuesForWhatLasts(MemoryGatesOnly):
+class QueuesForWhatLasts(MemoryCoordinator):
     def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
         answer = super().acquire(gate, permit, **asked)
         if answer.reason in UNQUEUED and answer.wait_seconds <= asked["patience_seconds"]:
@@ -75,7 +75,7 @@ class QueuesForWhatLasts(MemoryGatesOnly):
         return answer
 
 
-class KeepsTheDead(MemoryGatesOnly):
+class KeepsTheDead(MemoryCoordinator):
     def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
         answer = super().acquire(gate, permit, **asked)
         for each in self._gates[gate].waiters.values():
@@ -83,7 +83,7 @@ class KeepsTheDead(MemoryGatesOnly):
         return answer
 
 
-class HearsTwice(MemoryGatesOnly):
+class HearsTwice(MemoryCoordinator):
     def release(self, gate: str, permit: str, **told: Any) -> GateState | None:
         self._gates[gate].others.pop(permit, None)
         held = self._gates[gate].permits.get(permit)
@@ -92,7 +92,7 @@ class HearsTwice(MemoryGatesOnly):
         return super().release(gate, permit, **told)
 
 
-class OpensAtOnce(MemoryGatesOnly):
+class OpensAtOnce(MemoryCoordinator):
     def acquire(self, gate: str, permit: str, **asked: Any) -> Admission:
         answer = super().acquire(gate, permit, **asked)
         if answer.reason == "reopening":
@@ -101,7 +101,7 @@ class OpensAtOnce(MemoryGatesOnly):
         return answer
 
 
-class DayOfTheCaller(MemoryGatesOnly):
+class DayOfTheCaller(MemoryCoordinator):
     """Believes a caller whose clock is ahead."""
 
     def acquire(self, gate: str, permit: str, *, limits: Any, **asked: Any) -> Admission:
@@ -131,4 +131,4 @@ def test_a_broken_gate_fails_its_suite(backend: type, found_by: str) -> None:
 
 
 def test_the_gates_in_memory_pass_it() -> None:
-    assert failures(GateContract, "make_coordinator", MemoryGatesOnly) == set()
+    assert failures(GateContract, "make_coordinator", MemoryCoordinator) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -39,7 +40,7 @@ from django_obc_ai.types.money import EXACT
 _INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
 
 
-class AttemptBook:
+class AttemptBook(ABC):
     """The attempts of one call: each is `open`, then exactly one of `accept` and `abort`."""
 
     provider: BaseProvider
@@ -225,10 +226,11 @@ class AttemptBook:
         """Return what is known of a failed attempt's answer."""
         return ""
 
+    @abstractmethod
     def _outcome(
         self, cost_usd: Decimal, *, is_cost_known: bool = False, **values: Any
     ) -> CallOutcome:
-        raise NotImplementedError
+        """Return how the call stands, at a cost."""
 
     def _pay(self, more: Sequence[Step[Any]] = ()) -> None:
         """Settle what the last attempt owes, and give its permit back, in one trip if possible.

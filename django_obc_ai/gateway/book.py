@@ -171,7 +171,8 @@ class CallBook(AttemptBook):
             finish_reason="" if response is None else response.finish_reason,
             usage=self.bill.usage,
             is_cost_known=self.bill.is_cost_known,
-            cached=is_cached,
+            # An answer that the cache gave after attempts elsewhere had to be paid is not free.
+            cached=is_cached and not self.bill.cost_usd,
             coalesced=is_coalesced,
             error=error,
         )

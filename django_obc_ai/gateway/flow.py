@@ -127,7 +127,7 @@ def _board(book: CallBook, flight: Flight) -> Flow:
             if boarding.is_takeover or flight.was_boarded_late:
                 yield Do(book.take_stored)
             return
-        if boarding.role != "landed" and not book.patience.may_wait:
+        if boarding.role == "follow" and not book.patience.may_wait:
             return  # with a transaction open nobody waits, for another call as little as for limits
         if boarding.role == "landed":
             yield Do(partial(book.take_landed, Landing(boarding.answer)))

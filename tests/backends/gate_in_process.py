@@ -20,10 +20,11 @@ def main() -> None:
     given = begin()
     from django.db import connections
 
+    from django_obc_ai.backends.coordinators.database import DatabaseCoordinator
+    from django_obc_ai.backends.coordinators.redis import RedisCoordinator
     from django_obc_ai.types.coordination import Limits
-    from tests.backends.gates import DatabaseGatesOnly, RedisGatesOnly
 
-    gates: Any = RedisGatesOnly(given["url"]) if "url" in given else DatabaseGatesOnly()
+    gates: Any = RedisCoordinator(url=given["url"]) if "url" in given else DatabaseCoordinator()
     limits = Limits(requests=given["requests"], window_seconds=given["window"])
     gates.gate_state("default", limits)
     wait_for_the_others()

@@ -12,6 +12,8 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 
 from django_obc_ai.backends.coordinators import BaseCoordinator
+from django_obc_ai.backends.coordinators.database import DatabaseCoordinator
+from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.exceptions import CoordinatorError
 from django_obc_ai.models import GateRow
 from django_obc_ai.models.writer import close_writers
@@ -19,7 +21,6 @@ from django_obc_ai.testing import GateContract
 from django_obc_ai.types.coordination import Admission, Limits
 from tests.backends.gate_in_process import check_processes
 from tests.backends.gate_steps import compare
-from tests.backends.gates import DatabaseGatesOnly, MemoryGatesOnly
 from tests.backends.threads import ThreadsWithConnections
 
 ON_POSTGRES = {"OBC_AI": {"DATABASE": "postgres"}}
@@ -28,7 +29,7 @@ ONE = Limits(requests=1)
 
 class _Committing(ThreadsWithConnections, GateContract, TransactionTestCase):
     def make_coordinator(self) -> BaseCoordinator:
-        return DatabaseGatesOnly()
+        return DatabaseCoordinator()
 
 
 class DatabaseGateTests(_Committing):
@@ -47,14 +48,14 @@ class InsideATestCaseTests(GateContract, TestCase):
     can_share_threads = False
 
     def make_coordinator(self) -> BaseCoordinator:
-        return DatabaseGatesOnly()
+        return DatabaseCoordinator()
 
 
 del _Committing  # not a test by itself
 
 
 def _ask(permit: str) -> Admission:
-    gates = DatabaseGatesOnly()
+    gates = DatabaseCoordinator()
     return gates.acquire("default", permit, tokens=1, limits=ONE, patience_seconds=0)
 
 
@@ -62,13 +63,13 @@ def _ask(permit: str) -> Admission:
 def test_what_is_stored_between_the_steps_is_all_there_is() -> None:
     for seed in (1, 2):
         GateRow.objects.all().delete()
-        compare(DatabaseGatesOnly(), MemoryGatesOnly(), seed=seed, count=400)
+        compare(DatabaseCoordinator(), MemoryCoordinator(), seed=seed, count=400)
 
 
 @pytest.mark.django_db
 def test_fields_of_another_release_are_no_obstacle() -> None:
     GateRow.objects.create(name="default", data='{"failures": 2, "invented_later": 1}')
-    assert DatabaseGatesOnly().gate_state("default", ONE).failures == 2
+    assert DatabaseCoordinator().gate_state("default", ONE).failures == 2
     assert str(GateRow.objects.get()) == "default"
 
 
@@ -130,7 +131,7 @@ def test_a_failing_database_is_an_error_of_the_coordinator(
     step: Callable[[BaseCoordinator], Any],
 ) -> None:
     with pytest.raises(CoordinatorError, match="The database 'default' could not ") as raised:
-        step(DatabaseGatesOnly())
+        step(DatabaseCoordinator())
     assert isinstance(raised.value.__cause__, DatabaseError)
     assert raised.value.retryable
 

@@ -12,11 +12,12 @@ import valkey
 from django.test import SimpleTestCase
 
 from django_obc_ai.backends.coordinators import BaseCoordinator
+from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
+from django_obc_ai.backends.coordinators.redis import RedisCoordinator
 from django_obc_ai.testing import GateContract
 from django_obc_ai.types.coordination import Admission, GateState, Limits, Reason
 from tests.backends.gate_in_process import check_processes
 from tests.backends.gate_steps import compare
-from tests.backends.gates import MemoryGatesOnly, RedisGatesOnly
 from tests.servers.valkey import RedisServer
 
 
@@ -29,33 +30,33 @@ class RedisGateTests(GateContract, SimpleTestCase):
         self.server = redis_server
 
     def make_coordinator(self) -> BaseCoordinator:
-        coordinator = RedisGatesOnly(self.server.url, uuid.uuid4().hex)
+        coordinator = RedisCoordinator(url=self.server.url, prefix=uuid.uuid4().hex)
         self.addCleanup(coordinator.close)
         return coordinator
 
 
 @pytest.fixture
-def gates(redis_server: RedisServer) -> Iterator[RedisGatesOnly]:
-    made = RedisGatesOnly(redis_server.url)
+def gates(redis_server: RedisServer) -> Iterator[RedisCoordinator]:
+    made = RedisCoordinator(url=redis_server.url)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_scripts_are_the_rules(gates: RedisGatesOnly, seed: int) -> None:
-    compare(gates, MemoryGatesOnly(), seed=seed, count=1_000)
+def test_the_scripts_are_the_rules(gates: RedisCoordinator, seed: int) -> None:
+    compare(gates, MemoryCoordinator(), seed=seed, count=1_000)
 
 
 def test_the_random_steps_come_by_every_answer() -> None:
     answers: list[Any] = []
     for seed in range(12):
-        answers += compare(MemoryGatesOnly(), MemoryGatesOnly(), seed=seed, count=1_000)
+        answers += compare(MemoryCoordinator(), MemoryCoordinator(), seed=seed, count=1_000)
     told = {each.reason for each in answers if isinstance(each, (Admission, GateState))}
     assert told == set(get_args(Reason))
     assert answers.count(Admission()) > 500
 
 
-def test_it_goes_by_the_clock_of_the_server(gates: RedisGatesOnly) -> None:
+def test_it_goes_by_the_clock_of_the_server(gates: RedisCoordinator) -> None:
     limits = Limits(requests=1)
     gates.acquire("default", "a", tokens=1, limits=limits, patience_seconds=0)
     refused = gates.acquire("default", "b", tokens=1, limits=limits, patience_seconds=0)
@@ -67,7 +68,7 @@ def test_it_goes_by_the_clock_of_the_server(gates: RedisGatesOnly) -> None:
 
 @pytest.mark.parametrize("limits", [Limits(requests=2), Limits(tokens=2, failures=1, per_day=5)])
 def test_every_key_vanishes_by_itself_and_lies_in_one_slot(
-    gates: RedisGatesOnly, redis_server: RedisServer, limits: Limits
+    gates: RedisCoordinator, redis_server: RedisServer, limits: Limits
 ) -> None:
     with valkey.Valkey.from_url(redis_server.url) as client:
         for number in range(60):
@@ -89,7 +90,7 @@ def test_every_key_vanishes_by_itself_and_lies_in_one_slot(
 
 @pytest.mark.parametrize("part", ["", ":counted", ":queue"])
 def test_a_gate_of_which_a_part_was_evicted_counts_anew(
-    gates: RedisGatesOnly, redis_server: RedisServer, part: str
+    gates: RedisCoordinator, redis_server: RedisServer, part: str
 ) -> None:
     limits = Limits(requests=2)
     for permit in "abcd":
@@ -102,7 +103,7 @@ def test_a_gate_of_which_a_part_was_evicted_counts_anew(
     assert gates.gate_state("default", limits).waiting == 0
 
 
-def test_calls_of_many_scripts_make_one_round_trip(gates: RedisGatesOnly) -> None:
+def test_calls_of_many_scripts_make_one_round_trip(gates: RedisCoordinator) -> None:
     limits = Limits(requests=1)
     asks = [
         gates.acquire_step("default", permit, tokens=5, limits=limits, patience_seconds=0)
@@ -110,7 +111,7 @@ def test_calls_of_many_scripts_make_one_round_trip(gates: RedisGatesOnly) -> Non
     ]
     end = gates.release_step("default", "a", verdict="throttled", limits=limits, closed_seconds=3)
     calls = [*(ask.call for ask in asks), end.call, end.call]
-    *asked, ended, again = gates.link.run_all(calls)
+    *asked, ended, again = gates.run_all(calls)
     found = [ask.read(reply).reason for ask, reply in zip(asks, asked, strict=True)]
     assert found == ["", "", "requests"]
     closed = end.read(ended)
@@ -118,7 +119,9 @@ def test_calls_of_many_scripts_make_one_round_trip(gates: RedisGatesOnly) -> Non
     assert end.read(again) is None
 
 
-def test_an_open_gate_takes_few_commands(gates: RedisGatesOnly, redis_server: RedisServer) -> None:
+def test_an_open_gate_takes_few_commands(
+    gates: RedisCoordinator, redis_server: RedisServer
+) -> None:
     limits = Limits(requests=1_000, tokens=10**6, per_day=10**6, failures=5)
     gates.clock = lambda: 1_900_000_000
 

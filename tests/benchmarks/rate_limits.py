@@ -60,10 +60,10 @@ def measure(count: int) -> dict[str, float]:
     import django
 
     django.setup()
-    from tests.backends.gates import RedisGatesOnly
+    from django_obc_ai.backends.coordinators.redis import RedisCoordinator
 
     with run_redis() as server:
-        gates = RedisGatesOnly(server.url)
+        gates = RedisCoordinator(url=server.url)
 
         def apart() -> None:
             permit = uuid.uuid4().hex
@@ -73,9 +73,9 @@ def measure(count: int) -> dict[str, float]:
 
         def together() -> None:
             permit = uuid.uuid4().hex
-            ask = gates.acquire_call("one", permit, tokens=9, limits=MANY, patience_seconds=30)
-            tell = gates.release_call("one", permit, verdict="ok", limits=MANY, tokens=3)
-            assert not gates.read_acquire(gates.link.run_all([ask, tell])[0]).reason
+            ask = gates.acquire_step("one", permit, tokens=9, limits=MANY, patience_seconds=30)
+            tell = gates.release_step("one", permit, verdict="ok", limits=MANY, tokens=3)
+            assert not ask.read(gates.run_all([ask.call, tell.call])[0]).reason
 
         def full() -> bool:
             permit = uuid.uuid4().hex

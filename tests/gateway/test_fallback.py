@@ -182,6 +182,19 @@ def test_while_the_first_is_away_the_others_answer_serves_from_the_cache(chain: 
     assert (result.text, result.cached, second.call_count) == ("B", True, 1)
 
 
+def test_what_the_first_one_cost_stays_in_the_row_though_the_other_answers_from_the_cache(
+    chain: Chain,
+) -> None:
+    cut = TransientError("Cut.", usage=Usage(input_tokens=10))
+    chain([DOWN, DOWN, cut, cut], ["B"], RETRY={"attempts": 3})
+    assert TextService().generate_text("Q").text == "B"
+    result = TextService("default").generate_text("Q")  # its attempts are billed
+    row = AIOperation.objects.latest("created_at")
+    assert (result.text, row.provider, row.fallback_from) == ("B", "second", "default")
+    assert row.cost_usd > 0
+    assert (row.cached, row.success) == (False, True)
+
+
 def test_an_alias_that_lacks_an_option_is_passed_over(chain: Chain) -> None:
     families = {
         "default": {

@@ -23,10 +23,7 @@ class RedisGates:
 
     clock: Callable[[], float] | None
     _prefix: str
-
-    def _run(self, script: str, keys: Sequence[Any], *arguments: Any) -> Any:
-        """Run a script; the concrete class has the connections."""
-        raise NotImplementedError
+    run_all: Callable[[Sequence[ScriptCall]], list[Any]]
 
     def acquire(
         self, gate: str, permit: str, *, tokens: int, limits: Limits, patience_seconds: float
@@ -101,8 +98,7 @@ class RedisGates:
         return (b"4", *_keys(self._prefix, gate), *moment, *_terms(limits))
 
     def _run_call(self, call: ScriptCall) -> Any:
-        script, _, *rest = call
-        return self._run(script, rest[:4], *rest[4:])
+        return self.run_all([call])[0]
 
 
 @lru_cache(maxsize=256)

@@ -80,9 +80,6 @@ class RedisCoordinator(RedisFlights, RedisGates, RedisRows, BaseCoordinator):
         """
         return self._link().run_all(calls)
 
-    def _run(self, script: str, keys: Sequence[Any], *arguments: Any) -> Any:
-        return self._link().run(script, len(keys), *keys, *arguments)
-
     def close(self) -> None:
         """Close this process's connections."""
         if (link := self._links.pop(os.getpid(), None)) is not None:
