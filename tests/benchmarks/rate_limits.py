@@ -112,7 +112,7 @@ def main() -> None:
     lines = ["# A provider's limits, beside the package limits", "", (__doc__ or "").strip(), ""]
     lines += [*machine(), f"- {count:,} calls of each. Command:"]
     lines[-1] += " `./tests/acceptance/run.sh rate_limits`"
-    lines[-1] += " with the dependency group `benchmarks`"
+    lines[-1] += " with the dependency group `bench-limits`"
     lines += ["", "| gate | ours, p50 in µs | a second | `limits`, p50 in µs | a second |"]
     lines += ["|---|" + "---|" * 4]
     lines += [row("open: asked, told", "apart", "limits")]

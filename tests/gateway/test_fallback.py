@@ -189,7 +189,7 @@ def test_what_the_first_one_cost_stays_in_the_row_though_the_other_answers_from_
     chain([DOWN, DOWN, cut, cut], ["B"], RETRY={"attempts": 3})
     assert TextService().generate_text("Q").text == "B"
     result = TextService("default").generate_text("Q")  # its attempts are billed
-    row = AIOperation.objects.latest("created_at")
+    row = AIOperation.objects.get(pk=result.operation_id)
     assert (result.text, row.provider, row.fallback_from) == ("B", "second", "default")
     assert row.cost_usd > 0
     assert (row.cached, row.success) == (False, True)
