@@ -55,6 +55,7 @@ class AttemptBook(ABC):
         # One time for the budgets' periods and for the row, which must never lie apart.
         self._began = datetime.datetime.now(datetime.UTC)
         self._permit: Permit | None = None
+        self._most_tokens: tuple[GenerationRequest, BaseProvider, int] | None = None
         self._announced: Path | None = None
 
     def open(self) -> float:
@@ -167,7 +168,11 @@ class AttemptBook(ABC):
 
     def most_tokens_of(self, request: GenerationRequest) -> int:
         """Return how many tokens one attempt can take at most, prompt and answer."""
-        return self.provider.bound_tokens(request) + self.provider.bound_output_tokens(request)
+        known = self._most_tokens  # asked for by limits, hold and bill, and as long as the prompt
+        if known is None or known[0] is not request or known[1] is not self.provider:
+            bound = self.provider.bound_tokens(request) + self.provider.bound_output_tokens(request)
+            known = self._most_tokens = (request, self.provider, bound)
+        return known[2]
 
     def _fitted(
         self, price: PriceRow | None, refusal: BudgetExceededError
