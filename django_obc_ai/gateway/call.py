@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -107,7 +108,10 @@ def _pieces(book: CallBook, *, raises: bool = False) -> Generator[str, None, Non
             advance, came, raises = flow.throw, _left(), False
         except BaseException as error:  # noqa: BLE001 - the flow decides, and raises it again
             advance, came = flow.throw, error
-    _end(book, raises=raises)
+    if book.is_stale:
+        _refresh(book)
+    if raises:
+        _raise_error(book)
 
 
 def _left() -> StreamInterruptedError:
@@ -115,11 +119,9 @@ def _left() -> StreamInterruptedError:
     return StreamInterruptedError("The caller stopped reading before the answer was finished.")
 
 
-def _end(book: CallBook, *, raises: bool) -> None:
-    if book.is_stale:
-        _refresh(book)
+def _raise_error(book: CallBook) -> None:
     error = _outcome(book).error
-    if raises and error is not None:
+    if error is not None:
         raise error
 
 
@@ -183,7 +185,10 @@ async def _apieces(book: CallBook, *, raises: bool = False) -> AsyncGenerator[st
             advance, came, raises = flow.throw, _left(), False
         except BaseException as error:  # noqa: BLE001 - see _pieces()
             advance, came = flow.throw, error
-    _end(book, raises=raises)
+    if book.is_stale:
+        await _whole(partial(_refresh, book))
+    if raises:
+        _raise_error(book)
 
 
 async def _ado(step: Step) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 
 from django_obc_ai.exceptions import InvalidRequestError
 from django_obc_ai.models import AIOperation
@@ -50,7 +53,7 @@ def script() -> Iterator[Callable[..., override_ai]]:
 
     yield enter
     refreshed()
-    for each in entered:
+    for each in reversed(entered):
         each.disable()
     caches["default"].clear()
 
@@ -198,3 +201,38 @@ def test_the_vector_of_a_query_is_served_stale_and_made_anew(
     assert embed() == 1
     refreshed()
     assert CountingProvider.calls == 2
+
+
+@pytest.mark.parametrize("way", ["awaited", "streamed"])
+def test_no_event_loop_waits_for_the_cache(
+    script: Any, later: Later, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    script("old", "new")
+    ask()
+    later(TTL + 1)
+    in_loops: list[str] = []
+
+    def watched(name: str) -> None:
+        original = getattr(LocMemCache, name)
+
+        def method(self: Any, *arguments: Any, **given: Any) -> Any:
+            with suppress(RuntimeError):  # there is none in this thread
+                asyncio.get_running_loop()
+                in_loops.append(name)
+            return original(self, *arguments, **given)
+
+        monkeypatch.setattr(LocMemCache, name, method)
+
+    for name in ("add", "get", "set", "delete"):
+        watched(name)
+
+    async def stream() -> str:
+        pieces = TextService().astream_text("Q", cache_ttl=TTL)
+        return "".join([piece async for piece in pieces])
+
+    if way == "awaited":
+        assert run_async(TextService().agenerate_text("Q", cache_ttl=TTL)).text == "old"
+    else:
+        assert run_async(stream()) == "old"
+    refreshed()
+    assert (in_loops, ask().text) == ([], "new")
