@@ -23,6 +23,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.indexes import VectorIndex, generations, get_index, register
 from django_obc_ai.indexes.registry import unregister
 from django_obc_ai.models import Chunk
+from django_obc_ai.services import _nearest
 from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.testing import index_now, load_vectors, override_ai
@@ -280,6 +281,6 @@ def test_a_store_that_changed_meanwhile_is_asked_once_more(dimension: int) -> No
         left = [False, True]
         assert names("Poblacion") == ["Poblacion"]
         assert left == []
-        left = [True] * 10
+        left = [True] * _nearest._ATTEMPTS
         with pytest.raises(IndexNotReadyError, match="changes faster than it can be searched"):
             names("Poblacion")
