@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,9 +36,17 @@ def _binary() -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free port which no outgoing connection is given: it is free after a restart too.
+
+    A client that asks again and again for a closed port of that range may even reach itself.
+    """
+    limits = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(limits.read_text().split()[0]) if limits.exists() else 32_768
+    while True:
+        port = random.randrange(10_000, max(first, 10_100))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _start(port: int, kept_in: Path | None) -> Supervised:
