@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
 
+from django_obc_ai.models.writer import transaction_of
+
 ResultT = TypeVar("ResultT")
 _ATTEMPTS = 5
 _sleep = time.sleep
@@ -19,7 +21,8 @@ def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPT
     """Run work that may be repeated, again if the database was busy or had gone away.
 
     A provider may think for minutes, time enough for a server to close the connection.
-    Inside the caller's own transaction nothing is repeated: that is the caller's to do.
+    Inside the caller's own transaction, autocommit switched off included, nothing is repeated:
+    that is the caller's to do.
 
     Raises:
         OperationalError: It failed to the last.
@@ -30,8 +33,8 @@ def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPT
         try:
             return work()
         except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or attempt == attempts:
-                raise
+            if attempt == attempts or transaction_of(alias) != "none":
+                raise  # to close the connection would take back what the caller has written
             connection.close_if_unusable_or_obsolete()
             _sleep(0.05 * 2**attempt)
     raise AssertionError("unreachable")
