@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import Group
 from django.db import OperationalError, connections, transaction
@@ -35,8 +33,8 @@ def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["default", "postgres"])
-def alias(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def alias(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 def test_work_is_repeated_outside_a_transaction(alias: str) -> None:
