@@ -6,10 +6,15 @@ set -euo pipefail
 python="$1"
 folder="$2"
 
+# pip 25.1 brought --group (PEP 735).
+knows_groups() {
+    "$1" -c 'import sys, pip; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (25, 1))' \
+        2>/dev/null
+}
 base_of() { "$1" -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null; }
 
 if [[ -x "$folder/bin/python" && "$(base_of "$folder/bin/python")" == "$(base_of "$python")" ]] \
-    && "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+    && knows_groups "$folder/bin/python"; then
     exit 0
 fi
 
@@ -34,7 +39,6 @@ if ! "$python" -m venv "$folder" >"$log" 2>&1; then
     fi
 fi
 
-# pip 25.1 brought --group (PEP 735).
-if ! "$folder/bin/python" -m pip install --help | grep -q -- --group; then
+if ! knows_groups "$folder/bin/python"; then
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 fi
