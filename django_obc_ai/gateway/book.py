@@ -64,6 +64,7 @@ class CallBook(AttemptBook):
         self.asked = request  # before it was fitted to a provider
         self._first_alias = info.provider
         self._saved = Decimal(0)
+        self._prompt_hash = ""
         self._first_chunk: float | None = None
         self._name: UUID | None = None  # of the entry that may hold the answer
         self._entry: UUID | None = None  # that holds it
@@ -71,12 +72,13 @@ class CallBook(AttemptBook):
 
     def prepare(self) -> None:
         """Find the provider, and the answer if it is stored; ``outcome`` is set if this ends it."""
+        began = time.monotonic()
         try:
-            may_wait = self.info.may_retry and not retry.is_in_transaction()
-            self.patience = retry.Patience(may_wait=may_wait)
             self._fit_to(self.info.provider)
             self.trace.begin(self.request, self.provider, **self._traced())
             if not self.take_stored():
+                may_wait = self.info.may_retry and not retry.is_in_transaction()
+                self.patience = retry.Patience(may_wait=may_wait, began=began)
                 self._stored_bytes = 0 if cache.is_used(self.info) else None
                 if not self.provider.is_free:
                     self.flight = flight_for(self.info, self._entry_name, began=self._clock)
@@ -136,6 +138,7 @@ class CallBook(AttemptBook):
         if found is None:
             return False
         self._saved, self._entry, self._stored_bytes = found.cost_usd, found.entry, None
+        self._prompt_hash = found.prompt_hash
         self.bill.model_used = found.response.model
         self.finish(found.response, is_cached=True)
         self.is_stale = found.is_stale
@@ -241,6 +244,7 @@ class CallBook(AttemptBook):
         )
         if stored is not None:
             self._entry, self._stored_bytes = stored.entry, stored.stored_bytes
+            self._prompt_hash = stored.prompt_hash
 
     def _outcome(
         self, cost_usd: Decimal, *, is_cost_known: bool = False, **values: Any
@@ -258,6 +262,7 @@ class CallBook(AttemptBook):
             waited_seconds=self.waited_seconds,
             fallback_from="" if self.info.provider == self._first_alias else self._first_alias,
             stored_bytes=self._stored_bytes,
+            prompt_hash=self._prompt_hash,
             cache_entry=self._entry,
             **values,  # further fields of CallOutcome
         )

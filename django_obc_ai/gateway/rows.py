@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from django_obc_ai.gateway.cache import digest
+from django_obc_ai.gateway.cache_key import prompt_hash_of
 from django_obc_ai.models import AIOperation
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
@@ -51,7 +51,7 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
         "stored_bytes": outcome.stored_bytes,
         "saved_usd": outcome.saved_usd,
         "first_chunk_ms": None if first is None else round(first * 1000),
-        "prompt_hash": digest("prompt", [request.system, request.render_prompt()]),
+        "prompt_hash": outcome.prompt_hash or prompt_hash_of(request),
         "cache_entry": outcome.cache_entry,
         "prompt_version": _fit("prompt_version", request.prompt_version),
         "created_at": outcome.started_at,
