@@ -63,13 +63,20 @@ def _is_heard() -> bool:
     return _tracer() is not None or _meter() is not None
 
 
-def _tracer() -> Tracer | None:
-    if "opentelemetry.trace" not in sys.modules:
-        return None
-    from opentelemetry import trace
+def _set(part: str, get: str, stand_in: str) -> Any:
+    """Return the provider that somebody has set in a part of the API, None if nobody has.
 
-    provider = trace.get_tracer_provider()
-    return None if isinstance(provider, trace.ProxyTracerProvider) else _tracer_of(provider)
+    Without an import, which would be made at every call; a part that another thread is loading has
+    no function yet. The API shows the class of one stand-in and not that of the other.
+    """
+    found = getattr(sys.modules.get(part), get, None)
+    provider = None if found is None else found()
+    return None if type(provider).__name__ == stand_in else provider
+
+
+def _tracer() -> Tracer | None:
+    provider = _set("opentelemetry.trace", "get_tracer_provider", "ProxyTracerProvider")
+    return None if provider is None else _tracer_of(provider)
 
 
 @lru_cache(maxsize=1)
@@ -81,13 +88,8 @@ def _tracer_of(provider: Any) -> Tracer:
 
 def _meter() -> tuple[Any, dict[str, Callable[..., None]]] | None:
     """Any: a meter; see `_meter_of`."""
-    if "opentelemetry.metrics" not in sys.modules:
-        return None
-    from opentelemetry import metrics
-
-    provider = metrics.get_meter_provider()
-    # The API shows the class that stands in for a tracer provider, but not this one.
-    return None if type(provider).__name__ == "_ProxyMeterProvider" else _meter_of(provider)
+    provider = _set("opentelemetry.metrics", "get_meter_provider", "_ProxyMeterProvider")
+    return None if provider is None else _meter_of(provider)
 
 
 @lru_cache(maxsize=1)

@@ -166,16 +166,18 @@ class RowBatch:
             is_paid: Whether it must be durable.
         """
         needs_disk = is_paid and not row.entry
-        folder = get_folder()
+        folder = get_folder() if needs_disk else None
         if needs_disk and folder is None:
             return False
         try:
             with self._changed:
-                batch = self._waiting.setdefault(alias, _Batch())
+                batch = self._waiting.get(alias)
+                if batch is None:
+                    batch = self._waiting[alias] = _Batch()
                 if len(batch.rows) >= _MOST:
                     return False
                 segment = None
-                if needs_disk and folder is not None:
+                if folder is not None:
                     segment = batch.put_on_disk([row], folder, alias)
                 batch.rows.append(row)
                 self._wake(batch)

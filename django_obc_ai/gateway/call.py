@@ -86,6 +86,7 @@ def _outcome(book: CallBook) -> CallOutcome:
 
 def _pieces(book: CallBook, *, raises: bool = False) -> Generator[str, None, None]:
     """Do the steps of a call in this thread, and yield the text that it emits."""
+    book.prepare()
     flow = converse(book)
     _under_way.add(flow)
     advance: Callable[[Any], Step] = flow.send
@@ -163,6 +164,7 @@ def _do(step: Step) -> Any:
 
 async def _apieces(book: CallBook, *, raises: bool = False) -> AsyncGenerator[str, None]:
     """See _pieces(). No step blocks the event loop."""
+    await _whole(book.prepare)
     flow = converse(book)
     _under_way.add(flow)
     advance: Callable[[Any], Step] = flow.send
