@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from django_obc_ai.gateway.cache_key import prompt_hash_of
@@ -58,9 +58,11 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
     }
 
 
+@lru_cache(maxsize=1_000)  # there are few names, and each row has seven
 def _fit(field: str, text: str) -> str:
     """Shorten a name that a provider chose to what its column holds."""
-    return _clean(text)[: _length_of(field)]
+    column: Any = AIOperation._meta.get_field(field)  # a text column, which the stubs cannot know
+    return _clean(text)[: column.max_length]
 
 
 def _clean(text: str) -> str:
@@ -68,9 +70,3 @@ def _clean(text: str) -> str:
     if not text.isascii():
         text = text.encode(errors="replace").decode()
     return text.replace("\x00", "") if "\x00" in text else text
-
-
-@cache
-def _length_of(field: str) -> int:
-    column: Any = AIOperation._meta.get_field(field)  # a text column, which the stubs cannot know
-    return int(column.max_length)
