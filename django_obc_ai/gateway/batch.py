@@ -26,6 +26,7 @@ from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.gateway import inserts
 from django_obc_ai.gateway.refusals import refused
+from django_obc_ai.gateway.rows import operation_of
 from django_obc_ai.gateway.segments import Segment, get_folder
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
@@ -67,7 +68,7 @@ class Row:
     def operation(self) -> AIOperation:
         """Return the same as a model, which the thread makes that writes it."""
         if self.made is None:
-            self.made = AIOperation(**self.values)
+            self.made = operation_of(self.values)
         return self.made
 
 

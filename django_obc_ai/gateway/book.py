@@ -148,8 +148,8 @@ class CallBook(AttemptBook):
             return False
         self._saved, self._entry, self._stored_bytes = found.cost_usd, found.entry, None
         self._prompt_hash = found.prompt_hash
-        self.bill.model_used = found.response.model
-        self.finish(found.response, is_cached=True)
+        self.bill.model_used = found.model
+        self.finish(found, is_cached=True)
         self.is_stale = found.is_stale
         return True
 

@@ -47,18 +47,16 @@ NameOf: TypeAlias = Callable[[], UUID]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A stored answer.
+class Found(ProviderResponse):
+    """A stored answer; what was counted for it is not kept.
 
     Attributes:
-        response: The answer; what was counted for it is not kept.
         cost_usd: What it cost when it was paid for.
         prompt_hash: Of the prompt that it was made for, which was the same.
         entry: Its name.
         is_stale: Whether its time to live is over, and it should be made anew meanwhile.
     """
 
-    response: ProviderResponse
     cost_usd: Decimal
     prompt_hash: str
     entry: UUID
@@ -146,7 +144,8 @@ def get(request: GenerationRequest, info: CallInfo, name_of: NameOf | None = Non
         if late > parsed.stale_seconds:
             return None
         return Found(
-            response=ProviderResponse(text=_unpacked(text), model=model),
+            text=_unpacked(text),
+            model=model,
             cost_usd=Decimal(cost),
             prompt_hash=prompt_hash,
             entry=name,

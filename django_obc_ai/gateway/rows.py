@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,19 @@ from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
 def row_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> AIOperation:
     """Return the row of a call, not saved yet."""
-    return AIOperation(**values_of(request, info, outcome))
+    return operation_of(values_of(request, info, outcome))
+
+
+def operation_of(values: Mapping[str, Any]) -> AIOperation:
+    """Return a row as a model: made by position, which takes half as long as by name."""
+    model: Any = AIOperation  # the stubs know neither this way nor that fields have an attname
+    found: AIOperation = model(
+        *(
+            values[each.attname] if each.attname in values else each.get_default()
+            for each in model._meta.concrete_fields
+        )
+    )
+    return found
 
 
 def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) -> dict[str, Any]:

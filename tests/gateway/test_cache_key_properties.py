@@ -75,7 +75,7 @@ def _is_served(
     answer = ProviderResponse(text=uuid.uuid4().hex, model="m")
     assert cache.put(*stored, answer, cost_usd=Decimal(1)) is not None
     found = cache.get(*asked)
-    return found is not None and found.response.text == answer.text
+    return found is not None and found.text == answer.text
 
 
 def test_every_field_of_a_request_is_changed_here() -> None:
@@ -197,6 +197,6 @@ def test_ten_thousand_requests_of_two_tenants_cross_nowhere() -> None:
             given_to[text] = meant_for
         else:
             hits += 1
-            assert given_to[found.response.text] == meant_for
+            assert given_to[found.text] == meant_for
             assert not (is_personal and user is None)
     assert hits > 1_000
