@@ -1,13 +1,14 @@
 """Spans, measurements and trace context: the one place that knows OpenTelemetry.
 
 Only its API is used, and only where somebody else has loaded it: a process without a tracer or
-meter provider pays for a look into ``sys.modules``. What telemetry does wrong is logged, once, and
+meter provider pays for one look a second. What telemetry does wrong is logged, once, and
 never breaks a call. Nothing here knows what a call is; `gateway.trace` says what its span holds.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 NAME = "django_obc_ai"
+_DEAF_SECONDS = 1.0
+#: Until when nobody is looked for, since nobody was there a moment ago; on the monotonic clock.
+_deaf_until = 0.0
 Attributes: TypeAlias = Mapping[str, str | bool | int | float | tuple[str, ...] | None]
 Kind: TypeAlias = Literal["client", "internal"]
 ParametersT = ParamSpec("ParametersT")
@@ -54,8 +58,17 @@ def safely(work: Callable[ParametersT, ResultT]) -> Callable[ParametersT, Result
 
 
 def is_heard() -> bool:
-    """Return whether anybody has set a tracer or meter provider."""
-    return bool(_is_heard())
+    """Return whether anybody has set a tracer or meter provider; if not, for a second.
+
+    Without one the API looks into the environment each time, which is a tenth of a cached answer.
+    """
+    global _deaf_until
+    now = time.monotonic()
+    if now < _deaf_until:
+        return False
+    found = bool(_is_heard())
+    _deaf_until = 0.0 if found else now + _DEAF_SECONDS
+    return found
 
 
 @safely
