@@ -48,7 +48,7 @@ def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
 def run(book: CallBook) -> CallOutcome:
     """Keep the books of a call to its end, in this thread."""
     book.prepare()
-    if book.outcome is None:  # else the cache had it, as for most calls that are fast
+    if book.outcome is None:  # else the cache has answered it
         for _ in _steps(book):
             pass
     if book.is_stale:
