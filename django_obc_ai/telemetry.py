@@ -1,13 +1,14 @@
 """Spans, measurements and trace context: the one place that knows OpenTelemetry.
 
 Only its API is used, and only where somebody else has loaded it: a process without a tracer or
-meter provider pays for a look into ``sys.modules``. What telemetry does wrong is logged, once, and
+meter provider pays for one look a second. What telemetry does wrong is logged, once, and
 never breaks a call. Nothing here knows what a call is; `gateway.trace` says what its span holds.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 NAME = "django_obc_ai"
+_DEAF_SECONDS = 1.0
+#: Until when nobody is looked for, since nobody was there a moment ago; on the monotonic clock.
+_deaf_until = 0.0
 Attributes: TypeAlias = Mapping[str, str | bool | int | float | tuple[str, ...] | None]
 Kind: TypeAlias = Literal["client", "internal"]
 ParametersT = ParamSpec("ParametersT")
@@ -54,8 +58,17 @@ def safely(work: Callable[ParametersT, ResultT]) -> Callable[ParametersT, Result
 
 
 def is_heard() -> bool:
-    """Return whether anybody has set a tracer or meter provider."""
-    return bool(_is_heard())
+    """Return whether anybody has set a tracer or meter provider; if not, for a second.
+
+    Without one the API looks into the environment each time, which is a tenth of a cached answer.
+    """
+    global _deaf_until
+    now = time.monotonic()
+    if now < _deaf_until:
+        return False
+    found = bool(_is_heard())
+    _deaf_until = 0.0 if found else now + _DEAF_SECONDS
+    return found
 
 
 @safely
@@ -63,13 +76,20 @@ def _is_heard() -> bool:
     return _tracer() is not None or _meter() is not None
 
 
-def _tracer() -> Tracer | None:
-    if "opentelemetry.trace" not in sys.modules:
-        return None
-    from opentelemetry import trace
+def _set(part: str, get: str, stand_in: str) -> Any:
+    """Return the provider that somebody has set in a part of the API, None if nobody has.
 
-    provider = trace.get_tracer_provider()
-    return None if isinstance(provider, trace.ProxyTracerProvider) else _tracer_of(provider)
+    Without an import, which would be made at every call; a part that another thread is loading has
+    no function yet. The API shows the class of one stand-in and not that of the other.
+    """
+    found = getattr(sys.modules.get(part), get, None)
+    provider = None if found is None else found()
+    return None if type(provider).__name__ == stand_in else provider
+
+
+def _tracer() -> Tracer | None:
+    provider = _set("opentelemetry.trace", "get_tracer_provider", "ProxyTracerProvider")
+    return None if provider is None else _tracer_of(provider)
 
 
 @lru_cache(maxsize=1)
@@ -81,13 +101,8 @@ def _tracer_of(provider: Any) -> Tracer:
 
 def _meter() -> tuple[Any, dict[str, Callable[..., None]]] | None:
     """Any: a meter; see `_meter_of`."""
-    if "opentelemetry.metrics" not in sys.modules:
-        return None
-    from opentelemetry import metrics
-
-    provider = metrics.get_meter_provider()
-    # The API shows the class that stands in for a tracer provider, but not this one.
-    return None if type(provider).__name__ == "_ProxyMeterProvider" else _meter_of(provider)
+    provider = _set("opentelemetry.metrics", "get_meter_provider", "_ProxyMeterProvider")
+    return None if provider is None else _meter_of(provider)
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from django_obc_ai import telemetry
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -68,6 +70,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     # set_tracer_provider() works once in a process; this is what it sets.
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", found.tracers)
     monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", found.meters)
+    monkeypatch.setattr(telemetry, "_deaf_until", 0.0)
     yield found
     found.tracers.shutdown()
     found.meters.shutdown()

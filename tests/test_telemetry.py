@@ -151,6 +151,23 @@ def test_without_a_provider_no_span_is_made() -> None:
     span.end()
 
 
+@requires("opentelemetry.trace")
+def test_a_provider_that_is_set_later_is_heard_within_a_second(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry import metrics, trace
+
+    now = [100.0]
+    monkeypatch.setattr(telemetry.time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as nobody:
+        nobody.setattr(trace, "_TRACER_PROVIDER", None)
+        nobody.setattr(metrics._internal, "_METER_PROVIDER", None)
+        assert not telemetry.is_heard()
+    assert not telemetry.is_heard()
+    now[0] += 1
+    assert telemetry.is_heard()
+
+
 # --- harmless ----------------------------------------------------------------------------------
 class Broken:
     """An SDK that fails at everything."""

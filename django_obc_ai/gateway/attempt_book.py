@@ -233,7 +233,15 @@ class AttemptBook(ABC):
 
     @abstractmethod
     def _outcome(
-        self, cost_usd: Decimal, *, is_cost_known: bool = False, **values: Any
+        self,
+        cost_usd: Decimal,
+        *,
+        usage: Usage,
+        error: ObcAIError | ConfigurationError | None,
+        is_cost_known: bool = False,
+        response: ProviderResponse | None = None,
+        is_cached: bool = False,
+        is_coalesced: bool = False,
     ) -> CallOutcome:
         """Return how the call stands, at a cost."""
 
@@ -243,6 +251,8 @@ class AttemptBook(ABC):
         Args:
             more: Steps for the server of `_carrier` that travel along, and note it themselves.
         """
+        if self._is_square:
+            return
         carrier, permit = self._carrier, self._permit
         steps = list(more)
         if carrier is not None and permit is not None:
@@ -257,8 +267,15 @@ class AttemptBook(ABC):
         self._end_permit("ok")
 
     @property
+    def _is_square(self) -> bool:
+        """Return whether no attempt is left to settle, as where the cache had the answer."""
+        return self._permit is None and not self.bill.is_owing
+
+    @property
     def _carrier(self) -> ScriptedBackend | None:
         """Return the backend in Redis through which the end of an attempt travels."""
+        if self._is_square:
+            return None
         shared: object = ratelimit.shared()
         return self.bill.carrier or (shared if isinstance(shared, ScriptedBackend) else None)
 

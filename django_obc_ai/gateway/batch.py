@@ -26,6 +26,7 @@ from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.gateway import inserts
 from django_obc_ai.gateway.refusals import refused
+from django_obc_ai.gateway.rows import operation_of
 from django_obc_ai.gateway.segments import Segment, get_folder
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
@@ -67,7 +68,7 @@ class Row:
     def operation(self) -> AIOperation:
         """Return the same as a model, which the thread makes that writes it."""
         if self.made is None:
-            self.made = AIOperation(**self.values)
+            self.made = operation_of(self.values)
         return self.made
 
 
@@ -166,16 +167,18 @@ class RowBatch:
             is_paid: Whether it must be durable.
         """
         needs_disk = is_paid and not row.entry
-        folder = get_folder()
+        folder = get_folder() if needs_disk else None
         if needs_disk and folder is None:
             return False
         try:
             with self._changed:
-                batch = self._waiting.setdefault(alias, _Batch())
+                batch = self._waiting.get(alias)
+                if batch is None:
+                    batch = self._waiting[alias] = _Batch()
                 if len(batch.rows) >= _MOST:
                     return False
                 segment = None
-                if needs_disk and folder is not None:
+                if folder is not None:
                     segment = batch.put_on_disk([row], folder, alias)
                 batch.rows.append(row)
                 self._wake(batch)

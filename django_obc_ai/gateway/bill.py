@@ -109,6 +109,11 @@ class Bill:
         return None if self._owed is None else hold
 
     @property
+    def is_owing(self) -> bool:
+        """Return whether an attempt is over and not settled."""
+        return self._owed is not None
+
+    @property
     def is_traced(self) -> bool:
         """Whether others find what is held if this process dies."""
         return self._hold.is_trace

@@ -16,12 +16,11 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from django.core.cache import BaseCache, InvalidCacheBackendError, caches
+from django.core.cache import BaseCache
 
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.gateway.cache_key import digest, entry_of
-from django_obc_ai.gateway.cache_lane import lane_to
+from django_obc_ai.gateway.cache_key import digest, entry_of, prompt_hash_of
+from django_obc_ai.gateway.cache_lane import cache_of, lane_to
 from django_obc_ai.logs import events
 from django_obc_ai.types import CallInfo, GenerationRequest, ProviderResponse
 from django_obc_ai.types.settings import CacheSettings
@@ -48,18 +47,18 @@ NameOf: TypeAlias = Callable[[], UUID]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A stored answer.
+class Found(ProviderResponse):
+    """A stored answer; what was counted for it is not kept.
 
     Attributes:
-        response: The answer; what was counted for it is not kept.
         cost_usd: What it cost when it was paid for.
+        prompt_hash: Of the prompt that it was made for, which was the same.
         entry: Its name.
         is_stale: Whether its time to live is over, and it should be made anew meanwhile.
     """
 
-    response: ProviderResponse
     cost_usd: Decimal
+    prompt_hash: str
     entry: UUID
     is_stale: bool
 
@@ -71,10 +70,12 @@ class Stored:
     Attributes:
         entry: The entry that may hold it, even if the cache failed; None if none does.
         stored_bytes: What the text takes there; 0 if it was not stored.
+        prompt_hash: Of its prompt; "" if it was not needed.
     """
 
     entry: UUID | None = None
     stored_bytes: int = 0
+    prompt_hash: str = ""
 
 
 _NOTHING_STORED = Stored()
@@ -87,14 +88,7 @@ def configured_cache() -> BaseCache | None:
         ConfigurationError: ``CACHES`` has no such entry that works.
     """
     alias = get_settings().cache.alias
-    try:
-        return None if alias is None else caches[alias]
-    except InvalidCacheBackendError as error:
-        raise ConfigurationError(
-            f"OBC_AI['CACHE']['alias'] names the cache {alias!r}, which cannot be had.",
-            hint="Name an entry of CACHES that works, or None for no cache.",
-            check_id="E007",
-        ) from error
+    return None if alias is None else cache_of(alias)
 
 
 def is_shareable(info: CallInfo) -> bool:
@@ -133,25 +127,27 @@ def get(request: GenerationRequest, info: CallInfo, name_of: NameOf | None = Non
     Raises:
         ConfigurationError: ``CACHES`` has no such entry that works.
     """
-    cache = configured_cache()
-    if cache is None or not is_used(info):
+    parsed = get_settings().cache
+    if parsed.alias is None or not is_shareable(info):
         return None
+    lane = lane_to(parsed.alias)
     try:
         name = name_of() if name_of else entry_of(request, info)
-        held = lane_to(cache).get(key_of(name))
+        held = lane.get(key_of(name))
         if type(held) is not tuple or held[0] != _FORM:
             return None
-        _, text, model, cost, tags, ttl, at = held
+        _, text, model, cost, prompt_hash, tags, ttl, at = held
         if tags != _sorted_tags(info):
             return None
-        parsed = get_settings().cache
         # Another caller may have stored it for longer than this one accepts.
         late = time.time() - at - min(ttl, _ttl_of(info, parsed) or ttl)
         if late > parsed.stale_seconds:
             return None
         return Found(
-            response=ProviderResponse(text=_unpacked(text), model=model),
+            text=_unpacked(text),
+            model=model,
             cost_usd=Decimal(cost),
+            prompt_hash=prompt_hash,
             entry=name,
             is_stale=late > 0,
         )
@@ -180,9 +176,9 @@ def put(
     Returns:
         None if the call does not use the cache.
     """
-    if not is_used(info):
-        return None
     parsed = get_settings().cache
+    if parsed.alias is None or not is_shareable(info):
+        return None
     ttl = _ttl_of(info, parsed)
     if not ttl or response.finish_reason != "stop":
         return _NOTHING_STORED
@@ -191,17 +187,17 @@ def put(
         events.CACHE_TOO_LARGE.log(bytes=size)
         return _NOTHING_STORED
     # Plain values, which every cache's serialiser reads fast.
-    entry = (_FORM, text, response.model, str(cost_usd), _sorted_tags(info), ttl, time.time())
+    model, cost, made_of = response.model, str(cost_usd), prompt_hash_of(request)
+    entry = (_FORM, text, model, cost, made_of, _sorted_tags(info), ttl, time.time())
     name: UUID | None = None
     try:  # whatever fails: the answer is paid for and must be delivered
-        cache = configured_cache()
-        if cache is not None:
-            name = name_of() if name_of else entry_of(request, info)
-            lane_to(cache).set(key_of(name), entry, ttl + parsed.stale_seconds)
-            return Stored(entry=name, stored_bytes=size)
+        lane = lane_to(parsed.alias)
+        name = name_of() if name_of else entry_of(request, info)
+        lane.set(key_of(name), entry, ttl + parsed.stale_seconds)
     except Exception as error:  # noqa: BLE001 - see get()
         events.CACHE_WRITE_FAILED.log(error=error)
-    return Stored(entry=name)
+        size = 0
+    return Stored(entry=name, stored_bytes=size, prompt_hash=made_of)
 
 
 def claim_refresh(entry: UUID) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 
 from django_obc_ai.backends.providers import providers
@@ -22,10 +23,10 @@ from django_obc_ai.conf import AISettings, get_settings
 from django_obc_ai.types import CallInfo, GenerationRequest
 
 _SECRET_OPTIONS = frozenset({"api_key"})
-#: By purpose: the SECRET_KEY that a digest was begun with, and its beginning.
-_begun: dict[str, tuple[str | bytes, hmac.HMAC]] = {}
-#: By alias: the settings and the SECRET_KEY that a provider's part was made of, and the part.
-_providers: dict[str, tuple[AISettings, str | bytes, hmac.HMAC]] = {}
+#: By purpose: a digest's beginning.
+_begun: dict[str, hmac.HMAC] = {}
+#: By alias: the settings that a provider's part was made of, and the part. Any: it has no type.
+_providers: dict[str, tuple[AISettings, Any]] = {}
 
 
 def _plain(value: Any) -> Any:
@@ -42,21 +43,25 @@ _sorted = json.JSONEncoder(default=_plain, sort_keys=True, separators=(",", ":")
 _in_order = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
-def _begin(purpose: str) -> hmac.HMAC:
-    secret: str | bytes = settings.SECRET_KEY
-    found = _begun.get(purpose)
-    if found is None or found[0] != secret:
-        # The same key as django.utils.crypto.salted_hmac, which derives it at every call.
-        key = hashlib.sha256(f"django_obc_ai.{purpose}".encode() + force_bytes(secret)).digest()
-        found = _begun[purpose] = (secret, hmac.new(key, digestmod="sha256"))
-    return found[1].copy()
+def _key(purpose: str) -> bytes:
+    # The same as that of django.utils.crypto.salted_hmac, which derives it at every call.
+    secret = force_bytes(settings.SECRET_KEY)
+    return hashlib.sha256(f"django_obc_ai.{purpose}".encode() + secret).digest()
 
 
 def digest(purpose: str, value: Any) -> str:
     """Return a keyed SHA-256 of a value's canonical JSON, 64 hex digits."""
-    mac = _begin(purpose)
+    begun = _begun.get(purpose)
+    if begun is None:
+        begun = _begun[purpose] = hmac.new(_key(purpose), digestmod="sha256")
+    mac = begun.copy()
     mac.update(_sorted(value).encode())
     return mac.hexdigest()
+
+
+def prompt_hash_of(request: GenerationRequest) -> str:
+    """Return what tells equal prompts, and nothing else."""
+    return digest("prompt", [request.system, request.render_prompt()])
 
 
 def entry_of(request: GenerationRequest, info: CallInfo) -> UUID:
@@ -66,21 +71,33 @@ def entry_of(request: GenerationRequest, info: CallInfo) -> UUID:
     system instruction, history, sources, prompt, its template's version, schema, sampling,
     scope, and the user where the answer holds for that user alone.
     """
-    mac = _begin_with_provider(info.provider)
-    mac.update(_written(request, info))
-    return UUID(bytes=mac.digest()[:16])
+    parsed, known = get_settings(), _providers.get(info.provider)
+    if known is None or known[0] is not parsed:
+        known = _providers[info.provider] = (parsed, _begin_entry(info.provider))
+    named = known[1].copy()
+    named.update(_written(request, info))
+    return UUID(bytes=named.digest()[:16])
 
 
-def _begin_with_provider(alias: str) -> hmac.HMAC:
-    parsed, secret = get_settings(), settings.SECRET_KEY
-    found = _providers.get(alias)
-    if found is None or found[0] is not parsed or found[1] != secret:
-        spec = providers.spec(alias)
-        options = {name: v for name, v in spec.options.items() if name not in _SECRET_OPTIONS}
-        mac = _begin("cache")
-        mac.update(_sorted([alias, spec.path, options]).encode())
-        found = _providers[alias] = (parsed, secret, mac)
-    return found[2].copy()
+def _begin_entry(alias: str) -> Any:
+    """Begin a hash with the secret and the provider.
+
+    Only half of it becomes a name, so that nobody can go on from one, and it needs no second
+    round as an HMAC does, which would take as long as the rest.
+    """
+    spec = providers.spec(alias)
+    options = {name: v for name, v in spec.options.items() if name not in _SECRET_OPTIONS}
+    part = _sorted([alias, spec.path, options]).encode()
+    return hashlib.sha256(b"%b%d:%b" % (_key("cache"), len(part), part))
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "SECRET_KEY":
+        _begun.clear()
+        _providers.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_obc_ai.gateway.cache_key")
 
 
 def _written(request: GenerationRequest, info: CallInfo) -> bytes:
@@ -108,6 +125,6 @@ def _written(request: GenerationRequest, info: CallInfo) -> bytes:
         request.temperature,
         info.user_id if info.varies_by_user else None,
         info.varies_by_user,
-        [len(text) for text in texts],
+        [*map(len, texts)],
     )
     return f"{counts!r}{''.join(texts)}".encode(errors="surrogatepass")

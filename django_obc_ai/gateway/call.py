@@ -47,8 +47,12 @@ def call(request: GenerationRequest, info: CallInfo) -> CallOutcome:
 
 def run(book: CallBook) -> CallOutcome:
     """Keep the books of a call to its end, in this thread."""
-    for _ in _pieces(book):
-        pass
+    book.prepare()
+    if book.outcome is None:  # else the cache has answered it
+        for _ in _steps(book):
+            pass
+    if book.is_stale:
+        _refresh(book)
     return _outcome(book)
 
 
@@ -63,7 +67,7 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
         ObcAIError: The call failed.
         ConfigurationError: The provider is misconfigured.
     """
-    return _pieces(book, raises=True)
+    return _pieces(book)
 
 
 async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
@@ -84,8 +88,19 @@ def _outcome(book: CallBook) -> CallOutcome:
     return book.outcome
 
 
-def _pieces(book: CallBook, *, raises: bool = False) -> Generator[str, None, None]:
-    """Do the steps of a call in this thread, and yield the text that it emits."""
+def _pieces(book: StreamBook) -> Generator[str, None, None]:
+    """Do all of a stream in this thread, and yield the text that it emits."""
+    book.prepare()
+    try:
+        yield from _steps(book)
+    finally:
+        if book.is_stale:
+            _refresh(book)
+    _raise_error(book)
+
+
+def _steps(book: CallBook) -> Generator[str, None, None]:
+    """Do the steps of a call that is prepared; where the reader stops, on to its end."""
     flow = converse(book)
     _under_way.add(flow)
     advance: Callable[[Any], Step] = flow.send
@@ -96,7 +111,7 @@ def _pieces(book: CallBook, *, raises: bool = False) -> Generator[str, None, Non
         except BaseException as end:
             _under_way.discard(flow)
             if isinstance(end, StopIteration):
-                break
+                return
             raise
         advance, came = flow.send, None
         try:
@@ -105,13 +120,9 @@ def _pieces(book: CallBook, *, raises: bool = False) -> Generator[str, None, Non
             else:
                 came = _do(step)
         except GeneratorExit:
-            advance, came, raises = flow.throw, _left(), False
+            advance, came = flow.throw, _left()
         except BaseException as error:  # noqa: BLE001 - the flow decides, and raises it again
             advance, came = flow.throw, error
-    if book.is_stale:
-        _refresh(book)
-    if raises:
-        _raise_error(book)
 
 
 def _left() -> StreamInterruptedError:
@@ -162,7 +173,8 @@ def _do(step: Step) -> Any:
 
 
 async def _apieces(book: CallBook, *, raises: bool = False) -> AsyncGenerator[str, None]:
-    """See _pieces(). No step blocks the event loop."""
+    """See _pieces() and run(). No step blocks the event loop."""
+    await _whole(book.prepare)
     flow = converse(book)
     _under_way.add(flow)
     advance: Callable[[Any], Step] = flow.send
@@ -183,7 +195,7 @@ async def _apieces(book: CallBook, *, raises: bool = False) -> AsyncGenerator[st
                 came = await _ado(step)
         except GeneratorExit:
             advance, came, raises = flow.throw, _left(), False
-        except BaseException as error:  # noqa: BLE001 - see _pieces()
+        except BaseException as error:  # noqa: BLE001 - see _steps()
             advance, came = flow.throw, error
     if book.is_stale:
         await _whole(partial(_refresh, book))

@@ -79,12 +79,11 @@ Flow: TypeAlias = Generator[Step, Any, Any]
 
 
 def converse(book: CallBook) -> Flow:
-    """Answer a request; ``book.outcome`` says how it ended, and holds the error if it failed.
+    """Answer a prepared request; ``book.outcome`` says how it ended, and holds the error if any.
 
     Raises:
         BaseException: What stopped the caller itself, after the books were closed.
     """
-    yield Do(book.prepare)
     try:
         if book.outcome is None:
             yield from _answer(book)

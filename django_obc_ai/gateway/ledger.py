@@ -30,7 +30,7 @@ from django_obc_ai.gateway.refusals import lost
 from django_obc_ai.gateway.rows import row_of, values_of
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation
-from django_obc_ai.models.writer import transaction_of
+from django_obc_ai.models.writer import transaction_of, transaction_on
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest
 
 __all__ = [
@@ -46,8 +46,10 @@ def is_batched(alias: str) -> bool:
     """
     if get_settings().log.rows != "batched":
         return False
-    is_plain = transaction_of(alias) != "test" and not must_wait(alias)
-    return is_plain and not inserts.is_in_memory(connections[alias])
+    connection = connections[alias]
+    if connection.vendor == "sqlite":
+        return transaction_on(connection) == "none" and not inserts.is_in_memory(connection)
+    return transaction_on(connection) != "test"
 
 
 def announce(

@@ -44,17 +44,18 @@ _REPEATED_ELSEWHERE = (
 class Patience:
     """What one call may still try and wait for."""
 
-    def __init__(self, *, may_wait: bool) -> None:
-        """Start the clock.
+    def __init__(self, *, may_wait: bool, began: float) -> None:
+        """Read the settings.
 
         Args:
             may_wait: False gives up after the first attempt; see `is_in_transaction`.
+            began: When the call did, by `time.monotonic`.
         """
         self.may_wait = may_wait
         settings = get_settings().retry
         self._attempts = settings.attempts if may_wait else 1
         self._seconds = settings.deadline_seconds
-        self._began = time.monotonic()
+        self._began = began
         self._failures = 0
 
     def remaining_seconds(self) -> float:

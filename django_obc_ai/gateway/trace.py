@@ -40,6 +40,8 @@ SAVED = Instrument(
     unit="{USD}",
     description="What cached and coalesced answers cost when paid for.",
 )
+#: The span of a call that nobody hears; it never begins.
+_SILENT = telemetry.Span()
 INSTRUMENTS = (DURATION, FIRST_CHUNK, TOKENS, COST, SAVED)
 
 
@@ -55,7 +57,7 @@ class CallTrace:
         """
         self._operation = operation
         self._info = info
-        self._span = telemetry.Span()
+        self._span = _SILENT
         self._provider = info.provider
         self._is_heard: bool | None = None  # not known before it begins
 
@@ -71,6 +73,7 @@ class CallTrace:
         self._is_heard = telemetry.is_heard()
         if not self._is_heard:
             return
+        self._span = telemetry.Span()
         self._provider = getattr(provider, "telemetry_name", "") or self._info.provider
         kind: telemetry.Kind = "internal" if provider and provider.is_offline else "client"
         is_chat = self._operation == "chat"

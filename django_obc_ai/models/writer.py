@@ -29,7 +29,11 @@ def transaction_of(alias: str) -> Literal["none", "test", "caller"]:
         "test" inside the transaction that a ``TestCase`` wraps around each test, whatever is
         opened within it; "caller" inside any other, autocommit switched off included.
     """
-    connection = connections[alias]
+    return transaction_on(connections[alias])
+
+
+def transaction_on(connection: BaseDatabaseWrapper) -> Literal["none", "test", "caller"]:
+    """See transaction_of()."""
     if not connection.in_atomic_block:
         # Not get_autocommit(), which connects: the database may be down.
         is_open = connection.connection is not None

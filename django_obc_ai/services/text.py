@@ -27,7 +27,9 @@ from django_obc_ai.services.results import (
 from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult, Message, Source
 from django_obc_ai.types.ids import new_id
 
-_LENGTHS = {"operation_type": 50, "module": 50, "scope": 100, "model": 100, "prompt_version": 100}
+_LENGTHS = (
+    ("operation_type", 50), ("module", 50), ("scope", 100), ("model", 100), ("prompt_version", 100),
+)  # fmt: skip
 
 
 class TextService:
@@ -182,15 +184,14 @@ class TextService:
         if seen and tags.is_uncertain(name for name, _ in seen):
             use_cache = False
         scope = scope or scope_of(user)
-        lengths = {"operation_type": operation_type, "module": module, "scope": scope}
-        lengths |= {"model": self.model, "prompt_version": prompt_version}
-        for name, value in lengths.items():
-            if len(value) > _LENGTHS[name]:
-                raise ValueError(f"{name} has {len(value)} characters; {_LENGTHS[name]} fit.")
-        texts = [
-            context.render(user=user, operation_type=operation_type, module=module)
-            for context in contexts
-        ]
+        names = (operation_type, module, scope, self.model, prompt_version)
+        for value, (name, most) in zip(names, _LENGTHS, strict=True):
+            if len(value) > most:
+                raise ValueError(f"{name} has {len(value)} characters; {most} fit.")
+        texts = []
+        for context in contexts:
+            texts.append(context.render(user=user, operation_type=operation_type, module=module))
+            varies_by_user = varies_by_user or context.varies_by_user
         request = GenerationRequest(
             prompt=prompt,
             model=self.model,
@@ -214,7 +215,7 @@ class TextService:
             use_cache=use_cache,
             cache_ttl_seconds=cache_ttl,
             cache_tags=seen,
-            varies_by_user=varies_by_user or any(each.varies_by_user for each in contexts),
+            varies_by_user=varies_by_user,
         )
         return request, info
 

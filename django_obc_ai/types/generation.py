@@ -258,7 +258,10 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOutcome:
-    """How a call ended, before it becomes a row and a result."""
+    """How a call ended, before it becomes a row and a result.
+
+    ``prompt_hash`` is "" where nobody has made it yet; the row makes it then.
+    """
 
     text: str = ""
     finish_reason: str = ""
@@ -277,6 +280,7 @@ class CallOutcome:
     response_time_seconds: float = 0.0
     first_chunk_seconds: float | None = None
     saved_usd: Decimal = Decimal(0)
+    prompt_hash: str = ""
     cache_entry: UUID | None = None
     error: ObcAIError | ConfigurationError | None = None
 

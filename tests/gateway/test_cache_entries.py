@@ -100,7 +100,7 @@ def test_long_answers_are_compressed_and_come_back_as_they_were(scripted: Script
     request, info = TextService()._prepare("Q")
     stored = cache.put(request, info, ProviderResponse(text=LONG), cost_usd=Decimal(0))
     found = cache.get(request, info)
-    assert found is not None and found.response.text == LONG
+    assert found is not None and found.text == LONG
     size = len(LONG.encode(errors="surrogatepass"))
     assert stored is not None and 0 < stored.stored_bytes < size / 10
     assert isinstance(held()[1], bytes)

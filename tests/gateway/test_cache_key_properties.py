@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_obc_ai.gateway import cache
+from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.testing import override_ai
 from django_obc_ai.types import CallInfo, GenerationRequest, Message, ProviderResponse, Source
 
@@ -75,7 +76,7 @@ def _is_served(
     answer = ProviderResponse(text=uuid.uuid4().hex, model="m")
     assert cache.put(*stored, answer, cost_usd=Decimal(1)) is not None
     found = cache.get(*asked)
-    return found is not None and found.response.text == answer.text
+    return found is not None and found.text == answer.text
 
 
 def test_every_field_of_a_request_is_changed_here() -> None:
@@ -119,6 +120,17 @@ def test_the_order_of_a_schemas_properties_shapes_the_answer_and_that_of_options
     turned = {"properties": {"answer": {}, "reason": {}}}
     thought = replace(one, response_schema=schema)
     assert not _is_served((thought, INFO), (replace(one, response_schema=turned), INFO))
+
+
+@given(request=REQUESTS)
+@settings(max_examples=200, deadline=None)
+def test_a_provider_is_asked_all_of_it_with_its_own_model_and_bound(
+    request: GenerationRequest,
+) -> None:
+    book = CallBook(request, INFO)
+    book._fit_to("default")
+    most = 9 if request.max_output_tokens is None else request.max_output_tokens
+    assert book.request == replace(request, model=request.model or "m", max_output_tokens=most)
 
 
 @pytest.mark.parametrize("name", sorted(SHAPELESS))
@@ -197,6 +209,6 @@ def test_ten_thousand_requests_of_two_tenants_cross_nowhere() -> None:
             given_to[text] = meant_for
         else:
             hits += 1
-            assert given_to[found.response.text] == meant_for
+            assert given_to[found.text] == meant_for
             assert not (is_personal and user is None)
     assert hits > 1_000
