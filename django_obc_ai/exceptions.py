@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -232,6 +233,49 @@ class SharedCallError(ObcAIError):
 
     code = "transient"
     retryable = True
+
+
+class TaskRunnerError(ObcAIError):
+    """The task runner's broker cannot be reached; nothing was handed over."""
+
+    code = "transient"
+    retryable = True
+
+
+class JobQueuedError(ObcAIError):
+    """The limits are used up, and the question waits as a job, which is answered later.
+
+    Attributes:
+        job_id: Of the job; ``GeminiService().job(job_id)`` tells how far it is.
+    """
+
+    code = "queued"
+    job_id: UUID | None = None
+
+
+class JobsFullError(ObcAIError):
+    """As many jobs wait as ``OBC_AI["JOBS"]["most_waiting"]`` allows; nothing was queued."""
+
+    code = "queue_full"
+    retryable = True
+
+
+class JobDeadlineError(ObcAIError):
+    """The job's deadline passed before it was answered."""
+
+    code = "deadline"
+
+
+class JobCancelledError(ObcAIError):
+    """Somebody cancelled the job."""
+
+    code = "cancelled"
+
+
+class UnknownJobError(ObcAIError):
+    """There is no such job, or it has been deleted since it ended."""
+
+    code = "invalid_request"
 
 
 class SearchError(ObcAIError):

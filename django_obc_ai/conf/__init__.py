@@ -31,6 +31,7 @@ from django_obc_ai.conf.budgets import (
 from django_obc_ai.conf.cache import DEFAULT_TTL_SECONDS, parse_cache
 from django_obc_ai.conf.chat import parse_chat
 from django_obc_ai.conf.coordination import DATABASE_COORDINATOR, default_coordinator
+from django_obc_ai.conf.jobs import parse_jobs
 from django_obc_ai.conf.log import parse_log
 from django_obc_ai.conf.metrics import parse_metrics
 from django_obc_ai.conf.traffic import parse_breaker, parse_fallbacks, parse_rate_limits
@@ -49,6 +50,7 @@ from django_obc_ai.types.chat import ChatSettings
 from django_obc_ai.types.settings import (
     BreakerSettings,
     CacheSettings,
+    JobSettings,
     LogSettings,
     MetricsSettings,
     RateLimitSettings,
@@ -81,6 +83,7 @@ EMBEDDED_BACKENDS = {
     "VECTOR_STORES": f"{_BACKENDS}.vector_stores.numpy.NumpyVectorStore",
     "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
     "COORDINATORS": DATABASE_COORDINATOR,
+    "TASK_RUNNERS": f"{_BACKENDS}.task_runners.inline.InlineRunner",
 }
 _FAISS_STORE = f"{_BACKENDS}.vector_stores.faiss.FaissVectorStore"
 
@@ -94,6 +97,7 @@ class AISettings:
     vector_stores: Mapping[str, BackendSpec]
     cost_stores: Mapping[str, BackendSpec]
     coordinators: Mapping[str, BackendSpec]
+    task_runners: Mapping[str, BackendSpec]
     budgets: tuple[BudgetSettings, ...]
     money: MoneySettings
     cache: CacheSettings
@@ -101,6 +105,7 @@ class AISettings:
     rate_limits: Mapping[str, RateLimitSettings]
     fallbacks: Mapping[str, tuple[str, ...]]
     breaker: BreakerSettings
+    jobs: JobSettings
     context: tuple[str, ...]
     scope: str | Callable[[Any], str] | None
     database: str
@@ -231,6 +236,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "RATE_LIMITS": (parse_rate_limits, {}),
     "FALLBACKS": (parse_fallbacks, {}),
     "BREAKER": (parse_breaker, {}),
+    "JOBS": (parse_jobs, {}),
     "CONTEXT": (_context, ()),
     "SCOPE": (_scope, None),
     "DATABASE": (as_text, "default"),

@@ -12,6 +12,7 @@ from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types.settings import BreakerSettings, RateLimitSettings
 
 _COUNTS = ("per_minute", "tokens_per_minute", "per_day")
+_ACTIONS = ("wait", "refuse", "queue")
 _NO_LIMITS = RateLimitSettings(per_minute=None, tokens_per_minute=None, per_day=None)
 
 
@@ -43,9 +44,10 @@ def _limits(value: Any, at: str) -> RateLimitSettings:
             f"{at}['day_starts'] is no time zone.",
             hint="Give the zone in which the provider's day begins: 'America/Los_Angeles'.",
         ) from None
-    if action not in ("wait", "refuse"):
+    if action not in _ACTIONS:
         raise ConfigurationError(
-            f"{at}['when_exceeded'] is neither 'wait' nor 'refuse'.", hint="Give one of them."
+            f"{at}['when_exceeded'] is none of {', '.join(map(repr, _ACTIONS))}.",
+            hint="Give one of them.",
         )
     return RateLimitSettings(**counts, day_starts=zone, when_exceeded=action)
 

@@ -175,6 +175,25 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Worker",
+            fields=[
+                (
+                    "name",
+                    models.CharField(
+                        help_text="Host and process.",
+                        max_length=150,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("seen_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+            ],
+            options={
+                "ordering": ["name"],
+            },
+        ),
+        migrations.CreateModel(
             name="Budget",
             fields=[
                 (
@@ -627,6 +646,79 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Job",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "priority",
+                    models.SmallIntegerField(default=0, help_text="Higher is taken earlier."),
+                ),
+                (
+                    "turn",
+                    models.BigIntegerField(
+                        default=0,
+                        help_text="Whose turn it is among jobs of one priority: persons alternate.",
+                    ),
+                ),
+                ("scope", models.CharField(blank=True, default="", max_length=100)),
+                ("module", models.CharField(default="general", max_length=50)),
+                ("operation_type", models.CharField(default="other", max_length=50)),
+                ("provider", models.CharField(default="default", max_length=50)),
+                ("request", models.JSONField(default=dict)),
+                ("result", models.JSONField(default=None, null=True)),
+                ("error_category", models.CharField(blank=True, default="", max_length=50)),
+                ("error_message", models.TextField(blank=True, default="")),
+                (
+                    "operation_id",
+                    models.UUIDField(
+                        default=None, help_text="The operation of the last attempt.", null=True
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("owner", models.CharField(blank=True, default="", max_length=100)),
+                ("lease_until", models.DateTimeField(default=None, null=True)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("deadline_at", models.DateTimeField(default=None, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(default=None, null=True)),
+                ("finished_at", models.DateTimeField(default=None, null=True)),
+                ("expires_at", models.DateTimeField(default=None, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["-created_at"],
+            },
+        ),
+        migrations.CreateModel(
             name="OperationRollup",
             fields=[
                 (
@@ -704,6 +796,40 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["name", "-version"],
+            },
+        ),
+        migrations.CreateModel(
+            name="TaskState",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=50)),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text='What it was done for: "2026-11-27".',
+                        max_length=100,
+                    ),
+                ),
+                ("started_at", models.DateTimeField(default=None, null=True)),
+                ("finished_at", models.DateTimeField(default=None, null=True)),
+                ("is_ok", models.BooleanField(default=True)),
+                ("error_category", models.CharField(blank=True, default="", max_length=50)),
+                ("error_message", models.TextField(blank=True, default="")),
+                ("runs", models.PositiveBigIntegerField(default=0)),
+                ("worker", models.CharField(blank=True, default="", max_length=150)),
+            ],
+            options={
+                "ordering": ["name", "key"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("name", "key"), name="obc_ai_task_once")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -926,6 +1052,59 @@ class Migration(migrations.Migration):
             model_name="indexversion",
             constraint=models.UniqueConstraint(
                 fields=("index", "version"), name="obc_ai_version_unique"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["-priority", "turn", "created_at", "id"],
+                name="obc_ai_job_next",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "queued")), fields=["due_at"], name="obc_ai_job_due"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "running")),
+                fields=["lease_until"],
+                name="obc_ai_job_lease",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("started_at__isnull", False)),
+                fields=["priority", "-turn"],
+                name="obc_ai_job_taken",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["expires_at"], name="obc_ai_job_expires"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["-created_at"], name="obc_ai_job_created"),
+        ),
+        migrations.AddConstraint(
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["queued", "running", "succeeded", "failed", "cancelled"])
+                ),
+                name="obc_ai_job_status",
             ),
         ),
         migrations.AddConstraint(

@@ -17,6 +17,7 @@ from django_obc_ai.models.indexes import (
     IndexVersion,
     Tombstone,
 )
+from django_obc_ai.models.jobs import Job, TaskState, Worker
 from django_obc_ai.models.ledger import Ledger
 from django_obc_ai.models.operations import AIOperation, CostCorrection
 from django_obc_ai.models.operators import IndexRequest, ProviderPause
@@ -42,6 +43,7 @@ __all__ = [
     "IndexRequest",
     "IndexState",
     "IndexVersion",
+    "Job",
     "Ledger",
     "NanoDollarField",
     "OperationRollup",
@@ -49,5 +51,7 @@ __all__ = [
     "ProviderPause",
     "RollupMark",
     "StoredContent",
+    "TaskState",
     "Tombstone",
+    "Worker",
 ]

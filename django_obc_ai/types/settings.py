@@ -46,7 +46,8 @@ class RateLimitSettings:
         tokens_per_minute: Tokens in any 60 seconds, prompts and answers; None: any number.
         per_day: Requests in one day of the provider; None: any number.
         day_starts: The time zone in which its day begins.
-        when_exceeded: "wait" for as long as ``OBC_AI["RETRY"]`` allows, or "refuse".
+        when_exceeded: "wait" for as long as ``OBC_AI["RETRY"]`` allows, "refuse", or "queue": the
+            call becomes a job, which is answered in the background.
     """
 
     per_minute: int | None = 60
@@ -62,6 +63,26 @@ class BreakerSettings:
 
     failures: int | None
     open_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """``OBC_AI["JOBS"]``.
+
+    Attributes:
+        lease_seconds: After so long without a sign of life of its worker a job is given to another.
+        attempts: How many workers may die of a job before it counts as failed.
+        keep_days: For how many days jobs are kept once they have ended.
+        slice_seconds: For how long a task takes one job after another before it goes to the end of
+            the broker's line.
+        most_waiting: More jobs than that may not wait; None: any number.
+    """
+
+    lease_seconds: float
+    attempts: int
+    keep_days: int
+    slice_seconds: float
+    most_waiting: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

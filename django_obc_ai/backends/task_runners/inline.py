@@ -1,0 +1,24 @@
+"""The runner without a broker: each task runs at once, in the process that asks for it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django_obc_ai.backends.task_runners.base import BaseTaskRunner, run_here
+
+
+class InlineRunner(BaseTaskRunner):
+    """Run tasks at once; nothing can wait, so delayed ones are left to the next command.
+
+    The default: no broker, no worker. What is queued behind a limit waits until
+    ``manage.py run_jobs`` comes by.
+    """
+
+    is_immediate: ClassVar[bool] = True
+
+    def _send(
+        self, name: str, arguments: dict[str, Any], *, delay_seconds: float, priority: int
+    ) -> None:
+        """See BaseTaskRunner.enqueue()."""
+        if not delay_seconds:
+            run_here(name, arguments)
