@@ -7,10 +7,12 @@ for `beat_schedule`. That may be while Django's settings are still being read.
 from __future__ import annotations
 
 from datetime import time, tzinfo
+from importlib import import_module
 from typing import Any
 
 from celery import shared_task
 from celery.schedules import crontab
+from celery.signals import worker_ready, worker_shutdown
 from django.utils import timezone
 
 from django_obc_ai.backends.task_runners.celery import PREFIX
@@ -88,3 +90,20 @@ def _share(name: str) -> None:
 
 for _name in TASKS:
     _share(_name)
+
+
+_sightings: list[Any] = []
+
+
+@worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+def _begin(sender: Any, **_: Any) -> None:
+    # Not before: this module is imported while there are no models yet.
+    watch = import_module("django_obc_ai.services.workers").Sightings(sender.hostname)
+    _sightings.append(watch)
+    watch.start()
+
+
+@worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+def _end(**_: Any) -> None:
+    while _sightings:
+        _sightings.pop().stop()

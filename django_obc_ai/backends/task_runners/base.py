@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_obc_ai.backends.base import BaseBackend
+from django_obc_ai.logs import events
 
 
 class BaseTaskRunner(BaseBackend):
@@ -94,3 +95,11 @@ def run_here(name: str, arguments: Mapping[str, Any]) -> None:
     The tasks stand above the backends, and are found by name.
     """
     importlib.import_module("django_obc_ai.services.tasks").run(name, arguments)
+
+
+def run_at_once(name: str, arguments: Mapping[str, Any]) -> None:
+    """Run a task in this process for who enqueued it, who is not told how it went."""
+    try:
+        run_here(name, arguments)
+    except Exception as error:  # noqa: BLE001 - as in a worker, whatever it is
+        events.TASKS_FAILED.log(about=name, task=name, error=error)
