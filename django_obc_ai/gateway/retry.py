@@ -14,6 +14,7 @@ from typing import Any
 import tenacity
 from django.db import connections
 
+from django_obc_ai.backends.providers.deadlines import shortened
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     BadResponseError,
@@ -53,7 +54,7 @@ class Patience:
         self.may_wait = may_wait
         settings = get_settings().retry
         self._attempts = settings.attempts if may_wait else 1
-        self._seconds = settings.deadline_seconds
+        self._seconds = shortened(settings.deadline_seconds)
         self._began = time.monotonic()
         self._failures = 0
 
