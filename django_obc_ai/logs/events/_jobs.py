@@ -44,7 +44,7 @@ INDEXES_NOT_COMPARED = Event(
 CACHE_WARMED = Event(
     name="cache.warmed",
     level=INFO,
-    message="%(asked)d prompts were asked ahead, %(cached)d were answered already,"
-    " %(failed)d failed, %(left)d are left.",
-    fields=("asked", "cached", "failed", "left"),
+    message="%(answered)d prompts were answered ahead, %(cached)d had been before, %(failed)d"
+    " failed, %(left)d are left. %(reason)s",
+    fields=("answered", "cached", "failed", "left", "reason"),
 )
