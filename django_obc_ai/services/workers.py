@@ -6,7 +6,6 @@ Nothing rests on it. A process that cannot write goes on with its work.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from datetime import timedelta
@@ -14,10 +13,10 @@ from datetime import timedelta
 from django.db import Error, connections
 from django.utils import timezone
 
-from django_obc_ai.conf import get_settings
 from django_obc_ai.logs import events
 from django_obc_ai.models import Worker
 from django_obc_ai.models.fields import NAME_LENGTH
+from django_obc_ai.services.tasks import worker_name
 
 #: A worker says so often that it is there.
 SECONDS = 20.0
@@ -25,11 +24,6 @@ SECONDS = 20.0
 _FORGET_AFTER = timedelta(hours=1)
 _clock = time.monotonic
 _noted: dict[tuple[int, str], float] = {}
-
-
-def this_process() -> str:
-    """Return the name of this process as a worker: host and process id."""
-    return f"{socket.gethostname()[: NAME_LENGTH - 20]}:{os.getpid()}"
 
 
 def note_worker(name: str = "") -> None:
@@ -40,7 +34,7 @@ def note_worker(name: str = "") -> None:
     Args:
         name: "" is this process.
     """
-    name = (name or this_process())[:NAME_LENGTH]
+    name = (name or worker_name())[:NAME_LENGTH]
     key, now = (os.getpid(), name), _clock()
     before = _noted.get(key)
     if before is not None and now < before + SECONDS:
@@ -51,16 +45,16 @@ def note_worker(name: str = "") -> None:
 
 def forget_worker(name: str = "") -> None:
     """Take a worker that ends out of the list."""
-    name = (name or this_process())[:NAME_LENGTH]
+    name = (name or worker_name())[:NAME_LENGTH]
     _noted.pop((os.getpid(), name), None)
     try:
-        Worker.objects.using(get_settings().database).filter(name=name).delete()
+        Worker.objects.filter(name=name).delete()
     except Error as error:
         events.TASKS_WORKER_NOT_NOTED.log(worker=name, error=error)
 
 
 def _write(name: str, *, is_first: bool) -> None:
-    rows = Worker.objects.using(get_settings().database)
+    rows = Worker.objects
     now = timezone.now()
     changes = {"seen_at": now, **({"started_at": now} if is_first else {})}
     try:

@@ -6,10 +6,10 @@ import importlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django_obc_ai.backends.base import BaseBackend
-from django_obc_ai.logs import events
 
 
 class BaseTaskRunner(BaseBackend):
@@ -47,7 +47,7 @@ class BaseTaskRunner(BaseBackend):
         """Hand a task over; call it after the transaction that it depends on.
 
         Args:
-            name: Of a task in ``services.tasks.TASKS``.
+            name: Of a task in ``services.task_table.TASKS``.
             arguments: By name; JSON values only: ids, never objects or texts of people. The task
                 gets them as JSON makes them: a tuple arrives as a list.
             delay_seconds: How long to wait. A broker may cut a long delay short, so a task looks
@@ -98,8 +98,6 @@ def run_here(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def run_at_once(name: str, arguments: Mapping[str, Any]) -> None:
-    """Run a task in this process for who enqueued it, who is not told how it went."""
-    try:
+    """Run a task in this process for who enqueued it, whom its failure does not concern."""
+    with suppress(Exception):  # which is logged and noted where it was raised
         run_here(name, arguments)
-    except Exception as error:  # noqa: BLE001 - as in a worker, whatever it is
-        events.TASKS_FAILED.log(about=name, task=name, error=error)

@@ -91,7 +91,7 @@ class DjangoTasksRunner(BaseTaskRunner):
         task = self._module().run_task.using(**changes)
         try:
             task.enqueue(name, arguments)
-        except Exception as error:  # noqa: BLE001 - a backend raises what its broker's SDK does
+        except Exception as error:
             raise TaskRunnerError(
                 f"Django's task backend {self.alias!r} did not take a task: {type(error).__name__}."
             ) from error
