@@ -143,7 +143,7 @@ class CeleryRunner(BaseTaskRunner):
         app = self.app
         if not app.conf.task_always_eager:
             with self._told(), self._connection(app) as connection:
-                connection.default_channel  # noqa: B018 - opened by asking for it
+                connection.channel()
 
     def waiting(self) -> int | None:
         """Return how many messages wait in the queue that jobs are sent to.
@@ -157,7 +157,7 @@ class CeleryRunner(BaseTaskRunner):
         with self._told(), self._connection(app) as connection:
             queue = app.amqp.router.route({}, PREFIX + "generate_text")["queue"]
             try:
-                found = queue.bind(connection.default_channel).queue_declare(passive=True)
+                found = queue.bind(connection.channel()).queue_declare(passive=True)
             except (NotImplementedError, *connection.channel_errors):
                 return None
             return int(found.message_count)
