@@ -143,7 +143,7 @@ class CeleryRunner(BaseTaskRunner):
         app = self.app
         if not app.conf.task_always_eager:
             with self._told(), self._connection(app) as connection:
-                connection.channel()
+                connection.ensure_connection(**_RETRY)
 
     def waiting(self) -> int | None:
         """Return how many messages wait in the queue that jobs are sent to.
@@ -157,6 +157,7 @@ class CeleryRunner(BaseTaskRunner):
         with self._told(), self._connection(app) as connection:
             queue = app.amqp.router.route({}, PREFIX + "generate_text")["queue"]
             try:
+                connection.ensure_connection(**_RETRY)
                 found = queue.bind(connection.channel()).queue_declare(passive=True)
             except (NotImplementedError, *connection.channel_errors):
                 return None
