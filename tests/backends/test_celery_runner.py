@@ -238,17 +238,23 @@ def test_connections_are_not_shared_with_a_fork(redis_server: RedisServer) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeout_seconds": 0}, "timeout_seconds is no number above 0"),
-        ({"timeout_seconds": "2"}, "timeout_seconds is no number above 0"),
         ({"app": "tests.nowhere.app"}, "cannot be imported"),
         ({"app": "tests.celery_project.celery.TASKS"}, "is no Celery app"),
     ],
 )
-def test_wrong_options_are_configuration_errors(options: dict[str, Any], message: str) -> None:
+def test_an_app_that_is_none_is_a_configuration_error(options: dict[str, Any], message: str) -> None:
     from django_obc_ai.backends.task_runners.celery import CeleryRunner
 
     with pytest.raises(ConfigurationError, match=message):
         CeleryRunner(**options).check("here")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "2", True, None])
+def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
+    from django_obc_ai.backends.task_runners.celery import CeleryRunner
+
+    with pytest.raises(ValueError, match="timeout_seconds is no number above 0"):
+        CeleryRunner(timeout_seconds=seconds)
 
 
 def test_the_app_is_the_current_one_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

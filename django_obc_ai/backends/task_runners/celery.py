@@ -43,14 +43,10 @@ class CeleryRunner(BaseTaskRunner):
             timeout_seconds: How long to wait for the broker, to connect and for each answer.
 
         Raises:
-            ConfigurationError: `timeout_seconds` is no number above 0.
+            ValueError: `timeout_seconds` is no number above 0.
         """
         if type(timeout_seconds) not in (int, float) or not timeout_seconds > 0:
-            raise ConfigurationError(
-                "CeleryRunner: timeout_seconds is no number above 0.",
-                hint="Give seconds, such as 2.",
-                check_id="E004",
-            )
+            raise ValueError("timeout_seconds is no number above 0")
         self.app_path = app
         self.timeout_seconds = float(timeout_seconds)
         self._lock = threading.Lock()
