@@ -39,6 +39,13 @@ INTERNAL = {
     "Verifying",
     "left_over_of",
     "take_up_left_overs",
+    "claimed",
+    "claimed_once",
+    "has_workers",
+    "is_claimed",
+    "load_prompts",
+    "outcome_of",
+    "worker_name",
     "wait_for_sweeps",
     "mark_dependents",
     "mark_keys",
@@ -59,10 +66,12 @@ INTERNAL_MODULES = {
     "explanation",
     "figures",
     "index_requests",
+    "index_tasks",
     "limits",
     "metrics",
     "rollups",
     "tally",
+    "upkeep",
 }
 
 
