@@ -242,7 +242,9 @@ def test_connections_are_not_shared_with_a_fork(redis_server: RedisServer) -> No
         ({"app": "tests.celery_project.celery.TASKS"}, "is no Celery app"),
     ],
 )
-def test_an_app_that_is_none_is_a_configuration_error(options: dict[str, Any], message: str) -> None:
+def test_an_app_that_is_none_is_a_configuration_error(
+    options: dict[str, Any], message: str
+) -> None:
     from django_obc_ai.backends.task_runners.celery import CeleryRunner
 
     with pytest.raises(ConfigurationError, match=message):
