@@ -716,6 +716,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-created_at"],
+                "permissions": (("manage_jobs", "Can retry and cancel jobs"),),
             },
         ),
         migrations.CreateModel(
@@ -826,6 +827,7 @@ class Migration(migrations.Migration):
                 ("worker", models.CharField(blank=True, default="", max_length=150)),
             ],
             options={
+                "verbose_name": "scheduled task",
                 "ordering": ["name", "key"],
                 "constraints": [
                     models.UniqueConstraint(fields=("name", "key"), name="obc_ai_task_once")
@@ -1080,7 +1082,39 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["provider", "due_at", "created_at"],
+                name="obc_ai_job_waiting",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["finished_at", "status"], name="obc_ai_job_finished"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
             index=models.Index(fields=["-created_at"], name="obc_ai_job_created"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["status", "-created_at"], name="obc_ai_job_status_at"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["provider", "-created_at"], name="obc_ai_job_provider_at"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["module", "-created_at"], name="obc_ai_job_module_at"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "failed")),
+                fields=["error_category", "-created_at"],
+                name="obc_ai_job_error_at",
+            ),
         ),
         migrations.AddConstraint(
             model_name="job",
