@@ -10,21 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from django_obc_ai.conf import get_settings
 from django_obc_ai.models.fields import NAME_LENGTH
-from django_obc_ai.models.managers import ConfiguredManager
-from django_obc_ai.querysets import BoundedQuerySet
-
-
-_JobManager = models.Manager.from_queryset(BoundedQuerySet)
-
-
-class JobManager(_JobManager):  # type: ignore[type-arg]  # built at run time
-    """Jobs on the configured database."""
-
-    def get_queryset(self) -> BoundedQuerySet[Job]:
-        """Return all rows; ``using()`` names another database."""
-        return BoundedQuerySet(self.model, using=self._db or get_settings().database)
+from django_obc_ai.models.managers import BoundedManager, ConfiguredManager
 
 
 class Job(models.Model):
@@ -81,7 +68,7 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True, default=None)
     expires_at = models.DateTimeField(null=True, default=None)
 
-    objects = JobManager()
+    objects = BoundedManager()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-created_at"]
@@ -146,7 +133,7 @@ class TaskState(models.Model):
     runs = models.PositiveBigIntegerField(default=0)
     worker = models.CharField(max_length=NAME_LENGTH, default="", blank=True)
 
-    objects = ConfiguredManager["TaskState"]()
+    objects: ClassVar[ConfiguredManager[TaskState]] = ConfiguredManager["TaskState"]()
 
     class Meta:
         verbose_name = "scheduled task"
@@ -167,7 +154,7 @@ class Worker(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now, db_index=True)
 
-    objects = ConfiguredManager["Worker"]()
+    objects: ClassVar[ConfiguredManager[Worker]] = ConfiguredManager["Worker"]()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["name"]
