@@ -133,7 +133,7 @@ class TaskState(models.Model):
     runs = models.PositiveBigIntegerField(default=0)
     worker = models.CharField(max_length=NAME_LENGTH, default="", blank=True)
 
-    objects: ClassVar[ConfiguredManager[TaskState]] = ConfiguredManager["TaskState"]()
+    objects = ConfiguredManager["TaskState"]()
 
     class Meta:
         verbose_name = "scheduled task"
@@ -154,7 +154,7 @@ class Worker(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now, db_index=True)
 
-    objects: ClassVar[ConfiguredManager[Worker]] = ConfiguredManager["Worker"]()
+    objects = ConfiguredManager["Worker"]()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["name"]

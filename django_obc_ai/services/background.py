@@ -194,7 +194,7 @@ def read_background(*, may_ask_broker: bool = True) -> Background:
         queues=_queues(),
         ended=ended,
         ended_hour=ended_hour,
-        workers=Worker.objects.filter(seen_at__gte=seen_from).count(),
+        workers=Worker._default_manager.filter(seen_at__gte=seen_from).count(),
         tasks=_tasks(),
         is_immediate=is_immediate,
         at_broker=at_broker,
@@ -236,7 +236,7 @@ def _ended(now: datetime.datetime) -> tuple[dict[str, int], dict[str, int]]:
 
 def _tasks() -> tuple[TaskRun, ...]:
     columns = ("name", "started_at", "finished_at", "is_ok", "error_category")
-    rows = TaskState.objects.filter(name__in=list(TASKS), key="").order_by("is_ok", "name")
+    rows = TaskState._default_manager.filter(name__in=list(TASKS), key="").order_by("is_ok", "name")
     return tuple(TaskRun(**row) for row in rows.values(*columns))
 
 
