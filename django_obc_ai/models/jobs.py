@@ -10,8 +10,18 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from django_obc_ai.conf import get_settings
 from django_obc_ai.models.fields import NAME_LENGTH
-from django_obc_ai.models.managers import BoundedManager, ConfiguredManager
+from django_obc_ai.models.managers import ConfiguredManager
+from django_obc_ai.querysets import BoundedQuerySet
+
+
+class JobManager(models.Manager["Job"]):
+    """Jobs on the configured database."""
+
+    def get_queryset(self) -> BoundedQuerySet[Job]:
+        """Return all rows; ``using()`` names another database."""
+        return BoundedQuerySet(self.model, using=self._db or get_settings().database)
 
 
 class Job(models.Model):
@@ -69,7 +79,7 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True, default=None)
     expires_at = models.DateTimeField(null=True, default=None)
 
-    objects = BoundedManager()
+    objects = JobManager()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-created_at"]

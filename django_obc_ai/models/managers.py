@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db import models
 
 from django_obc_ai.conf import get_settings
-from django_obc_ai.querysets import AIOperationQuerySet, BoundedQuerySet
+from django_obc_ai.querysets import AIOperationQuerySet
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 _OperationManager = models.Manager.from_queryset(AIOperationQuerySet)
-_BoundedManager = models.Manager.from_queryset(BoundedQuerySet)
 
 
 class AIOperationManager(_OperationManager):  # type: ignore[type-arg]  # built at run time
@@ -28,11 +27,3 @@ class ConfiguredManager(models.Manager[ModelT]):
     def get_queryset(self) -> models.QuerySet[ModelT]:
         """Return all rows; ``using()`` names another database."""
         return models.QuerySet(self.model, using=self._db or get_settings().database)
-
-
-class BoundedManager(_BoundedManager):  # type: ignore[type-arg]  # built at run time
-    """A table of any length on the configured database, with `BoundedQuerySet`."""
-
-    def get_queryset(self) -> BoundedQuerySet[Any]:
-        """Return all rows; ``using()`` names another database. Any: the model's."""
-        return BoundedQuerySet(self.model, using=self._db or get_settings().database)
