@@ -202,7 +202,8 @@ def _of_background(found: Background) -> Iterator[Concern]:
         message = f"The schedule {when}: nothing is checked, reported, purged or recovered."
         yield Concern(about="schedule", message=message)
     for task in found.failed_tasks:
-        message = f"The scheduled task {task.name} failed last time: {task.error_category}."
+        why = f": {task.error_category}" if task.error_category else ""
+        message = f"The scheduled task {task.name} failed last time{why}."
         yield Concern(about="tasks", message=message, key=task.name)
     if found.failed:
         message = f"{_jobs(found.failed, 'has', 'have')} failed in the last 24 hours."

@@ -33,7 +33,7 @@ UNTAKEN_SECONDS = 60.0
 LATE_SECONDS = 600.0
 #: A page waits so long for the broker.
 PATIENCE_SECONDS = 2.0
-_DAY, _HOUR = datetime.timedelta(days=1), datetime.timedelta(hours=1)
+DAY, _HOUR = datetime.timedelta(days=1), datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ def _queues() -> tuple[Queue, ...]:
 
 
 def _ended(now: datetime.datetime) -> tuple[dict[str, int], dict[str, int]]:
-    rows = Job.objects.filter(finished_at__gte=now - _DAY).order_by().values("status")
+    rows = Job.objects.filter(finished_at__gte=now - DAY).order_by().values("status")
     one, is_of_hour = Value(1), Q(finished_at__gte=now - _HOUR)
     counted = list(rows.annotate(day=Count(one), hour=Count(one, filter=is_of_hour)))
     return (
