@@ -124,16 +124,7 @@ class JobAdmin(ReadOnly, NotesReaders, ModelAdmin):
     @admin.display(description="Since")
     def when(self, job: Job) -> str:
         """Return for how long it has waited or run, or how long ago it ended."""
-        now = timezone.now()
-        if job.status == Job.Status.QUEUED:
-            waits = f"waits for {age((now - job.created_at).total_seconds())}"
-            later = (job.due_at - now).total_seconds()
-            return f"{waits}, due in {age(later)}" if later > 0 else waits
-        if job.status == Job.Status.RUNNING and job.started_at is not None:
-            return f"runs for {age((now - job.started_at).total_seconds())}"
-        if job.finished_at is None:
-            return "-"
-        return f"ended {age((now - job.finished_at).total_seconds())} ago"
+        return format_html('<span class="ai-one-line">{}</span>', _told(job))
 
     @admin.display(description="Operation")
     def of_operation(self, job: Job) -> str:
@@ -263,6 +254,19 @@ class JobAdmin(ReadOnly, NotesReaders, ModelAdmin):
         if passed_over:
             text = f"{passed_over} left as {'it was' if passed_over == 1 else 'they were'}:"
             self.message_user(request, f"{text} {action.refusal}", messages.WARNING)
+
+
+def _told(job: Job) -> str:
+    now = timezone.now()
+    if job.status == Job.Status.QUEUED:
+        waits = f"waits for {age((now - job.created_at).total_seconds())}"
+        later = (job.due_at - now).total_seconds()
+        return f"{waits}, due in {age(later)}" if later > 0 else waits
+    if job.status == Job.Status.RUNNING and job.started_at is not None:
+        return f"runs for {age((now - job.started_at).total_seconds())}"
+    if job.finished_at is None:
+        return "-"
+    return f"ended {age((now - job.finished_at).total_seconds())} ago"
 
 
 def _said(parts: Mapping[str, Any]) -> str:

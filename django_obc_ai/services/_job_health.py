@@ -9,7 +9,7 @@ from django_obc_ai.exceptions import TaskRunnerError
 from django_obc_ai.services import _provider_health as asking
 from django_obc_ai.services._ages import age
 from django_obc_ai.services._provider_health import HealthItem
-from django_obc_ai.services.background import SEEN_SECONDS, Background
+from django_obc_ai.services.background import SEEN_SECONDS, Background, jobs
 
 #: Reads the figures when the first part asks for them, and gives the others the same.
 Look = Callable[[], Background]
@@ -62,7 +62,8 @@ def check_workers(look: Look) -> HealthItem:
     message = f"{found.workers:,} seen within the last {age(SEEN_SECONDS)}."
     if not found.is_deserted:
         return HealthItem(name="workers", status="ok", message=message)
-    message = f"None was seen within the last {age(SEEN_SECONDS)}, and {found.waiting:,} jobs wait."
+    message = f"None was seen within the last {age(SEEN_SECONDS)}, and"
+    message += f" {jobs(found.waiting, 'waits', 'wait')}."
     hint = "Start a worker, or look at the log of those that run."
     return HealthItem(name="workers", status="error", message=message, hint=hint)
 

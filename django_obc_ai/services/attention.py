@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import spool
 from django_obc_ai.services._ages import age
-from django_obc_ai.services.background import SEEN_SECONDS, Background
+from django_obc_ai.services.background import SEEN_SECONDS, Background, jobs
 from django_obc_ai.services.figures import Figures, Gauge, IndexFreshness
 from django_obc_ai.services.limits import CLOSING, LimitState
 from django_obc_ai.services.pauses import Pause
@@ -189,7 +189,7 @@ def _of_background(found: Background) -> Iterator[Concern]:
         message = f"The broker cannot be asked, so nothing can be submitted: {found.broker_fault}"
         yield Concern(about="workers", message=message, is_urgent=True)
     if found.is_deserted:
-        message = f"{_jobs(found.waiting, 'waits', 'wait')}, and no worker was seen within the last"
+        message = f"{jobs(found.waiting, 'waits', 'wait')}, and no worker was seen within the last"
         message += f" {age(SEEN_SECONDS)}. Start a worker."
         yield Concern(about="workers", message=message, is_urgent=True)
     elif found.is_late:
@@ -206,12 +206,8 @@ def _of_background(found: Background) -> Iterator[Concern]:
         message = f"The scheduled task {task.name} failed last time{why}."
         yield Concern(about="tasks", message=message, key=task.name)
     if found.failed:
-        message = f"{_jobs(found.failed, 'has', 'have')} failed in the last 24 hours."
+        message = f"{jobs(found.failed, 'has', 'have')} failed in the last 24 hours."
         yield Concern(about="jobs", message=message, key="failed")
-
-
-def _jobs(number: int, one: str, many: str) -> str:
-    return f"1 job {one}" if number == 1 else f"{number:,} jobs {many}"
 
 
 def _operations(number: int, one: str, many: str) -> str:

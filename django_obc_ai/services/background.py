@@ -202,6 +202,11 @@ def read_background(*, may_ask_broker: bool = True) -> Background:
     )
 
 
+def jobs(number: int, one: str, many: str) -> str:
+    """Return how many jobs do something: "1 job waits", "2 jobs wait"."""
+    return f"1 job {one}" if number == 1 else f"{number:,} jobs {many}"
+
+
 def _queues() -> tuple[Queue, ...]:
     """Every row that is read is one of a job that has not ended."""
     one = Value(1)
