@@ -47,7 +47,7 @@ def _figures(found: Background, link: Link) -> list[dict[str, Any]]:
     ]  # fmt: skip
     if found.is_immediate:
         return figures
-    seen = f"seen within {age(SEEN_SECONDS)}"
+    seen = f"heard of within {age(SEEN_SECONDS)}"
     return [*figures, _broker(found), _workers(found, link, seen), _beat(found, link)]
 
 
@@ -78,8 +78,8 @@ def _beat(found: Background, link: Link) -> dict[str, Any]:
     beat = found.beat_at
     return {
         "name": "beat",
-        "label": "Schedule last worked",
-        "value": "never" if beat is None else f"{age(found.since(beat))} ago",
+        "label": "Since the last beat",
+        "value": "never" if beat is None else age(found.since(beat)),
         "exact": "" if beat is None else beat.isoformat(),
         "url": link.to("taskstate"),
         "is_bad": found.is_beat_late,
