@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import close_old_connections
 
 from django_obc_ai.services.job_running import tidy, work
+
+#: What is rarely to be done; a job whose worker died is taken up at the next look.
+_TIDY_EVERY_SECONDS = 30.0
 
 
 class Command(BaseCommand):
@@ -51,9 +56,12 @@ class Command(BaseCommand):
 
     def _work(self, stop: threading.Event, **options: Any) -> int:
         most = 1 if options["once"] else None
-        count = 0
+        count, tidied_at = 0, float("-inf")
         while not stop.is_set():
-            tidy()
+            close_old_connections()
+            if time.monotonic() - tidied_at >= _TIDY_EVERY_SECONDS:
+                tidy()
+                tidied_at = time.monotonic()
             count += work(most=most, is_stopped=stop.is_set)
             if not options["forever"]:
                 break
