@@ -67,11 +67,11 @@ def job(ago: datetime.timedelta = LATELY, **values: Any) -> Job:
 
 
 def worker(ago: datetime.timedelta = LATELY, name: str = "host:1") -> None:
-    Worker._default_manager.create(name=name, seen_at=timezone.now() - ago)
+    Worker.objects.create(name=name, seen_at=timezone.now() - ago)
 
 
 def task(name: str = "recover_jobs", ago: datetime.timedelta = LATELY, **values: Any) -> None:
     at = timezone.now() - ago
-    TaskState._default_manager.create(
+    TaskState.objects.create(
         **{"name": name, "started_at": at, "finished_at": at, "runs": 1, **values}
     )

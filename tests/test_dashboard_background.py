@@ -57,10 +57,10 @@ def test_each_figure_leads_to_the_rows_that_it_counts(viewer: Client) -> None:
 
 def test_scheduled_tasks_stand_with_failures_first(viewer: Client) -> None:
     task()
-    task("generate_text", is_ok=False, error_category="transient")
+    task("check_budgets", is_ok=False, error_category="transient")
     page = look(viewer)
     first, second = page.tables["tasks"]
-    assert (first[0][0], first[3][0]) == ("generate_text", "failed: transient")
+    assert (first[0][0], first[3][0]) == ("check_budgets", "failed: transient")
     assert (second[0][0], second[3][0]) == ("recover_jobs", "done")
     assert second[1][0].endswith("seconds ago") and second[2][0] == "0.0 s"
     assert behind(viewer, first[0][1]) == 1

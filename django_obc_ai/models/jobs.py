@@ -134,14 +134,16 @@ class Job(models.Model):
 
 
 class TaskState(models.Model):
-    """How a scheduled task last ended; a row with a key tells that a thing was done once.
+    """How a task last ended; a row with a key tells of one thing that it is done for.
 
     Of ``recover_jobs``, which only the schedule starts, it tells when the schedule last worked.
+    Whoever is at something that one process does at a time is the row's owner; see
+    ``services._claims``.
     """
 
     name = models.CharField(max_length=50)
     key = models.CharField(
-        max_length=100, default="", blank=True, help_text='What it was done for: "2026-11-27".'
+        max_length=100, default="", blank=True, help_text='What it is done for: "2026-11-27".'
     )
     started_at = models.DateTimeField(null=True, default=None)
     finished_at = models.DateTimeField(null=True, default=None)
@@ -150,6 +152,8 @@ class TaskState(models.Model):
     error_message = models.TextField(default="", blank=True)
     runs = models.PositiveBigIntegerField(default=0)
     worker = models.CharField(max_length=NAME_LENGTH, default="", blank=True)
+    owner = models.CharField(max_length=100, default="", blank=True, help_text="Who is at it.")
+    lease_until = models.DateTimeField(null=True, default=None)
 
     objects = ConfiguredManager["TaskState"]()
 

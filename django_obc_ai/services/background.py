@@ -19,7 +19,7 @@ from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.task_runners import BaseTaskRunner, task_runners
 from django_obc_ai.exceptions import ConfigurationError, TaskRunnerError
 from django_obc_ai.models import Job, TaskState, Worker
-from django_obc_ai.services.tasks import TASKS
+from django_obc_ai.services.task_table import SCHEDULE
 
 #: The task that only the schedule starts, so that its last start is the schedule's last beat.
 BEAT = "recover_jobs"
@@ -83,7 +83,7 @@ class Background:
         queues: By provider: those that are configured, in their order, then others with jobs.
         ended: Jobs that ended in the last 24 hours, by status.
         ended_hour: The same of the last hour.
-        workers: Processes that ran a task within the last two minutes.
+        workers: Processes that said within the last two minutes that they run tasks.
         tasks: Scheduled tasks that have run once: failed ones first, then by name.
         is_immediate: Whether tasks run in the process that asks for them, without workers.
         at_broker: Tasks that wait at the broker; None where nobody can say, or was asked.
@@ -194,7 +194,7 @@ def read_background(*, may_ask_broker: bool = True) -> Background:
         queues=_queues(),
         ended=ended,
         ended_hour=ended_hour,
-        workers=Worker._default_manager.filter(seen_at__gte=seen_from).count(),
+        workers=Worker.objects.filter(seen_at__gte=seen_from).count(),
         tasks=_tasks(),
         is_immediate=is_immediate,
         at_broker=at_broker,
@@ -241,7 +241,7 @@ def _ended(now: datetime.datetime) -> tuple[dict[str, int], dict[str, int]]:
 
 def _tasks() -> tuple[TaskRun, ...]:
     columns = ("name", "started_at", "finished_at", "is_ok", "error_category")
-    rows = TaskState._default_manager.filter(name__in=list(TASKS), key="").order_by("is_ok", "name")
+    rows = TaskState.objects.filter(name__in=list(SCHEDULE), key="").order_by("is_ok", "name")
     return tuple(TaskRun(**row) for row in rows.values(*columns))
 
 

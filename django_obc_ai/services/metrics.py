@@ -110,7 +110,7 @@ JOBS_UNTAKEN = _gauge(
     "jobs_untaken_seconds", "For how long a worker could have taken one; 0 if none.", "provider"
 )
 JOBS_ENDED = _gauge("jobs_ended", "Jobs that ended in the last hour.", "status")
-WORKERS = _gauge("workers", "Processes that ran a task within the last two minutes.")
+WORKERS = _gauge("workers", "Workers that were heard of within the last two minutes.")
 TASK_AGE = _gauge("task_age_seconds", "Since a scheduled task last began.", "task")
 TASK_OK = _gauge("task_ok", "Whether its last run did what it was to do, 0 or 1.", "task")
 AT_BROKER = _gauge("tasks_at_broker", "Tasks that wait at the broker, where it can say.")

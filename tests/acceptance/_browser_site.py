@@ -251,9 +251,9 @@ def fill_background() -> None:
             request={"prompt": f"Whose land is it? {LONG} " * 9, "options": {"top_k": 4}},
             result={"text": "Nobody's.\n\nIt is leased."} if status == "succeeded" else None,
         )  # fmt: skip
-    for name, is_ok in (("recover_jobs", True), ("generate_text", False)):
-        TaskState._default_manager.create(
+    for name, is_ok in (("recover_jobs", True), ("check_budgets", False)):
+        TaskState.objects.create(
             name=name, started_at=ago[9], finished_at=ago[8], is_ok=is_ok, runs=12,
             error_category="" if is_ok else "configuration", worker=f"worker@{LONG}"[:150],
         )  # fmt: skip
-    Worker._default_manager.create(name="celery@host:4711", seen_at=ago[3])
+    Worker.objects.create(name="celery@host:4711", seen_at=ago[3])

@@ -70,11 +70,11 @@ def test_workers_count_while_they_are_heard_of() -> None:
 
 def test_tasks_are_told_with_failures_first_and_without_what_was_done_once() -> None:
     task()
-    task("generate_text", is_ok=False, error_category="transient")
+    task("check_budgets", is_ok=False, error_category="transient")
     task("recover_jobs", key="2026-11-28")
     task("of_another_package")
     found = read()
-    assert [each.name for each in found.tasks] == ["generate_text", "recover_jobs"]
+    assert [each.name for each in found.tasks] == ["check_budgets", "recover_jobs"]
     assert [each.error_category for each in found.failed_tasks] == ["transient"]
 
 

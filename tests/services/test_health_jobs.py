@@ -84,9 +84,9 @@ def test_a_schedule_that_stands_still_is_a_warning() -> None:
 
 def test_a_scheduled_task_that_failed_is_a_warning() -> None:
     task()
-    task("generate_text", is_ok=False, error_category="transient")
+    task("check_budgets", is_ok=False, error_category="transient")
     found = look()["schedule"]
-    assert found.status == "warning" and "generate_text (transient)" in found.message
+    assert found.status == "warning" and "check_budgets (transient)" in found.message
 
 
 def test_the_figures_are_read_once_for_all_parts() -> None:

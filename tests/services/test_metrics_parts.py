@@ -176,7 +176,7 @@ def test_jobs_are_told_by_provider_and_by_how_they_ended() -> None:
     job(90 * minute, status="failed")
     worker()
     task(ago=minute)
-    task("generate_text", is_ok=False)
+    task("check_budgets", is_ok=False)
     with override_ai(TASK_RUNNERS=runner(waiting=7)):
         found = values()
     assert found["obc_ai_jobs_waiting", "default"] == 1
@@ -189,7 +189,7 @@ def test_jobs_are_told_by_provider_and_by_how_they_ended() -> None:
     assert found["obc_ai_workers",] == 1 and found["obc_ai_tasks_at_broker",] == 7
     assert 60 <= found["obc_ai_task_age_seconds", "recover_jobs"] < 120
     assert found["obc_ai_task_ok", "recover_jobs"] == 1
-    assert found["obc_ai_task_ok", "generate_text"] == 0
+    assert found["obc_ai_task_ok", "check_budgets"] == 0
 
 
 def test_without_a_broker_neither_workers_nor_its_tasks_are_told() -> None:
