@@ -6,7 +6,7 @@ import datetime
 import zoneinfo
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from django.conf import settings
 from django.db import connections, models
@@ -16,6 +16,7 @@ from django.utils import timezone
 if TYPE_CHECKING:
     from django_obc_ai.models import AIOperation
 
+RowT = TypeVar("RowT", bound=models.Model)
 BreakdownKey: TypeAlias = Literal[
     "module", "operation_type", "model", "user", "day", "scope", "provider"
 ]
@@ -100,7 +101,52 @@ def fell_back() -> models.Func:
     )
 
 
-class AIOperationQuerySet(models.QuerySet["AIOperation"]):
+class BoundedQuerySet(models.QuerySet[RowT]):
+    """Rows of a table of any length that has a ``created_at``: what is read of it is bounded."""
+
+    def count_up_to(self, most: int) -> int:
+        """Return how many rows there are, or ``most`` if there are more; reads no more than that.
+
+        An index that holds the columns filtered by is all that is read.
+        """
+        return self.order_by().values("created_at")[:most].count()
+
+    def estimated_count(self) -> int | None:
+        """Return about how many rows the whole table has, as its statistics say.
+
+        None where the database keeps none (SQLite), or has not gathered them yet.
+        """
+        connection = connections[self.db]
+        if connection.vendor != "postgresql":
+            return None
+        table = connection.ops.quote_name(self.model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)", [table]
+            )
+            row = cursor.fetchone()
+        return None if row is None or row[0] < 0 else int(row[0])
+
+    def values_in_use(self, field: str, *, most: int) -> list[str]:
+        """Return the values of a text column that an index begins with, in order.
+
+        Each is looked up behind the one before, so that what it takes is a matter of how many
+        values there are, and not of how many rows.
+
+        Args:
+            field: Name of the column.
+            most: Stop at so many.
+        """
+        rows = self.order_by(field).values_list(field, flat=True)
+        found: list[str] = []
+        after = rows
+        while len(found) < most and (value := after.first()) is not None:
+            found.append(value)
+            after = rows.filter(**{f"{field}__gt": value})
+        return found
+
+
+class AIOperationQuerySet(BoundedQuerySet["AIOperation"]):
     """Sums and breakdowns of the ledger; all sums are integer sums."""
 
     def between(
@@ -261,47 +307,6 @@ class AIOperationQuerySet(models.QuerySet["AIOperation"]):
         found: AIOperationQuerySet = rows.filter(
             start_of_hash=prompt_hash[:_START], prompt_hash__range=same
         )
-        return found
-
-    def count_up_to(self, most: int) -> int:
-        """Return how many rows there are, or ``most`` if there are more; reads no more than that.
-
-        An index that holds the columns filtered by is all that is read.
-        """
-        return self.order_by().values("created_at")[:most].count()
-
-    def estimated_count(self) -> int | None:
-        """Return about how many rows the whole table has, as its statistics say.
-
-        None where the database keeps none (SQLite), or has not gathered them yet.
-        """
-        connection = connections[self.db]
-        if connection.vendor != "postgresql":
-            return None
-        table = connection.ops.quote_name(self.model._meta.db_table)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)", [table]
-            )
-            row = cursor.fetchone()
-        return None if row is None or row[0] < 0 else int(row[0])
-
-    def values_in_use(self, field: str, *, most: int) -> list[str]:
-        """Return the values of a text column that an index begins with, in order.
-
-        Each is looked up behind the one before, so that what it takes is a matter of how many
-        values there are, and not of how many rows.
-
-        Args:
-            field: Name of the column.
-            most: Stop at so many.
-        """
-        rows = self.order_by(field).values_list(field, flat=True)
-        found: list[str] = []
-        after = rows
-        while len(found) < most and (value := after.first()) is not None:
-            found.append(value)
-            after = rows.filter(**{f"{field}__gt": value})
         return found
 
     def in_parts(self, columns: Sequence[str], *, size: int) -> Iterator[list[tuple[Any, ...]]]:

@@ -25,9 +25,12 @@ from django_obc_ai.models import (
     Conversation,
     CostCorrection,
     IndexState,
+    Job,
     PromptTemplate,
     ProviderPause,
     StoredContent,
+    TaskState,
+    Worker,
 )
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +42,8 @@ WRITABLE = {
     "prompttemplate": {"add", "change"},
     "providerpause": {"add", "change", "delete"},
 }
+#: Stands for the key of the model's row.
+ROW = "<row>"
 #: Pages that only this package has: sets of permissions, each of which opens it, and what its
 #: address takes.
 OWN_PAGES: dict[str, tuple[list[set[str]], list[str]]] = {
@@ -59,6 +64,8 @@ OWN_PAGES: dict[str, tuple[list[set[str]], list[str]]] = {
         ["default"],
     ),
     "indexstate_withdraw": ([{"change_indexstate"}], ["places"]),
+    "job_retry": ([{"manage_jobs", "view_job"}, {"manage_jobs", "change_job"}], [ROW]),
+    "job_cancel": ([{"manage_jobs", "view_job"}, {"manage_jobs", "change_job"}], [ROW]),
 }
 PAGES = ("changelist", "add", "history", "delete", "change")
 
@@ -81,9 +88,12 @@ ROWS = {
         was_cost_known=True, reason="r", made_by="m", run=uuid.uuid4(),
     ),
     IndexState: lambda: IndexState.objects.create(name="places"),
+    Job: lambda: Job.objects.create(status="failed", request={"prompt": "p"}),
     ProviderPause: lambda: ProviderPause.objects.create(alias="default", reason="r"),
     PromptTemplate: lambda: PromptTemplate.objects.create(name="chat_plan", version=1, text="t"),
     StoredContent: lambda: StoredContent.objects.create(operation=_operation(), prompt="p"),
+    TaskState: lambda: TaskState.objects.create(name="recover_jobs"),
+    Worker: lambda: Worker.objects.create(name="host:1"),
 }  # fmt: skip
 REGISTERED = [each for each in admin.site._registry if each._meta.app_label == APP]
 
@@ -112,7 +122,8 @@ def pages() -> Iterator[tuple[str, str, list[set[str]]]]:
                 wanted = [row.pk] if page in ("history", "delete", "change") else []
                 yield name, reverse(f"admin:{APP}_{name}", args=wanted), opened_by(model, page)
             elif name in OWN_PAGES:
-                sets, arguments = OWN_PAGES[name]
+                sets, given = OWN_PAGES[name]
+                arguments = [row.pk if each == ROW else each for each in given]
                 yield name, reverse(f"admin:{APP}_{name}", args=arguments), sets
             else:
                 # Django's own: an old address that leads to the page for changes.

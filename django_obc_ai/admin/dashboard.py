@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_obc_ai.admin import audit
 from django_obc_ai.admin import dashboard_tables as tables
 from django_obc_ai.admin import dashboard_tiles as tiles
+from django_obc_ai.admin.dashboard_background import panel
 from django_obc_ai.admin.dashboard_limits import limit_rows
 from django_obc_ai.admin.dashboard_links import Choice, Link
 from django_obc_ai.admin.people import users_are_near
@@ -26,6 +27,7 @@ from django_obc_ai.querysets import current_day
 from django_obc_ai.safe_csv import write_rows
 from django_obc_ai.services import figures
 from django_obc_ai.services.attention import read_concerns
+from django_obc_ai.services.background import read_background
 from django_obc_ai.services.limits import limits_now
 from django_obc_ai.services.pauses import paused_providers
 from django_obc_ai.services.tally import DIMENSIONS
@@ -52,8 +54,9 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         gauges = figures.read_gauges()
     except (CostStoreError, ConfigurationError) as error:
         messages.error(request, f"Budgets cannot be shown: {error}")
-    indexes, limits = figures.read_indexes(), limits_now()
-    concerns = read_concerns(found, gauges, indexes, limits, paused_providers().values())
+    indexes, limits, background = figures.read_indexes(), limits_now(), read_background()
+    paused = paused_providers().values()
+    concerns = read_concerns(found, gauges, indexes, limits, paused, background)
     made = {name: make(shown) for name, make in tables.TABLES.items()}
     dashboard = f"{site.name}:django_obc_ai_dashboard"
     context = {
@@ -72,6 +75,7 @@ def view(request: HttpRequest, site: Any) -> HttpResponse:
         "alerts_url": link.to("budgetalert"),
         "budgets_url": link.to("budget"),
         "limits": limit_rows(limits, link),
+        "background": panel(background, link),
         "indexes": indexes,
         "repeated_url": reverse(f"{dashboard}_repeated"),
         "data": {name: made[name].data for name in _CHARTS},

@@ -77,6 +77,15 @@ class Link:
         url = self.to("aioperation")
         return url and f"{url}?{urlencode({**values, **more})}"
 
+    def listed(self, model: str, **filters: Any) -> str:
+        """Return the list of a model's rows under some filters; moments are as `timezone.now`'s."""
+        url = self.to(model)
+        values = {
+            name: each.isoformat() if isinstance(each, datetime.datetime) else each
+            for name, each in filters.items()
+        }
+        return url and f"{url}?{urlencode(values)}"
+
     def to(self, model: str, *key: str) -> str:
         """Return the list of a model's rows, or one row by its key."""
         if not self._user.has_perm(f"django_obc_ai.view_{model}"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from django_obc_ai.admin.dashboard_background import jobs_url
 from django_obc_ai.admin.dashboard_links import ANSWERED_ANEW, COALESCED, Link, filter_of
 from django_obc_ai.admin.dashboard_writing import (
     count,
@@ -181,8 +182,19 @@ def concern_rows(concerns: Sequence[Concern], link: Link, found: Figures) -> lis
         "price": lambda _: link(cost_known__exact=0),
         "provider": lambda _: link.to("providerpause"),
         "fallbacks": lambda _: link(first=found.last, fell_back="yes"),
+        "jobs": lambda each: jobs_url(link, each.key),
+        "workers": lambda _: link.to("worker"),
+        "schedule": lambda _: link.to("taskstate"),
+        "tasks": lambda each: link.listed("taskstate", name__exact=each.key),
     }
-    shows = {"budget": "budgets", "provider": "providers"}
+    shows = {
+        "budget": "budgets",
+        "provider": "providers",
+        "jobs": "jobs",
+        "workers": "workers",
+        "schedule": "scheduled tasks",
+        "tasks": "scheduled tasks",
+    }
     return [
         {
             "message": each.message,

@@ -19,18 +19,17 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
-from django_obc_ai.models import AIOperation
-from django_obc_ai.querysets import AIOperationQuerySet
+from django_obc_ai.querysets import BoundedQuerySet
 
 if TYPE_CHECKING:
-    BasePaginator = Paginator[AIOperation]  # generic in the stubs only
+    BasePaginator = Paginator[Any]  # generic in the stubs only
 else:
     BasePaginator = Paginator
 
 #: Rows that are counted, sorted by any column, and reached by pages.
 MOST = 10_000
 #: Values that a filter offers.
-_MOST_VALUES = 50
+MOST_VALUES = 50
 _BY_TIME = ("created_at",)
 
 
@@ -49,7 +48,7 @@ class BoundedPaginator(BasePaginator):
     def count(self) -> int:
         """Return the number of rows, or `MOST`."""
         rows: Any = self.object_list
-        if not isinstance(rows, AIOperationQuerySet):  # the history of one operation
+        if not isinstance(rows, BoundedQuerySet):  # the history of one row
             return int(rows.count())
         found = rows.count_up_to(MOST + 1)
         if found <= MOST:
@@ -179,7 +178,9 @@ class ValuesInUseFilter(AllValuesFieldListFilter):
 
     def values(self, name: str) -> list[str]:
         """Return the values to choose from."""
-        return AIOperation.objects.values_in_use(name, most=_MOST_VALUES)
+        rows: Any = self.field.model._default_manager.all()  # of a table that is bounded
+        found: list[str] = rows.values_in_use(name, most=MOST_VALUES)
+        return found
 
 
 class FallbackFilter(SimpleListFilter):

@@ -717,6 +717,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-created_at"],
+                "permissions": (("manage_jobs", "Can retry and cancel jobs"),),
             },
         ),
         migrations.CreateModel(
@@ -834,6 +835,7 @@ class Migration(migrations.Migration):
                 ("lease_until", models.DateTimeField(default=None, null=True)),
             ],
             options={
+                "verbose_name": "scheduled task",
                 "ordering": ["name", "key"],
                 "constraints": [
                     models.UniqueConstraint(fields=("name", "key"), name="obc_ai_task_once")
@@ -1104,7 +1106,39 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["provider", "due_at", "created_at"],
+                name="obc_ai_job_waiting",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["finished_at", "status"], name="obc_ai_job_finished"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
             index=models.Index(fields=["-created_at"], name="obc_ai_job_created"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["status", "-created_at"], name="obc_ai_job_status_at"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["provider", "-created_at"], name="obc_ai_job_provider_at"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["module", "-created_at"], name="obc_ai_job_module_at"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "failed")),
+                fields=["error_category", "-created_at"],
+                name="obc_ai_job_error_at",
+            ),
         ),
         migrations.AddConstraint(
             model_name="job",

@@ -13,14 +13,15 @@ from django.utils import timezone
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models.fields import NAME_LENGTH
 from django_obc_ai.models.managers import ConfiguredManager
+from django_obc_ai.querysets import BoundedQuerySet
 
 
 class JobManager(models.Manager["Job"]):
     """Jobs on the configured database."""
 
-    def get_queryset(self) -> models.QuerySet[Job]:
+    def get_queryset(self) -> BoundedQuerySet[Job]:
         """Return all rows; ``using()`` names another database."""
-        return models.QuerySet(self.model, using=self._db or get_settings().database)
+        return BoundedQuerySet(self.model, using=self._db or get_settings().database)
 
 
 class Job(models.Model):
@@ -100,8 +101,26 @@ class Job(models.Model):
             ),
             models.Index(fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"),
             models.Index(fields=["expires_at"], name="obc_ai_job_expires"),
+            # How the queue of each provider stands.
+            models.Index(
+                fields=["provider", "due_at", "created_at"],
+                name="obc_ai_job_waiting",
+                condition=Q(status="queued"),
+            ),
+            # What ended lately, and how.
+            models.Index(fields=["finished_at", "status"], name="obc_ai_job_finished"),
+            # The list in the admin, and each of its filters.
             models.Index(fields=["-created_at"], name="obc_ai_job_created"),
+            models.Index(fields=["status", "-created_at"], name="obc_ai_job_status_at"),
+            models.Index(fields=["provider", "-created_at"], name="obc_ai_job_provider_at"),
+            models.Index(fields=["module", "-created_at"], name="obc_ai_job_module_at"),
+            models.Index(
+                fields=["error_category", "-created_at"],
+                name="obc_ai_job_error_at",
+                condition=Q(status="failed"),
+            ),
         ]
+        permissions = (("manage_jobs", "Can retry and cancel jobs"),)
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(
                 condition=Q(status__in=["queued", "running", "succeeded", "failed", "cancelled"]),
@@ -139,6 +158,7 @@ class TaskState(models.Model):
     objects = ConfiguredManager["TaskState"]()
 
     class Meta:
+        verbose_name = "scheduled task"
         ordering: ClassVar[list[str]] = ["name", "key"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["name", "key"], name="obc_ai_task_once"),

@@ -16,6 +16,7 @@ from django_obc_ai.conf import get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
 from django_obc_ai.indexes import VectorIndex
 from django_obc_ai.models import AIOperation, DirtyRow
+from django_obc_ai.services._ages import age
 from django_obc_ai.services._provider_health import HealthItem
 from django_obc_ai.services.pauses import paused_providers
 
@@ -140,13 +141,6 @@ def check_index(index: VectorIndex) -> HealthItem:
         message = f"{chunks} chunks; {told} changes are being indexed."
         return HealthItem(name=name, status="ok", message=message)
     keys = ", ".join(key for key, _ in found)
-    message = f"{told} changes wait to be indexed, the oldest for {_span(seconds)}: {keys}."
+    message = f"{told} changes wait to be indexed, the oldest for {age(seconds)}: {keys}."
     hint += " and look at the log of django_obc_ai.indexes"
     return HealthItem(name=name, status="warning", message=message, hint=hint)
-
-
-def _span(seconds: float) -> str:
-    for length, unit in ((86_400, "days"), (3_600, "hours")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 60:.0f} minutes"

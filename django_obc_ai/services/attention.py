@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway import spool
+from django_obc_ai.services._ages import age
+from django_obc_ai.services.background import SEEN_SECONDS, Background, jobs
 from django_obc_ai.services.figures import Figures, Gauge, IndexFreshness
 from django_obc_ai.services.limits import CLOSING, LimitState
 from django_obc_ai.services.pauses import Pause
@@ -36,12 +38,15 @@ class Concern:
     Attributes:
         about: What it concerns, which says where to look.
         message: What is wrong, and what to do.
-        key: The budget's key, the name of the index, the category of the failures, or the
-            provider's alias.
+        key: The budget's key, the name of the index or the task, the category of the failures,
+            the provider's alias, or the status of the jobs.
         is_urgent: Whether calls fail or rows may be lost meanwhile.
     """
 
-    about: Literal["budget", "index", "spool", "failures", "price", "provider", "fallbacks"]
+    about: Literal[
+        "budget", "index", "spool", "failures", "price", "provider", "fallbacks",
+        "jobs", "workers", "schedule", "tasks",
+    ]  # fmt: skip
     message: str
     key: str = ""
     is_urgent: bool = False
@@ -53,6 +58,7 @@ def read_concerns(
     indexes: Sequence[IndexFreshness],
     limits: Sequence[LimitState] = (),
     paused: Iterable[Pause] = (),
+    background: Background | None = None,
 ) -> list[Concern]:
     """Return what needs a hand, the urgent first; it asks the database nothing.
 
@@ -62,6 +68,7 @@ def read_concerns(
         indexes: Of `read_indexes`.
         limits: Of `limits_now`.
         paused: Of `paused_providers`.
+        background: Of `read_background`.
     """
     every = [
         *_of_spool(),
@@ -71,6 +78,7 @@ def read_concerns(
         *_of_fallbacks(found),
         *_of_budgets(gauges),
         *_of_indexes(indexes),
+        *(() if background is None else _of_background(background)),
     ]
     if unknown := found.total.sums["cost_unknown"]:
         message = (
@@ -174,6 +182,32 @@ def _of_fallbacks(found: Figures) -> Iterator[Concern]:
         message = f"{_operations(number, 'was', 'were')} sent to another provider than the one"
         message += f" that was asked, on {found.last:%Y-%m-%d}."
         yield Concern(about="fallbacks", message=message)
+
+
+def _of_background(found: Background) -> Iterator[Concern]:
+    if found.broker_fault:
+        message = f"The broker cannot be asked, so nothing can be submitted: {found.broker_fault}"
+        yield Concern(about="workers", message=message, is_urgent=True)
+    if found.is_deserted:
+        message = f"{jobs(found.waiting, 'waits', 'wait')}, and no worker was seen within the last"
+        message += f" {age(SEEN_SECONDS)}. Start a worker."
+        yield Concern(about="workers", message=message, is_urgent=True)
+    elif found.is_late:
+        message = f"A job has waited for a worker for {age(found.untaken_seconds)}."
+        message += " Run: manage.py run_jobs" if found.is_immediate else " Start more workers."
+        yield Concern(about="jobs", message=message, key="queued")
+    if found.is_beat_late:
+        beat = found.beat_at
+        when = "never worked" if beat is None else f"last worked at {_local(beat):%Y-%m-%d %H:%M}"
+        message = f"The schedule {when}: nothing is checked, reported, purged or recovered."
+        yield Concern(about="schedule", message=message)
+    for task in found.failed_tasks:
+        why = f": {task.error_category}" if task.error_category else ""
+        message = f"The scheduled task {task.name} failed last time{why}."
+        yield Concern(about="tasks", message=message, key=task.name)
+    if found.failed:
+        message = f"{jobs(found.failed, 'has', 'have')} failed in the last 24 hours."
+        yield Concern(about="jobs", message=message, key="failed")
 
 
 def _operations(number: int, one: str, many: str) -> str:

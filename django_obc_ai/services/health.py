@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 
 import django
 
@@ -14,17 +14,20 @@ from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import embedders
 from django_obc_ai.backends.providers import providers
+from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.conf import find_errors, get_settings
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import get_indexes
 from django_obc_ai.services import _data_health as data
+from django_obc_ai.services import _job_health as jobs
 from django_obc_ai.services import _money_health as money
 from django_obc_ai.services import _provider_health as asking
 from django_obc_ai.services import _traffic_health as traffic
 from django_obc_ai.services._disk import check_disk
 from django_obc_ai.services._lanes import Part, expand, look_at
 from django_obc_ai.services._provider_health import HealthItem, HealthReport
+from django_obc_ai.services.background import read_background
 from django_obc_ai.services.limits import has_limits
 
 __all__ = ["HealthItem", "HealthReport", "check_health"]
@@ -97,6 +100,12 @@ def _parts(*, may_ping: bool, seconds: float) -> Iterator[Part]:
     indexes = get_indexes()
     for alias in dict.fromkeys([get_settings().database, *(each.database for each in indexes)]):
         yield _part(f"database {alias}", partial(data.check_database, alias), "database")
+    for alias in task_runners:
+        yield _part(f"task runner {alias}", partial(jobs.check_runner, alias))
+    look = cache(partial(read_background, may_ask_broker=False))  # one look for all three
+    yield _part("jobs", partial(jobs.check_jobs, look), "jobs")
+    yield _part("workers", partial(jobs.check_workers, look), "jobs")
+    yield _part("schedule", partial(jobs.check_schedule, look), "jobs")
     yield _part("pauses", data.check_pauses, "database")
     yield _part("spool", asking.check_spool, "files")
     yield _part("budgets", money.check_budgets)

@@ -20,8 +20,10 @@ from django_obc_ai.gateway import spool
 from django_obc_ai.logs import events
 from django_obc_ai.services import figures
 from django_obc_ai.services._ledger_total import BY, prepare, read_total
+from django_obc_ai.services.background import count_at_broker, read_background
 from django_obc_ai.services.limits import CLOSING, limits_now
 from django_obc_ai.services.tally import BIN_GROWTH, Share, Tally
+from django_obc_ai.types.jobs import FINAL_STATUSES
 
 __all__ = ["METRICS", "Metric", "Sample", "prepare", "read_metrics"]
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -99,6 +101,19 @@ IN_FLIGHT = _gauge("provider_in_flight", "Attempts that are under way.", "provid
 CLOSED = _gauge(
     "provider_closed", "Whether no worker asks a provider, by reason, 0 or 1.", "provider", "reason"
 )
+JOBS_WAITING = _gauge("jobs_waiting", "Jobs that no worker has taken.", "provider")
+JOBS_RUNNING = _gauge("jobs_running", "Jobs that a worker has taken.", "provider")
+JOBS_OLDEST = _gauge(
+    "jobs_oldest_seconds", "Age of the oldest waiting job; 0 if there is none.", "provider"
+)
+JOBS_UNTAKEN = _gauge(
+    "jobs_untaken_seconds", "For how long a worker could have taken one; 0 if none.", "provider"
+)
+JOBS_ENDED = _gauge("jobs_ended", "Jobs that ended in the last hour.", "status")
+WORKERS = _gauge("workers", "Workers that were heard of within the last two minutes.")
+TASK_AGE = _gauge("task_age_seconds", "Since a scheduled task last began.", "task")
+TASK_OK = _gauge("task_ok", "Whether its last run did what it was to do, 0 or 1.", "task")
+AT_BROKER = _gauge("tasks_at_broker", "Tasks that wait at the broker, where it can say.")
 #: By dimension: operations, failures, cached, cost, coalesced; the order of a `Share`.
 BREAKDOWNS: dict[str, tuple[Metric, ...]] = {
     name: (
@@ -114,6 +129,8 @@ METRICS = (
     INFO, UP, OPERATIONS, FAILURES, TOKENS, COST, UNKNOWN, SAVED, WAITS, WAITED, FALLBACKS,
     RESPONSES, FIRST_CHUNKS, LIMIT, SPENT, HELD, USED, SPOOLED, ASIDE, WAITING, LAG, READY,
     ALLOWED, ASKED, QUEUED, IN_FLIGHT, CLOSED,
+    JOBS_WAITING, JOBS_RUNNING, JOBS_OLDEST, JOBS_UNTAKEN, JOBS_ENDED, WORKERS, TASK_AGE, TASK_OK,
+    AT_BROKER,
     *(metric for metrics in BREAKDOWNS.values() for metric in metrics),
 )  # fmt: skip
 
@@ -135,6 +152,8 @@ def read_metrics() -> list[Sample]:
         "spool": _spool,
         "indexes": _indexes,
         "limits": _limits,
+        "jobs": _jobs,
+        "broker": _broker,
     }
     for name, read in parts.items():
         samples, is_up = _guarded(name, read)
@@ -270,6 +289,32 @@ def _limits() -> Iterator[Sample]:
         yield Sample(metric=IN_FLIGHT, labels=(alias,), value=state.in_flight)
         for reason in CLOSING:
             yield Sample(metric=CLOSED, labels=(alias, reason), value=int(state.reason == reason))
+
+
+def _jobs() -> Iterator[Sample]:
+    found = read_background(may_ask_broker=False)
+    for each in found.queues:
+        oldest = 0.0 if each.oldest_at is None else max(0.0, found.since(each.oldest_at))
+        sample = partial(Sample, labels=(each.provider,))
+        yield sample(metric=JOBS_WAITING, value=each.waiting)
+        yield sample(metric=JOBS_RUNNING, value=each.running)
+        yield sample(metric=JOBS_OLDEST, value=oldest)
+        yield sample(metric=JOBS_UNTAKEN, value=found.untaken_of(each))
+    for status in FINAL_STATUSES:
+        yield Sample(metric=JOBS_ENDED, labels=(status,), value=found.ended_hour.get(status, 0))
+    if not found.is_immediate:  # else nobody waits for one
+        yield Sample(metric=WORKERS, value=found.workers)
+    for task in found.tasks:
+        if task.started_at is not None:
+            since = max(0.0, found.since(task.started_at))
+            yield Sample(metric=TASK_AGE, labels=(task.name,), value=since)
+        yield Sample(metric=TASK_OK, labels=(task.name,), value=int(task.is_ok))
+
+
+def _broker() -> Iterator[Sample]:
+    waiting = count_at_broker()
+    if waiting is not None:
+        yield Sample(metric=AT_BROKER, value=waiting)
 
 
 def _dollars(nano: int) -> Decimal:

@@ -224,3 +224,36 @@ def spend(wanted: dict[tuple[str, str, str], tuple[float, float, float]]) -> Non
             BudgetAlert.objects.create(
                 key=total, percent=75, level="warning", unit="usd", spent=spent, limit=limit
             )
+
+
+def fill_background() -> None:
+    """Let jobs wait, run and have ended, while nobody works and the schedule stands still."""
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+    from django.test import override_settings
+    from django.utils import timezone
+
+    from django_obc_ai.models import Job, TaskState, Worker
+
+    runner = {"default": {"BACKEND": "tests.background.ScriptedRunner"}}
+    override_settings(OBC_AI={**settings.OBC_AI, "TASK_RUNNERS": runner}).enable()  # from now on
+    now, user = timezone.now(), get_user_model().objects.first()
+    ago = [now - datetime.timedelta(minutes=3 * n) for n in range(60)]
+    statuses = ["queued", "succeeded", "failed", "succeeded", "cancelled", "running"]
+    for number, at in enumerate(ago):
+        status = statuses[number % len(statuses)]
+        ended = at if status in ("succeeded", "failed", "cancelled") else None
+        Job.objects.create(
+            status=status, created_at=at, due_at=at, started_at=at, finished_at=ended, user=user,
+            module=LONG if number % 7 == 0 else "mana", provider=("default", LONG[:50])[number % 2],
+            error_category="timeout" if status == "failed" else "", attempts=1, scope="north",
+            error_message="The provider did not answer in time. " * 3 if status == "failed" else "",
+            request={"prompt": f"Whose land is it? {LONG} " * 9, "options": {"top_k": 4}},
+            result={"text": "Nobody's.\n\nIt is leased."} if status == "succeeded" else None,
+        )  # fmt: skip
+    for name, is_ok in (("recover_jobs", True), ("check_budgets", False)):
+        TaskState.objects.create(
+            name=name, started_at=ago[9], finished_at=ago[8], is_ok=is_ok, runs=12,
+            error_category="" if is_ok else "configuration", worker=f"worker@{LONG}"[:150],
+        )  # fmt: skip
+    Worker.objects.create(name="celery@host:4711", seen_at=ago[3])

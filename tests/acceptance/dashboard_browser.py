@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance._browser_probes import Result, count_colours, run_axe, walk
-from tests.acceptance._browser_site import POLICY, Site, fill, serve
+from tests.acceptance._browser_site import POLICY, Site, fill, fill_background, serve
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WIDE, NARROW = (1280, 900), (360, 740)
@@ -96,7 +96,7 @@ def see(
     browser: Any, site: Site, result: Result, *, state: str, key: str, is_small: bool, axe: str
 ) -> dict[str, int]:
     """Look at all pages in one state of the ledger."""
-    pages = {"dashboard": "", "operations": "../", "budgets": "../../budget/"}
+    pages = {"dashboard": "", "operations": "../", "budgets": "../../budget/", "jobs": "../../job/"}
     if key:
         pages["operation"] = f"../{key}/change/"
     looks = [("light", WIDE), ("dark", NARROW)]
@@ -188,6 +188,7 @@ def main() -> None:
         version, shared = browser.version, {"is_small": options.small, "axe": AXE_SCRIPT}
         empty = see(browser, site, result, state="empty", key="", **shared)
         key = site.apart(lambda: fill(count))
+        site.apart(lambda: fill_background() or True)
         crowded = see(browser, site, result, state="crowded", key=key, **shared)
         print_page(browser, site, result)
         browser.close()

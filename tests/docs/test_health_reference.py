@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from django_obc_ai.services import _data_health, _disk, _money_health, _traffic_health
+from django_obc_ai.services import (
+    _data_health,
+    _disk,
+    _money_health,
+    _traffic_health,
+    background,
+)
 from django_obc_ai.services.budgets import WARNING_PERCENT
 from django_obc_ai.services.health import check_health
 from django_obc_ai.types.coordination import GateState
@@ -38,6 +44,11 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert (_disk.LEAST_SHARE, "5 % of the disk or 10 GB" in text) == (0.05, True)
     assert f"and {_traffic_health.LEAST_LEFT_PERCENT} % of the requests" in text
     assert (_data_health.LATE_AFTER_SECONDS, "more than a minute" in text) == (60, True)
+    late = background.LATE_SECONDS, "more than 10 minutes" in text
+    unseen = background.SEEN_SECONDS, "within the last 2 minutes" in text
+    untaken = background.UNTAKEN_SECONDS, "waited for more than a minute" in text
+    beat = background.BEAT_LATE_SECONDS, "within the last 3 minutes" in text
+    assert (late, unseen, untaken, beat) == ((600, True), (120, True), (60, True), (180, True))
     assert (_money_health.ROLLUPS_BEHIND_AFTER.days, "more than a week" in text) == (7, True)
 
 

@@ -20,6 +20,7 @@ from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import Usage
 from django_obc_ai.types.coordination import GateState
+from tests.background import runner, task
 from tests.docs.markdown import DOCS
 from tests.extras import requires
 from tests.gates import gates
@@ -56,7 +57,13 @@ def scraped(db: None) -> Iterator[set[str]]:
     usage = Usage(input_tokens=10, output_tokens=10)
     script = [Reply(chunks=["A"], usage=usage), RateLimitError("Busy.")]
     budgets = [{"scope": "global", "period": "day", "limit_usd": "5"}]
-    settings = {"PRICES": PRICES, "BUDGETS": budgets, "RETRY": {"attempts": 1}}
+    settings = {
+        "PRICES": PRICES,
+        "BUDGETS": budgets,
+        "RETRY": {"attempts": 1},
+        "TASK_RUNNERS": runner(),
+    }
+    task()
     with gates({"default": GateState()}, script, METRICS={"token": TOKEN}, **settings):
         list(TextService().stream_text("One?"))
         TextService().generate_text("One?")

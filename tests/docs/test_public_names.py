@@ -66,6 +66,7 @@ INTERNAL = {
 #: The same of whole modules: what the admin is made of.
 INTERNAL_MODULES = {
     "attention",
+    "background",
     "explanation",
     "figures",
     "index_requests",

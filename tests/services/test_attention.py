@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_obc_ai.conf import BudgetSettings, get_settings
 from django_obc_ai.gateway import spool
 from django_obc_ai.services import attention
+from django_obc_ai.services.background import BEAT, Background, Queue, TaskRun
 from django_obc_ai.services.figures import Figures, Gauge, IndexFreshness
 from django_obc_ai.services.limits import LimitState, limits_now
 from django_obc_ai.services.pauses import Pause
@@ -187,3 +188,61 @@ def test_fallbacks_of_the_last_day_are_said() -> None:
         "12 operations were sent to another provider than the one that was asked, on 2026-11-28."
     )
     assert (concern.about, concern.is_urgent) == ("fallbacks", False)
+
+
+# --- work in the background --------------------------------------------------------------------
+NOW = datetime.datetime(2026, 11, 28, 4, tzinfo=datetime.UTC)
+
+
+def behind(**values: Any) -> list[tuple[str, str, bool]]:
+    """What is said of a background with these figures, beside a beat of a moment ago."""
+    given = {"now": NOW, "is_immediate": False, "workers": 1, "tasks": (beat(5),)}
+    found = Background(**{**given, **values})
+    return [(each.about, each.message, each.is_urgent) for each in said(background=found)]
+
+
+def beat(seconds: float, **values: Any) -> TaskRun:
+    at = NOW - datetime.timedelta(seconds=seconds)
+    given = {"name": BEAT, "started_at": at, "finished_at": at, "is_ok": True, "error_category": ""}
+    return TaskRun(**{**given, **values})
+
+
+def queue(seconds: float) -> Queue:
+    at = NOW - datetime.timedelta(seconds=seconds)
+    return Queue(provider="default", waiting=12, oldest_at=at, due_at=at)
+
+
+def test_nothing_is_said_of_a_background_that_works() -> None:
+    assert behind(queues=(queue(30),)) == []
+    assert behind(is_immediate=True, tasks=(), workers=0) == []
+
+
+def test_jobs_without_a_worker_are_urgent() -> None:
+    text = "12 jobs wait, and no worker was seen within the last 2 minutes. Start a worker."
+    assert behind(queues=(queue(90),), workers=0) == [("workers", text, True)]
+
+
+def test_a_broker_that_is_away_is_urgent() -> None:
+    ((about, text, is_urgent),) = behind(broker_fault="It is away.")
+    assert (about, is_urgent) == ("workers", True) and text.endswith("submitted: It is away.")
+
+
+def test_jobs_that_wait_for_long_say_what_to_do() -> None:
+    text = "A job has waited for a worker for 30 minutes. Start more workers."
+    assert behind(queues=(queue(1800),)) == [("jobs", text, False)]
+    ((_, text, _),) = behind(queues=(queue(1800),), is_immediate=True)
+    assert text.endswith("Run: manage.py run_jobs")
+
+
+def test_a_schedule_that_stands_still_is_said() -> None:
+    ((about, text, _),) = behind(tasks=(beat(3600),))
+    assert about == "schedule" and "last worked at 2026-11-28 11:00" in text  # in Manila
+    assert "The schedule never worked" in behind(tasks=())[0][1]
+
+
+def test_failed_jobs_and_tasks_are_said() -> None:
+    failed = beat(5, name="send_cost_report", is_ok=False, error_category="transient")
+    assert behind(ended={"failed": 1, "succeeded": 9}, tasks=(beat(5), failed)) == [
+        ("tasks", "The scheduled task send_cost_report failed last time: transient.", False),
+        ("jobs", "1 job has failed in the last 24 hours.", False),
+    ]

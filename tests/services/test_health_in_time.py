@@ -17,6 +17,7 @@ from django_obc_ai.logs import bound, current
 from django_obc_ai.services import _lanes, _money_health
 from django_obc_ai.services.health import HealthItem, check_health
 from django_obc_ai.testing import override_ai
+from tests.background import ScriptedRunner, runner
 from tests.extras import requires
 from tests.fakes import entry
 
@@ -73,6 +74,15 @@ def test_a_part_that_hangs_is_unknown_and_all_others_are_told() -> None:
     assert found["vector store default"].hint.endswith("--timeout.")
     assert found["embedder default"].status == found["database default"].status == "ok"
     assert next(iter(found)) == "settings"  # the order is that of the report
+
+
+def test_a_broker_that_hangs_is_unknown_and_jobs_are_told_all_the_same() -> None:
+    ScriptedRunner.over = HangingStore.over
+    with override_ai(TASK_RUNNERS=runner(hangs=True)):
+        found = by_name(timeout_seconds=1.5, only=["task runner", "jobs", "workers", "schedule"])
+    assert found["task runner default"].status == "unknown"
+    assert found["task runner default"].message == "It did not answer within 1.5 seconds."
+    assert (found["jobs"].status, found["workers"].status) == ("ok", "ok")
 
 
 @requires("openai")

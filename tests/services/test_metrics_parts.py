@@ -13,7 +13,7 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from django_obc_ai.exceptions import CostStoreError
+from django_obc_ai.exceptions import CostStoreError, TaskRunnerError
 from django_obc_ai.gateway import spool
 from django_obc_ai.models import DirtyRow
 from django_obc_ai.services import _ledger_total, metrics
@@ -21,6 +21,8 @@ from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply, index_now, override_ai
 from django_obc_ai.types import Usage
 from django_obc_ai.types.coordination import GateState
+from django_obc_ai.types.jobs import FINAL_STATUSES
+from tests.background import job, runner, task, worker
 from tests.gates import gates
 from tests.gateway.conftest import PRICES
 from tests.services.test_rollups import operation
@@ -89,6 +91,8 @@ def test_budgets_are_told_with_what_is_spent_held_and_left() -> None:
         ("spool", "django_obc_ai.gateway.spool.find", OSError("gone")),
         ("indexes", "django_obc_ai.services.figures.read_indexes", DatabaseError("gone")),
         ("limits", "django_obc_ai.services.metrics.limits_now", RuntimeError("gone")),
+        ("jobs", "django_obc_ai.services.metrics.read_background", DatabaseError("gone")),
+        ("broker", "django_obc_ai.services.metrics.count_at_broker", TaskRunnerError("gone")),
     ],
 )
 def test_a_part_that_fails_is_told_and_takes_no_other_with_it(
@@ -100,7 +104,7 @@ def test_a_part_that_fails_is_told_and_takes_no_other_with_it(
     monkeypatch.setattr(place, fail)
     found = values()
     up = {name[1]: value for name, value in found.items() if name[0] == "obc_ai_part_up"}
-    parts = ("ledger", "budgets", "spool", "indexes", "limits")
+    parts = ("ledger", "budgets", "spool", "indexes", "limits", "jobs", "broker")
     assert up == {each: int(each != part) for each in parts}
 
 
@@ -161,3 +165,44 @@ def test_a_coordinator_that_is_away_is_a_part_that_is_down() -> None:
         found = values()
     assert found["obc_ai_part_up", "limits"] == 0
     assert not [name for name in found if name[0].startswith("obc_ai_provider")]
+
+
+# --- work in the background --------------------------------------------------------------------
+def test_jobs_are_told_by_provider_and_by_how_they_ended() -> None:
+    minute = datetime.timedelta(minutes=1)
+    job(10 * minute)
+    job(status="running", provider="gone")
+    job(minute, status="failed")
+    job(90 * minute, status="failed")
+    worker()
+    task(ago=minute)
+    task("check_budgets", is_ok=False)
+    with override_ai(TASK_RUNNERS=runner(waiting=7)):
+        found = values()
+    assert found["obc_ai_jobs_waiting", "default"] == 1
+    assert found["obc_ai_jobs_running", "gone"] == 1
+    for name in ("oldest", "untaken"):
+        assert 600 <= found[f"obc_ai_jobs_{name}_seconds", "default"] < 660
+        assert found[f"obc_ai_jobs_{name}_seconds", "gone"] == 0
+    ended = {status: found["obc_ai_jobs_ended", status] for status in FINAL_STATUSES}
+    assert ended == {"succeeded": 0, "failed": 1, "cancelled": 0}
+    assert found["obc_ai_workers",] == 1 and found["obc_ai_tasks_at_broker",] == 7
+    assert 60 <= found["obc_ai_task_age_seconds", "recover_jobs"] < 120
+    assert found["obc_ai_task_ok", "recover_jobs"] == 1
+    assert found["obc_ai_task_ok", "check_budgets"] == 0
+
+
+def test_without_a_broker_neither_workers_nor_its_tasks_are_told() -> None:
+    with override_ai():
+        found = values()
+    assert found["obc_ai_jobs_waiting", "default"] == 0
+    assert not {("obc_ai_workers",), ("obc_ai_tasks_at_broker",)} & set(found)
+    assert found["obc_ai_part_up", "broker"] == 1
+
+
+def test_a_broker_that_is_away_is_down_and_the_jobs_are_told() -> None:
+    job()
+    with override_ai(TASK_RUNNERS=runner(fault="It is away.")):
+        found = values()
+    assert found["obc_ai_part_up", "broker"] == 0 and found["obc_ai_part_up", "jobs"] == 1
+    assert found["obc_ai_jobs_waiting", "default"] == 1
