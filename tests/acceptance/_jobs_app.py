@@ -1,0 +1,32 @@
+"""The Celery app of the proofs about jobs, as a project has one.
+
+What it is made of lies in the file that OBC_AI_JOBS_FACTS names, as JSON: see `JobSite.facts`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import django
+from celery import Celery
+from django.conf import settings
+
+facts = json.loads(Path(os.environ["OBC_AI_JOBS_FACTS"]).read_text(encoding="utf-8"))
+for name, value in facts["settings"].items():
+    setattr(settings, name, value)
+django.setup()
+
+from django_obc_ai.gateway import ratelimit  # noqa: E402
+from django_obc_ai.tasks import beat_schedule  # noqa: E402
+
+ratelimit.WINDOW_SECONDS = facts["window_seconds"]
+
+app = Celery("jobs")
+app.conf.update(facts["celery"])
+app.autodiscover_tasks()
+#: Everything runs as often as `recover_jobs` shall, crontabs included.
+app.conf.beat_schedule = {
+    name: {**entry, "schedule": facts["beat_seconds"]} for name, entry in beat_schedule().items()
+}
