@@ -168,7 +168,7 @@ class Permit:
         return Step(step.call, hear), mark
 
     def _asked(self, tokens: int, patience_seconds: float) -> dict[str, Any]:
-        if _rates_of(self.alias).when_exceeded == "refuse":
+        if _rates_of(self.alias).when_exceeded != "wait":
             patience_seconds = 0.0
         return {"tokens": tokens, "limits": self.limits, "patience_seconds": patience_seconds}
 

@@ -44,16 +44,19 @@ _REPEATED_ELSEWHERE = (
 class Patience:
     """What one call may still try and wait for."""
 
-    def __init__(self, *, may_wait: bool) -> None:
+    def __init__(self, *, may_wait: bool, seconds: float | None = None) -> None:
         """Start the clock.
 
         Args:
             may_wait: False gives up after the first attempt; see `is_in_transaction`.
+            seconds: How long the call has at most; None is the deadline of ``OBC_AI["RETRY"]``,
+                which holds in any case.
         """
         self.may_wait = may_wait
         settings = get_settings().retry
         self._attempts = settings.attempts if may_wait else 1
-        self._seconds = settings.deadline_seconds
+        longest = settings.deadline_seconds
+        self._seconds = longest if seconds is None else min(longest, seconds)
         self._began = time.monotonic()
         self._failures = 0
 

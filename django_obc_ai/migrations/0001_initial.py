@@ -1065,6 +1065,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
+                condition=models.Q(("status", "queued")), fields=["due_at"], name="obc_ai_job_due"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
                 condition=models.Q(("status", "running")),
                 fields=["lease_until"],
                 name="obc_ai_job_lease",
@@ -1072,7 +1078,17 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="job",
-            index=models.Index(fields=["scope", "user", "status"], name="obc_ai_job_person"),
+            index=models.Index(
+                condition=models.Q(("started_at__isnull", False)),
+                fields=["priority", "-turn"],
+                name="obc_ai_job_taken",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"
+            ),
         ),
         migrations.AddIndex(
             model_name="job",

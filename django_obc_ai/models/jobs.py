@@ -53,6 +53,7 @@ class Job(models.Model):
         db_constraint=False,
         related_name="+",
     )
+    user_id: Any  # of any type: the project's own user model has the key
     scope = models.CharField(max_length=100, default="", blank=True)
     module = models.CharField(max_length=50, default="general")
     operation_type = models.CharField(max_length=50, default="other")
@@ -86,10 +87,17 @@ class Job(models.Model):
                 name="obc_ai_job_next",
                 condition=Q(status="queued"),
             ),
+            models.Index(fields=["due_at"], name="obc_ai_job_due", condition=Q(status="queued")),
             models.Index(
                 fields=["lease_until"], name="obc_ai_job_lease", condition=Q(status="running")
             ),
-            models.Index(fields=["scope", "user", "status"], name="obc_ai_job_person"),
+            # These two say which turn a new job gets.
+            models.Index(
+                fields=["priority", "-turn"],
+                name="obc_ai_job_taken",
+                condition=Q(started_at__isnull=False),
+            ),
+            models.Index(fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"),
             models.Index(fields=["expires_at"], name="obc_ai_job_expires"),
             models.Index(fields=["-created_at"], name="obc_ai_job_created"),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django_obc_ai.chat.citations import to_model
 from django_obc_ai.chat.history import History
@@ -13,12 +13,19 @@ from django_obc_ai.chat.prompts import get_prompt, write_question
 from django_obc_ai.indexes import get_indexes
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services._chat_log import ChatLog
+from django_obc_ai.services.text import TextService
 from django_obc_ai.types.chat import Citation, QueryPlan
 
 _LANGUAGES = {
     "en": "English, or in the language of the question if it is clearly another",
     "tl": "Filipino",
 }
+
+
+class ChatText(TextService):
+    """Answers at once or not at all: somebody sits there and waits."""
+
+    _may_queue: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

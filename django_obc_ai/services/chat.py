@@ -24,7 +24,7 @@ from django_obc_ai.exceptions import (
     UnknownConversationError,
 )
 from django_obc_ai.safe_csv import write_rows
-from django_obc_ai.services._chat_calls import Ask
+from django_obc_ai.services._chat_calls import Ask, ChatText
 from django_obc_ai.services._chat_log import find_answer, open_log
 from django_obc_ai.services._chat_trace import begin_turn, noted, turn_span
 from django_obc_ai.services._chat_turn import Asking, Turn
@@ -139,8 +139,8 @@ class ChatService:
         return show_sql(_plan_of(message_id, user=user), user=user)
 
     @property
-    def _text(self) -> TextService:
-        return TextService(self._alias)
+    def _text(self) -> ChatText:
+        return ChatText(self._alias)
 
     @property
     def _alias(self) -> str:

@@ -17,6 +17,7 @@ from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway import tags
 from django_obc_ai.gateway.call import acall, call
 from django_obc_ai.services.cache import TagVersions, read_tags
+from django_obc_ai.services.jobs import Submitting
 from django_obc_ai.services.results import (
     AsyncTextStream,
     Call,
@@ -30,7 +31,7 @@ from django_obc_ai.types.ids import new_id
 _LENGTHS = {"operation_type": 50, "module": 50, "scope": 100, "model": 100, "prompt_version": 100}
 
 
-class TextService:
+class TextService(Submitting):
     """Generate text with a configured provider; cheap to build, safe to share."""
 
     def __init__(self, provider: str = "default", *, model: str | None = None) -> None:
@@ -115,7 +116,7 @@ class TextService:
             )
         except ConfigurationError as error:
             return unconfigured(error)
-        return result_of(call(request, info), request, info)
+        return self._queued(result_of(call(request, info), request, info), request, info)
 
     async def agenerate_text(self, prompt: str, **arguments: Any) -> GenerationResult:
         """See generate_text()."""
@@ -123,7 +124,8 @@ class TextService:
             request, info = await sync_to_async(self._prepare)(prompt, **arguments)
         except ConfigurationError as error:
             return unconfigured(error)
-        return result_of(await acall(request, info), request, info)
+        result = result_of(await acall(request, info), request, info)
+        return await self._aqueued(result, request, info)
 
     def stream_text(self, prompt: str, **arguments: Any) -> TextStream:
         """Answer a prompt in pieces of text; see generate_text() for the arguments.

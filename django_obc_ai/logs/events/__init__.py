@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django_obc_ai.logs.event import Event
 from django_obc_ai.logs.events._calls import *  # noqa: F403
+from django_obc_ai.logs.events._jobs import *  # noqa: F403
 from django_obc_ai.logs.events._money import *  # noqa: F403
 from django_obc_ai.logs.events._services import *  # noqa: F403
 from django_obc_ai.logs.events._traffic import *  # noqa: F403

@@ -1,0 +1,277 @@
+"""The queue of jobs, which is their table: who is next, whose it is, and what becomes of it.
+
+Every step is one UPDATE that says in its WHERE what it relies on, so that any number of workers
+may take it at once, on any database: one of them changes the row. What a worker has taken bears
+its token, and only who bears it may write.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F, Max, Min, Q
+from django.utils import timezone
+
+from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import AbandonedCallError, JobCancelledError, JobDeadlineError
+from django_obc_ai.logs import events
+from django_obc_ai.models import Job
+from django_obc_ai.models.connections import persist
+from django_obc_ai.types.ids import new_id
+
+_ORDER = ("-priority", "turn", "created_at", "id")
+#: So many of the next are looked at together: others may take the first ones meanwhile.
+_LOOK_AT = 20
+_AT_ONCE = 500
+_FREE = {"owner": "", "lease_until": None}
+
+
+def _change(rows: Any, **values: Any) -> int:
+    # Any: a queryset, which the stubs would have generic.
+    return int(persist(get_settings().database, lambda: rows.update(**values)))
+
+
+def _read(work: Any) -> Any:
+    # Any: whatever the query returns.
+    return persist(get_settings().database, work)
+
+
+def _queued() -> Any:
+    return Job.objects.filter(status=Job.Status.QUEUED)
+
+
+def _running() -> Any:
+    return Job.objects.filter(status=Job.Status.RUNNING)
+
+
+def _due(now: datetime.datetime) -> Any:
+    return _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now), due_at__lte=now)
+
+
+def _ended(**values: Any) -> dict[str, Any]:
+    now = timezone.now()
+    expires = now + datetime.timedelta(days=get_settings().jobs.keep_days)
+    return {**_FREE, "finished_at": now, "expires_at": expires, **values}
+
+
+def turn_for(job: Job) -> int:
+    """Return the turn of a new job: its person's next one, and none that is past.
+
+    So the jobs of persons who wait are taken by turns, one of each, and who comes later is not
+    behind all that somebody else has asked before. Past is what was before the last one taken.
+    """
+    mine = {"scope": job.scope, "user_id": job.user_id, "priority": job.priority}
+    taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
+    present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
+    last = _read(lambda: Job.objects.filter(**mine).aggregate(found=Max("turn"))["found"])
+    return max(present, 0 if last is None else int(last) + 1)
+
+
+def count_waiting() -> int:
+    """Return how many jobs are queued."""
+    return int(_read(lambda: _queued().count()))
+
+
+def next_due_at() -> datetime.datetime | None:
+    """Return when the first job that waits may be taken; None if none waits."""
+    now = timezone.now()
+    alive = _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now))
+    found: datetime.datetime | None = _read(lambda: alive.aggregate(found=Min("due_at"))["found"])
+    return found
+
+
+def has_due() -> bool:
+    """Return whether a job could be taken now."""
+    return bool(_read(lambda: _due(timezone.now()).exists()))
+
+
+def count_before(job: Job) -> int:
+    """Return how many jobs are taken before one that is queued."""
+    before = Q(created_at__lt=job.created_at) | Q(created_at=job.created_at, id__lt=job.pk)
+    same = Q(turn__lt=job.turn) | (Q(turn=job.turn) & before)
+    ahead = Q(priority__gt=job.priority) | (Q(priority=job.priority) & same)
+    return int(_read(lambda: _queued().filter(ahead).count()))
+
+
+def claim() -> Job | None:
+    """Take the next job that is due, for this worker alone; None if there is none."""
+    settings = get_settings().jobs
+    lease = datetime.timedelta(seconds=settings.lease_seconds)
+    while True:
+        now = timezone.now()
+        due = _due(now).order_by(*_ORDER).values_list("pk", flat=True)
+        found = _read(lambda: list(due[:_LOOK_AT]))  # noqa: B023 - called at once
+        if not found:
+            return None
+        for pk in found:
+            token = f"{socket.gethostname()[:50]}:{os.getpid()}:{new_id().hex[-16:]}"
+            now = timezone.now()
+            _change(
+                _due(now).filter(pk=pk),
+                status=Job.Status.RUNNING,
+                owner=token,
+                lease_until=now + lease,
+                operation_id=new_id(),
+                attempts=F("attempts") + 1,
+                started_at=now,
+            )
+            # Asked of the row, for an UPDATE whose connection broke may have been made.
+            mine = Job.objects.filter(pk=pk, owner=token)
+            job: Job | None = _read(mine.first)
+            if job is not None:
+                return job
+
+
+def _mine(job: Job) -> Any:
+    return _running().filter(pk=job.pk, owner=job.owner)
+
+
+def renew(job: Job) -> None:
+    """Keep a job for another lease, if it is still this worker's."""
+    lease = datetime.timedelta(seconds=get_settings().jobs.lease_seconds)
+    _change(_mine(job), lease_until=timezone.now() + lease)
+
+
+def finish(
+    job: Job, result: dict[str, Any] | None, *, category: str = "", message: str = ""
+) -> bool:
+    """End a job of this worker's; False if it is not this worker's any more.
+
+    Args:
+        job: As it was claimed.
+        result: The answer, as JSON.
+        category: Of the error, "" for an answer. What failed keeps its request, for a retry.
+        message: Of the error.
+    """
+    values = _ended(result=result, error_category=category[:50], error_message=_clean(message))
+    if category:
+        values["status"] = Job.Status.FAILED
+    else:
+        values |= {"status": Job.Status.SUCCEEDED, "request": {}}
+    if not _change(_mine(job), **values):
+        events.JOBS_ANSWER_REFUSED.log(job_id=job.pk)
+        return False
+    events.JOBS_ENDED.log(job_id=job.pk, outcome=category or "success", attempts=job.attempts)
+    return True
+
+
+def put_back(job: Job, due_at: datetime.datetime, *, is_counted: bool) -> bool:
+    """Let a job of this worker's wait again, in its place; False if it is not its any more.
+
+    Args:
+        job: As it was claimed.
+        due_at: When it may be taken.
+        is_counted: Whether the attempt counts.
+    """
+    attempts = F("attempts") - (0 if is_counted else 1)
+    values = {**_FREE, "status": Job.Status.QUEUED, "due_at": due_at, "attempts": attempts}
+    return bool(_change(_mine(job), **values))
+
+
+def hold_others(provider: str, due_at: datetime.datetime) -> None:
+    """Let all that wait for a provider wait until a time: they would be refused, too."""
+    _change(_queued().filter(provider=provider, due_at__lt=due_at), due_at=due_at)
+
+
+def cancel(pk: UUID) -> bool:
+    """Cancel a job that has not ended; False if it has. Its answer is written by nobody."""
+    error = JobCancelledError()
+    values = _ended(
+        status=Job.Status.CANCELLED,
+        request={},
+        error_category=error.code,
+        error_message=str(error),
+    )
+    is_done = bool(_change(_queued().filter(pk=pk), turn=0, **values))
+    is_done = is_done or bool(_change(_running().filter(pk=pk), **values))
+    if is_done:
+        events.JOBS_ENDED.log(job_id=pk, outcome=error.code, attempts=0)
+    return is_done
+
+
+def remove(pk: UUID) -> bool:
+    """Delete a job that nobody has taken; return whether it was there."""
+    rows = _queued().filter(pk=pk, attempts=0)
+    return bool(_read(lambda: rows.delete()[0]))
+
+
+def expire(pk: UUID | None = None) -> int:
+    """End jobs, or one, whose deadline has passed while they waited; return how many."""
+    error = JobDeadlineError()
+    rows = _queued().filter(deadline_at__lte=timezone.now())
+    if pk is not None:
+        rows = rows.filter(pk=pk)
+    values = {"error_category": error.code, "error_message": str(error)}
+    return _change(rows, **_ended(status=Job.Status.FAILED, turn=0, **values))
+
+
+def take_up() -> int:
+    """Give jobs whose worker has not been heard of to others, or up; return how many.
+
+    The turn stays, so they are taken next.
+    """
+    lapsed = _running().filter(lease_until__lte=timezone.now())
+    found = _read(lambda: list(lapsed.only("pk", "owner", "attempts", "lease_until")))
+    # Not if it was renewed meanwhile.
+    return sum(_let_go(job, _mine(job).filter(lease_until=job.lease_until)) for job in found)
+
+
+def give_up(job: Job) -> None:
+    """Let another try what this worker could not bring to its end."""
+    _let_go(job, _mine(job))
+
+
+def _let_go(job: Job, mine: Any) -> bool:
+    """Queue a job again that somebody had begun, or end it if that was so too often."""
+    if job.attempts < get_settings().jobs.attempts:
+        is_done = _change(mine, **_FREE, status=Job.Status.QUEUED, due_at=timezone.now())
+        event = events.JOBS_TAKEN_UP
+    else:
+        error = AbandonedCallError()
+        values = {"error_category": error.code, "error_message": str(error)}
+        is_done = _change(mine, **_ended(status=Job.Status.FAILED, **values))
+        event = events.JOBS_ABANDONED
+    if is_done:
+        event.log(job_id=job.pk, attempts=job.attempts)
+    return bool(is_done)
+
+
+def purge() -> int:
+    """Delete ended jobs that were kept for long enough; return how many."""
+    old = Job.objects.filter(expires_at__lte=timezone.now()).order_by().values_list("pk", flat=True)
+    count = 0
+    while keys := _read(lambda: list(old[:_AT_ONCE])):
+        rows = Job.objects.filter(pk__in=keys, expires_at__lte=timezone.now())
+        _read(rows.delete)
+        count += len(keys)
+    return count
+
+
+def retry(pk: UUID) -> bool:
+    """Queue a failed job again, as if it were new; False if it is none, or its request is gone."""
+    failed = Job.objects.filter(pk=pk, status=Job.Status.FAILED)
+    job: Job | None = _read(failed.first)
+    if job is None or not job.request:
+        return False
+    now = timezone.now()
+    again = {
+        "status": Job.Status.QUEUED,
+        "turn": turn_for(job),
+        "created_at": now,
+        "due_at": now,
+        "attempts": 0,
+        "result": None,
+        "error_category": "",
+        "error_message": "",
+    }
+    ended = ("deadline_at", "started_at", "finished_at", "expires_at")
+    return bool(_change(failed, **again, **dict.fromkeys(ended)))
+
+
+def _clean(text: str) -> str:
+    """Return a text without what no database takes."""
+    return text.encode(errors="replace").decode().replace("\x00", "")
