@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def start(
     stop_signal: int,
     answers: Callable[[int], bool],
     owner: tuple[int, int] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Supervised:
     """Start `command` and return when `answers(pid)` is true.
 
@@ -66,6 +67,7 @@ def start(
         stop_signal: Signal for an orderly end.
         answers: Asked with the server's process id until it says that the server is ready.
         owner: uid and gid to run it as; None: as this process.
+        environment: Added to this process's own.
 
     Raises:
         ServerFailed: It ended or did not become ready.
@@ -78,13 +80,14 @@ def start(
         "uid": uid,
         "gid": gid,
     }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("supervisor.py")), json.dumps(options)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C is for the tests; the supervisor sees them end
-        env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
+        env={**inherited, **(environment or {})},
     )
     assert process.stdout is not None
     first_line = process.stdout.readline()

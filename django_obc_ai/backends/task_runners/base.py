@@ -6,7 +6,7 @@ import importlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django_obc_ai.backends.base import BaseBackend
 
@@ -16,15 +16,24 @@ class BaseTaskRunner(BaseBackend):
 
     A task may be run twice, late, or not at all, as brokers have it: each task of the package
     stands that, because what is to be done is in the database. So a runner keeps nothing, and
-    promises one thing: `enqueue` raises where the broker did not take the task.
+    promises one thing: `enqueue` raises where the broker did not take the task. What the task
+    itself raises is logged where it runs, and never reaches who enqueued it.
     """
 
-    #: Does a task run in this process, before `enqueue` returns?
-    is_immediate: ClassVar[bool] = False
-    #: Can a task be told to run later?
-    supports_delay: ClassVar[bool] = False
-    #: Does the priority of a task mean something?
-    supports_priority: ClassVar[bool] = False
+    @property
+    def is_immediate(self) -> bool:
+        """Does a task run in this process, before `enqueue` returns?"""
+        return False
+
+    @property
+    def supports_delay(self) -> bool:
+        """Can a task be told to run later?"""
+        return False
+
+    @property
+    def supports_priority(self) -> bool:
+        """Does the priority of a task mean something?"""
+        return False
 
     def enqueue(
         self,
@@ -38,26 +47,30 @@ class BaseTaskRunner(BaseBackend):
 
         Args:
             name: Of a task in ``services.tasks.TASKS``.
-            arguments: By name; JSON values only: ids, never objects or texts of people.
-            delay_seconds: How long to wait at least; nothing where `supports_delay` is not.
-            priority: Higher is earlier, where `supports_priority` is.
+            arguments: By name; JSON values only: ids, never objects or texts of people. The task
+                gets them as JSON makes them: a tuple arrives as a list.
+            delay_seconds: How long to wait. A broker may cut a long delay short, so a task looks
+                for itself whether it is time. Where `supports_delay` is not, a task with a delay
+                is not handed over at all: it waits for the schedule, or for a command.
+            priority: Above 0 is earlier, below 0 later than other tasks, where
+                `supports_priority` is.
 
         Raises:
             TypeError: An argument is no JSON value.
             TaskRunnerError: The broker did not take it.
         """
-        arguments = dict(arguments or {})
         try:
-            json.dumps(arguments, allow_nan=False)
+            given = json.loads(json.dumps(dict(arguments or {}), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise TypeError(f"The arguments of {name!r} are no JSON values: {error}.") from None
-        self._send(name, arguments, delay_seconds=max(0.0, delay_seconds), priority=priority)
+        if delay_seconds <= 0 or self.supports_delay:
+            self._send(name, given, delay_seconds=max(0.0, delay_seconds), priority=priority)
 
     @abstractmethod
     def _send(
         self, name: str, arguments: dict[str, Any], *, delay_seconds: float, priority: int
     ) -> None:
-        """See enqueue(); the arguments are JSON values."""
+        """See enqueue(); the arguments are JSON values, and a delay is one that can be."""
 
     def ping(self) -> None:
         """Do nothing if a task could be handed over now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django_obc_ai.backends.task_runners.base import BaseTaskRunner, run_here
 
@@ -14,11 +14,10 @@ class InlineRunner(BaseTaskRunner):
     ``manage.py run_jobs`` comes by.
     """
 
-    is_immediate: ClassVar[bool] = True
+    is_immediate = True
 
     def _send(
         self, name: str, arguments: dict[str, Any], *, delay_seconds: float, priority: int
     ) -> None:
         """See BaseTaskRunner.enqueue()."""
-        if not delay_seconds:
-            run_here(name, arguments)
+        run_here(name, arguments)
