@@ -19,6 +19,7 @@ for name, value in facts["settings"].items():
 django.setup()
 
 from django_obc_ai.gateway import ratelimit  # noqa: E402
+from django_obc_ai.services.tasks import SCHEDULE  # noqa: E402
 from django_obc_ai.tasks import beat_schedule  # noqa: E402
 
 ratelimit.WINDOW_SECONDS = facts["window_seconds"]
@@ -26,7 +27,5 @@ ratelimit.WINDOW_SECONDS = facts["window_seconds"]
 app = Celery("jobs")
 app.conf.update(facts["celery"])
 app.autodiscover_tasks()
-#: Everything runs as often as `recover_jobs` shall, crontabs included.
-app.conf.beat_schedule = {
-    name: {**entry, "schedule": facts["beat_seconds"]} for name, entry in beat_schedule().items()
-}
+#: Everything runs as often as `recover_jobs` shall.
+app.conf.beat_schedule = beat_schedule(**dict.fromkeys(SCHEDULE, facts["beat_seconds"]))

@@ -91,6 +91,7 @@ class JobSite(Site):
                 "broker_transport_options": {"visibility_timeout": VISIBILITY},
                 "broker_connection_retry_on_startup": True,
                 "worker_prefetch_multiplier": 1,
+                "beat_max_loop_interval": 1,
                 "worker_send_task_events": False,
             },
         }
@@ -123,8 +124,7 @@ class JobSite(Site):
     def start_beat(self) -> subprocess.Popen[bytes]:
         """Start beat; what it remembers survives it."""
         return self.celery(
-            "beat", "--schedule", str(self.folder / "beat"), "--max-interval", "0.5",
-            "--pidfile", "", "--loglevel", "INFO",
+            "beat", "--schedule", str(self.folder / "beat"), "--pidfile", "", "--loglevel", "INFO",
         )  # fmt: skip
 
     def stop_broker(self) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack, suppress
@@ -72,7 +73,7 @@ class Trial:
         share, rest = divmod(size.jobs, size.persons)
         for number, person in enumerate(self.persons):
             crew.order(
-                number % size.submitters, "submit", person=person, label="Q",
+                number % size.submitters, "submit", person=person, label=f"Q{person}",
                 count=share + (number < rest),
             )  # fmt: skip
         deck = ["child"] * size.kills[0] + ["worker"] * size.kills[1] + ["beat"] * size.kills[2]
@@ -81,13 +82,15 @@ class Trial:
         for number, strike in enumerate(deck):
             self.until_answered(size.jobs * number // len(deck))
             self.strike(strike)
+            took = time.monotonic() - self.began
+            print(f"{took:.1f} s: {strike}, {self.struck} in hand", file=sys.stderr, flush=True)
         self.notes = [
             note
             for number in range(size.persons)
             for note in crew.wait([number % size.submitters])[0]
         ]
         crew.end()
-        self.site.wait("the end of all jobs", lambda: self.unfinished() == 0, 2 * DEADLINE)
+        self.site.wait("the end of all jobs", self.is_over, 2 * DEADLINE)
         self.seconds = time.monotonic() - self.began
         self.wake(everyone=True)
         # A process that was stopped with a job in its hands wakes up and is refused.
@@ -100,18 +103,18 @@ class Trial:
 
         def is_time() -> bool:
             self.wake()
-            return (
-                Job.objects.filter(status="succeeded").count() >= number
-                and Job.objects.filter(status="running").exists()
-            ) or (len(Job.objects.all()) == self.size.jobs and self.unfinished() == 0)
+            running = Job.objects.filter(status="running")
+            return Job.objects.filter(status="succeeded").count() >= number and running.exists()
 
         self.site.wait(f"{number} answers", is_time)
         time.sleep(self.chance.uniform(0, self.size.seconds))
 
-    def unfinished(self) -> int:
+    def is_over(self) -> bool:
+        """Wake up who was stopped for long enough; return whether all jobs have ended."""
         from django_obc_ai.models import Job
 
-        return Job.objects.filter(status__in=["queued", "running"]).count()
+        self.wake()
+        return not Job.objects.filter(status__in=["queued", "running"]).exists()
 
     def wake(self, *, everyone: bool = False) -> None:
         for pid, until in list(self.stopped.items()):
@@ -186,5 +189,5 @@ def is_alive(pid: int) -> bool:
 
 
 def pid_of(owner: str) -> int:
-    """Return the process that an owner's name tells."""
-    return next(int(part) for part in owner.split(":") if part.isdigit())
+    """Return the process that an owner's name tells: host, process, token."""
+    return int(owner.split(":")[-2])
