@@ -73,7 +73,7 @@ class CallBook(AttemptBook):
         """Find the provider, and the answer if it is stored; ``outcome`` is set if this ends it."""
         try:
             may_wait = self.info.may_retry and not retry.is_in_transaction()
-            self.patience = retry.Patience(may_wait=may_wait, seconds=self.info.patience_seconds)
+            self.patience = retry.Patience(may_wait=may_wait)
             self._fit_to(self.info.provider)
             self.trace.begin(self.request, self.provider, **self._traced())
             if not self.take_stored():

@@ -14,6 +14,7 @@ from typing import Any
 import tenacity
 from django.db import connections
 
+from django_obc_ai.backends.providers.deadlines import shortened
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     BadResponseError,
@@ -44,19 +45,16 @@ _REPEATED_ELSEWHERE = (
 class Patience:
     """What one call may still try and wait for."""
 
-    def __init__(self, *, may_wait: bool, seconds: float | None = None) -> None:
+    def __init__(self, *, may_wait: bool) -> None:
         """Start the clock.
 
         Args:
             may_wait: False gives up after the first attempt; see `is_in_transaction`.
-            seconds: How long the call has at most; None is the deadline of ``OBC_AI["RETRY"]``,
-                which holds in any case.
         """
         self.may_wait = may_wait
         settings = get_settings().retry
         self._attempts = settings.attempts if may_wait else 1
-        longest = settings.deadline_seconds
-        self._seconds = longest if seconds is None else min(longest, seconds)
+        self._seconds = shortened(settings.deadline_seconds)
         self._began = time.monotonic()
         self._failures = 0
 

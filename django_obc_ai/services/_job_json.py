@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from decimal import Decimal
 from typing import Any
@@ -39,9 +39,12 @@ from django_obc_ai.types import (
 _ODD = re.compile("[\x00\x1a\ud800-\udfff]")
 _WRITTEN_ODD = re.compile("\x1a([0-9a-f]{4})")
 #: Whose it is stands in a column, which `erase_user` empties; and each attempt has an operation.
-_NOT_WRITTEN = ("operation_id", "user_id", "patience_seconds")
+_NOT_WRITTEN = ("operation_id", "user_id")
 _INFO = tuple(each.name for each in fields(CallInfo) if each.name not in _NOT_WRITTEN)
 _TEXTS = ("prompt", "model", "system", "max_output_tokens", "temperature", "prompt_version")
+#: What people and models say; of these the latter are JSON as a text.
+_SAID = ("prompt", "system", "history", "sources", "text", "error_message")
+_WRITTEN_JSON = ("response_schema", "options", "data")
 #: Errors of jobs that ended without a call.
 _BY_CODE: dict[str, type[ObcAIError]] = {
     each.code: each for each in (JobCancelledError, JobDeadlineError, AbandonedCallError)
@@ -90,6 +93,38 @@ def read_call(job: Job) -> Call:
 def correlation_of(job: Job) -> str:
     """Return the correlation id of who asked."""
     return str(job.request.get("correlation_id", ""))
+
+
+def texts_of(job: Job) -> dict[str, Any]:
+    """Return what was asked and answered, without passages of sources, for whoever asked."""
+    asked, answer = _plain(job.request), _plain(job.result) or {}
+    found = {name: asked.get(name, "") for name in ("system", "prompt")}
+    found["history"] = [{"role": role, "text": text} for role, text in asked.get("history", ())]
+    found["sources"] = [title for title, _ in asked.get("sources", ())]
+    return {**found, "answer": answer.get("text", "")}
+
+
+def rewritten(stored: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return a request or an answer with its texts changed, names and tags as they are."""
+    found = dict(stored)
+    for name in _SAID:
+        if name in stored:
+            found[name] = _escaped(_changed(_plain(stored[name]), change))
+    for name in _WRITTEN_JSON:
+        if stored.get(name) is not None:
+            value = _changed(json.loads(_plain(stored[name])), change)
+            found[name] = _escaped(json.dumps(value, ensure_ascii=False))
+    return found
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_changed(each, change) for each in value]
+    if isinstance(value, dict):
+        return {name: _changed(each, change) for name, each in value.items()}
+    return value
 
 
 def _operation_of(job: Job) -> UUID:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from django.db import models
 
 from django_obc_ai.gateway import erasing
 from django_obc_ai.models import AIOperation, ChatMessage, Conversation, StoredContent
+from django_obc_ai.services import _job_erasing
 
 #: Stands where a name stood.
 MARK = "[erased]"
@@ -47,6 +49,7 @@ def forget_mentions(pattern: re.Pattern[str] | None, *, is_dry_run: bool = False
     if pattern is None:
         return 0
     count = sum(_forget_in(*each, pattern, is_dry_run=is_dry_run) for each in _TEXTS)
+    count += _job_erasing.forget_mentions(partial(pattern.sub, MARK), is_dry_run=is_dry_run)
     return count + erasing.forget_answers(pattern, is_dry_run=is_dry_run)
 
 

@@ -22,7 +22,7 @@ from django_obc_ai.gateway import erasing, ledger, tags
 from django_obc_ai.indexes import VectorIndex, forgetting, generations, get_indexes, replica
 from django_obc_ai.models import ChatMessage, Conversation, Flight, IndexState, StoredContent
 from django_obc_ai.models.writer import transaction_of
-from django_obc_ai.services import _attribution, _mentions, _people
+from django_obc_ai.services import _attribution, _job_erasing, _mentions, _people
 from django_obc_ai.services.content import erase_content
 from django_obc_ai.services.conversations import erase_conversations
 from django_obc_ai.services.embeddings import EmbeddingService
@@ -42,6 +42,7 @@ class ErasureReport:
         conversations: Deleted.
         messages: Deleted with them.
         contents: Stored prompts and answers that were deleted.
+        jobs: Questions in the background, and their answers, that were deleted.
         budgets: The user's own budgets and alerts that were deleted, and changes of budgets
             that no longer name the user.
         names: Corrections, prompts, pauses and the like that no longer name the user.
@@ -58,6 +59,7 @@ class ErasureReport:
     conversations: int = 0
     messages: int = 0
     contents: int = 0
+    jobs: int = 0
     budgets: int = 0
     names: int = 0
     chunks: int = 0
@@ -92,6 +94,7 @@ def erase_user(
     _refuse_in_transaction()
     erasing_user.send(get_user_model(), user_id=person.key, user=person.user)
     chunks = sum(_clean(index) for index in get_indexes())
+    jobs = _job_erasing.erase_jobs(person.key)  # first: none is begun any more
     alias = get_settings().database
     ledger.drain(alias)
     files = erasing.detach_files(person.key, alias)
@@ -106,6 +109,7 @@ def erase_user(
         conversations=erase_conversations(person.key),
         messages=messages,
         contents=erase_content(person.key),
+        jobs=jobs,
         budgets=_attribution.forget_budgets(person),
         names=_attribution.forget_names(person),
         chunks=chunks,
@@ -130,6 +134,7 @@ def _count(person: _people.Person, pattern: re.Pattern[str] | None) -> ErasureRe
         conversations=Conversation.objects.filter(user_id=person.key).count(),
         messages=_messages_of(person).count(),
         contents=StoredContent.objects.filter(user_id=person.key).count(),
+        jobs=_job_erasing.jobs_of(person.key).count(),
         budgets=sum(rows.count() for rows in budgets),
         names=sum(rows.count() for rows in names),
         mentions=_mentions.forget_mentions(pattern, is_dry_run=True),

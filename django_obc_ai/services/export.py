@@ -22,7 +22,7 @@ from django_obc_ai.models import (
     Conversation,
     StoredContent,
 )
-from django_obc_ai.services import _attribution, _people
+from django_obc_ai.services import _attribution, _job_erasing, _people
 
 FORMAT = "django_obc_ai.user_data"
 VERSION = 1
@@ -63,6 +63,7 @@ def _document(person: _people.Person) -> Iterator[str]:
         ("operations", _operations(person)),
         ("conversations", _conversations(person)),
         ("stored_content", _contents(person)),
+        ("jobs", _job_erasing.told(person.key)),
         ("budgets", _budgets(person)),
         ("prompts", _prompts(person)),
     ):

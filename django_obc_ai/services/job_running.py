@@ -10,12 +10,12 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from django.conf import settings
 from django.utils import timezone
 
+from django_obc_ai.backends.providers.deadlines import ending_within
 from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
@@ -164,7 +164,8 @@ def _ask(job: Job) -> None:
             _job_queue.finish(job, None, category=error.code, message=str(error))
             return
     request, info = _job_json.read_call(job)
-    outcome = call(request, replace(info, patience_seconds=left))
+    with ending_within(left):
+        outcome = call(request, info)
     failure = outcome.error
     if failure is not None and _is_put_back(job, failure):
         return

@@ -239,8 +239,6 @@ class CallInfo:
         may_retry: Whether more than one attempt may be made.
         cache_ttl_seconds: Overrides the time to live of ``content_type``.
         reads_cache: Whether a stored answer will do; else a new one takes its place.
-        patience_seconds: Waits and retries end after so long, if that is before the deadline of
-            ``OBC_AI["RETRY"]``.
     """
 
     operation_id: UUID
@@ -256,7 +254,6 @@ class CallInfo:
     varies_by_user: bool = False
     may_retry: bool = True
     reads_cache: bool = True
-    patience_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
+from django_obc_ai.backends.providers.deadlines import shortened
 from django_obc_ai.exceptions import ProviderError, ProviderTimeoutError, TransientError
 
 ValueT = TypeVar("ValueT")
@@ -74,8 +75,8 @@ class Deadline:
     """A point in time by which a call has ended, however slowly its answer drips in."""
 
     def __init__(self, seconds: float) -> None:
-        """Start counting."""
-        self._ends_at = time.monotonic() + seconds
+        """Start counting; the end of the job that a call is for may come before."""
+        self._ends_at = time.monotonic() + shortened(seconds)
 
     @property
     def remaining_seconds(self) -> float:

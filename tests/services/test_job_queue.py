@@ -1,0 +1,301 @@
+"""The queue of jobs: nobody's turn is passed over, and no job is taken by two."""
+
+from __future__ import annotations
+
+import datetime
+import random
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from django_obc_ai.models import Job
+from django_obc_ai.services import _job_queue
+from django_obc_ai.testing import override_ai
+
+pytestmark = pytest.mark.django_db
+SECOND = datetime.timedelta(seconds=1)
+
+
+def add(user_id: Any = None, *, priority: int = 0, **values: Any) -> Job:
+    """Queue a job as submit() does."""
+    job = Job(user_id=user_id, priority=priority, request={"prompt": "Q"}, **values)
+    job.turn = _job_queue.turn_for(job)
+    job.save(force_insert=True)
+    return job
+
+
+def drain() -> list[Job]:
+    """Take and end all jobs, one by one."""
+    taken = []
+    while (job := _job_queue.claim()) is not None:
+        assert _job_queue.finish(job, {})
+        taken.append(job)
+    return taken
+
+
+def test_two_persons_take_turns_however_much_one_has_asked_before() -> None:
+    for _ in range(5):
+        add(1)
+    assert [_job_queue.claim().user_id for _ in range(2)] == [1, 1]  # type: ignore[union-attr]
+    for _ in range(3):
+        add(2)
+    assert [job.user_id for job in drain()] == [2, 1, 2, 1, 2, 1]
+
+
+def test_persons_of_two_tenants_are_two_persons() -> None:
+    for scope in ("a", "a", "b"):
+        add(1, scope=scope)
+    assert [job.scope for job in drain()] == ["a", "b", "a"]
+
+
+def test_a_higher_priority_comes_first_and_has_turns_of_its_own() -> None:
+    for user in (1, 1, 2):
+        add(user)
+    for user in (1, 1, 2):
+        add(user, priority=5)
+    assert [(job.priority, job.user_id) for job in drain()] == [
+        (5, 1), (5, 2), (5, 1), (0, 1), (0, 2), (0, 1),
+    ]  # fmt: skip
+
+
+def test_a_job_that_was_delayed_pulls_nobody_ahead() -> None:
+    later = timezone.now() + 60 * SECOND
+    add(3, due_at=later)
+    for _ in range(3):
+        add(1)
+    assert [_job_queue.claim().user_id for _ in range(2)] == [1, 1]  # type: ignore[union-attr]
+    for _ in range(3):
+        add(2)
+    add(1)
+    assert [job.user_id for job in drain()] == [2, 1, 2, 2, 1]
+    Job.objects.filter(pk__in=Job.objects.filter(user_id=3)).update(due_at=timezone.now())
+    assert [job.user_id for job in drain()] == [3]
+
+
+def test_who_has_cancelled_what_waited_is_not_behind_for_it() -> None:
+    for job in [add(1) for _ in range(10)]:
+        assert _job_queue.cancel(job.pk)
+    add(1)
+    for _ in range(2):
+        add(2)
+    assert {job.user_id for job in drain()[:2]} == {1, 2}
+
+
+ASKED = st.lists(
+    st.tuples(st.sampled_from([None, 1, 2, 3]), st.integers(0, 1)), min_size=1, max_size=14
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=ASKED, before=st.integers(0, 5))
+def test_all_are_taken_by_priority_and_then_as_turns_would_have_it(
+    asked: list[tuple[int | None, int]], before: int
+) -> None:
+    """Of one priority, who has something waiting is served once before anybody is twice."""
+    Job.objects.all().delete()
+    for _ in range(before):
+        add(9)
+    drain()
+    added = [add(user, priority=priority).pk for user, priority in asked]
+    taken = drain()
+    assert sorted(job.pk for job in taken) == sorted(added)
+    assert [job.priority for job in taken] == sorted((p for _, p in asked), reverse=True)
+    for priority in (0, 1):
+        mine = [job for job in taken if job.priority == priority]
+        for user in {job.user_id for job in mine}:
+            own = [job.pk for job in mine if job.user_id == user]
+            assert own == [pk for pk in added if pk in own]  # nobody overtakes themselves
+        left = Counter(job.user_id for job in mine)
+        served: Counter[Any] = Counter()
+        for job in mine:
+            served[job.user_id] += 1
+            left[job.user_id] -= 1
+            waiting = [user for user, count in left.items() if count]
+            assert all(served[job.user_id] - served[user] <= 1 for user in waiting)
+
+
+def test_a_claim_tells_who_works_at_it_until_when() -> None:
+    with override_ai([], JOBS={"lease_seconds": 5}):
+        add()
+        before = timezone.now()
+        job = _job_queue.claim()
+    assert job is not None and job.status == "running" and job.attempts == 1
+    assert job.owner and job.operation_id and job.started_at
+    assert before + 5 * SECOND <= job.lease_until  # type: ignore[operator]
+    assert _job_queue.claim() is None
+
+
+def test_what_is_put_back_keeps_its_place_and_counts_no_attempt() -> None:
+    first, second = add(1), add(1)
+    taken = _job_queue.claim()
+    assert taken is not None and taken.pk == first.pk
+    assert _job_queue.put_back(taken, timezone.now(), is_counted=False)
+    assert not _job_queue.put_back(taken, timezone.now(), is_counted=False)
+    assert [(job.pk, job.attempts) for job in drain()] == [(first.pk, 1), (second.pk, 1)]
+
+
+def test_others_of_a_provider_that_refused_wait_as_long_and_no_shorter() -> None:
+    now = timezone.now()
+    near, far, other = add(), add(due_at=now + 60 * SECOND), add(provider="other")
+    _job_queue.hold_others("default", now + 30 * SECOND)
+    due = dict(Job.objects.values_list("pk", "due_at"))
+    assert due[near.pk] == now + 30 * SECOND and due[far.pk] == now + 60 * SECOND
+    assert due[other.pk] < now + SECOND
+    assert _job_queue.next_due_at() == due[other.pk]
+    assert [job.pk for job in drain()] == [other.pk]
+    assert not _job_queue.has_due() and _job_queue.count_waiting() == 2
+
+
+def lapse() -> None:
+    Job.objects.filter(status="running").update(lease_until=timezone.now() - SECOND)
+
+
+def test_a_job_whose_worker_died_is_given_to_others_and_up_at_last() -> None:
+    with override_ai([], JOBS={"attempts": 2}):
+        job = add(turn=7)
+        for attempt in (1, 2):
+            taken = _job_queue.claim()
+            assert taken is not None and (taken.pk, taken.attempts) == (job.pk, attempt)
+            assert _job_queue.take_up() == 0
+            lapse()
+            assert [_job_queue.take_up(), _job_queue.take_up()] == [1, 0]
+        job.refresh_from_db()
+        assert (job.status, job.error_category, job.attempts) == ("failed", "abandoned", 2)
+        assert job.request and job.expires_at and not job.owner
+
+
+def test_a_worker_that_lost_its_job_can_neither_renew_nor_answer_nor_put_it_back() -> None:
+    add()
+    asleep = _job_queue.claim()
+    assert asleep is not None
+    lapse()
+    _job_queue.take_up()
+    awake = _job_queue.claim()
+    assert awake is not None and awake.owner != asleep.owner
+    _job_queue.renew(asleep)
+    assert Job.objects.get().lease_until == awake.lease_until
+    assert not _job_queue.finish(asleep, {"text": "old"})
+    assert not _job_queue.put_back(asleep, timezone.now(), is_counted=True)
+    _job_queue.give_up(asleep)
+    assert Job.objects.get().owner == awake.owner
+    assert _job_queue.finish(awake, {"text": "new"})
+    assert not _job_queue.finish(asleep, {"text": "old"})
+    assert Job.objects.get().result == {"text": "new"}
+
+
+def test_a_lease_that_was_renewed_meanwhile_is_not_taken_away() -> None:
+    add()
+    job = _job_queue.claim()
+    assert job is not None
+    with override_ai([], JOBS={"lease_seconds": 300}):
+        _job_queue.renew(job)
+    assert Job.objects.get().lease_until > job.lease_until  # type: ignore[operator]
+    assert _job_queue.take_up() == 0
+
+
+def test_ended_jobs_are_kept_for_their_days_and_then_deleted() -> None:
+    with override_ai([], JOBS={"keep_days": 2}):
+        kept, waiting = add(), add()
+        _job_queue.cancel(kept.pk)
+    kept.refresh_from_db()
+    assert kept.expires_at - kept.finished_at == datetime.timedelta(days=2)  # type: ignore[operator]
+    assert _job_queue.purge() == 0
+    Job.objects.filter(pk=kept.pk).update(expires_at=timezone.now())
+    assert _job_queue.purge() == 1
+    assert Job.objects.get().pk == waiting.pk
+
+
+def test_deadlines_end_only_what_waits_too_long() -> None:
+    now = timezone.now()
+    late, alive = add(deadline_at=now - SECOND), add(deadline_at=now + 60 * SECOND)
+    other = add(deadline_at=now - SECOND)
+    assert _job_queue.expire(late.pk) == 1 and _job_queue.expire() == 1
+    assert {job.status for job in Job.objects.filter(pk__in=[late.pk, other.pk])} == {"failed"}
+    assert [job.pk for job in drain()] == [alive.pk]
+
+
+def test_what_comes_before_a_job_is_counted_as_it_will_be_taken() -> None:
+    jobs = [add(user, priority=priority) for user in (1, 1, 2) for priority in (0, 1)]
+    ahead = {job.pk: _job_queue.count_before(job) for job in jobs}
+    assert [ahead[job.pk] for job in drain()] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_job_that_somebody_has_begun_is_not_taken_back() -> None:
+    begun, waits = add(), add()
+    assert _job_queue.claim().pk == begun.pk  # type: ignore[union-attr]
+    assert (_job_queue.remove(begun.pk), _job_queue.remove(waits.pk)) == (False, True)
+
+
+def test_nobodys_job_survives_the_user_and_belongs_to_nobody() -> None:
+    user = get_user_model().objects.create(username="amina")
+    job = add(user.pk)
+    user.delete()
+    job.refresh_from_db()
+    assert (job.user_id, job.status) == (None, "queued")
+
+
+def together(work: Callable[[], None], count: int) -> None:
+    """Run something in threads that begin at once, and raise what one raises."""
+    gate, failed = threading.Barrier(count), []
+
+    def run() -> None:
+        try:
+            gate.wait(30)
+            work()
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(120)
+    assert not failed, failed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_threads_at_once_take_each_job_once() -> None:
+    added = [add(random.randrange(3)).pk for _ in range(60)]
+    taken: list[uuid.UUID] = []
+
+    def work() -> None:
+        while (job := _job_queue.claim()) is not None:
+            taken.append(job.pk)
+            if random.random() < 0.2:
+                _job_queue.put_back(job, timezone.now(), is_counted=False)
+                taken.remove(job.pk)
+            else:
+                assert _job_queue.finish(job, {})
+
+    together(work, 6)
+    assert Counter(taken) == Counter(added)
+    assert set(Job.objects.values_list("status", "attempts")) == {("succeeded", 1)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_cancel_take_and_take_up_a_job_one_decides() -> None:
+    ended: list[str] = []
+    job = add()
+    Job.objects.update(status="running", owner="dead", lease_until=timezone.now() - SECOND)
+
+    def work() -> None:
+        _job_queue.take_up()
+        taken = _job_queue.claim()
+        if taken is not None and _job_queue.finish(taken, {}):
+            ended.append("answered")
+        if _job_queue.cancel(job.pk):
+            ended.append("cancelled")
+
+    together(work, 6)
+    assert len(ended) == 1
