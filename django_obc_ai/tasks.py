@@ -1,4 +1,4 @@
-"""The package's tasks as Celery's, one for each in ``services.tasks.TASKS``.
+"""The package's tasks as Celery's, one for each in ``services.task_table.TASKS``.
 
 Only Celery imports this: its ``autodiscover_tasks()`` finds it, and a project's Celery app does
 for `beat_schedule`. That may be while Django's settings are still being read.
@@ -7,14 +7,17 @@ for `beat_schedule`. That may be while Django's settings are still being read.
 from __future__ import annotations
 
 from datetime import time, tzinfo
+from importlib import import_module
 from typing import Any
 
 from celery import shared_task
 from celery.schedules import crontab
+from celery.signals import worker_ready, worker_shutdown
 from django.utils import timezone
 
+from django_obc_ai.backends.task_runners.base import run_here
 from django_obc_ai.backends.task_runners.celery import PREFIX
-from django_obc_ai.services.tasks import SCHEDULE, TASKS, run
+from django_obc_ai.services.task_table import SCHEDULE, TASKS
 
 #: Which the database counts the attempts of. Another that kills its worker would do so again and
 #: again if the broker gave it out at once; it comes with the schedule.
@@ -43,8 +46,8 @@ def beat_schedule(**changes: Any) -> dict[str, dict[str, Any]]:
     were away are not flooded.
 
     Args:
-        changes: By name of a task in ``services.tasks.SCHEDULE``: seconds, a `datetime.time` for
-            once a day by ``TIME_ZONE``, a schedule of Celery's, or None to leave it out.
+        changes: By name of a task in ``services.task_table.SCHEDULE``: seconds, a `datetime.time`
+            for once a day by ``TIME_ZONE``, a schedule of Celery's, or None to leave it out.
 
     Raises:
         TypeError: There is no such task in the schedule, or its value is none of these.
@@ -55,7 +58,7 @@ def beat_schedule(**changes: Any) -> dict[str, dict[str, Any]]:
     return {
         PREFIX + name: _entry(name, when)
         for name, when in {**SCHEDULE, **changes}.items()
-        if when is not None and name in TASKS
+        if when is not None
     }
 
 
@@ -72,10 +75,10 @@ def _entry(name: str, when: Any) -> dict[str, Any]:
 
 def _share(name: str) -> None:
     def task(**arguments: Any) -> None:
-        run(name, arguments)
+        run_here(name, arguments)
 
     task.__name__ = name
-    task.__doc__ = f"Run the task {name!r}; see ``services.tasks.TASKS``."
+    task.__doc__ = f"Run the task {name!r}; see ``services.task_table.TASKS``."
     shared_task(
         name=PREFIX + name,
         acks_late=True,
@@ -88,3 +91,20 @@ def _share(name: str) -> None:
 
 for _name in TASKS:
     _share(_name)
+
+
+_sightings: list[Any] = []
+
+
+@worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+def _begin(sender: Any, **_: Any) -> None:
+    # Not before: this module is imported while there are no models yet.
+    watch = import_module("django_obc_ai.services.workers").Sightings(sender.hostname)
+    _sightings.append(watch)
+    watch.start()
+
+
+@worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types
+def _end(**_: Any) -> None:
+    while _sightings:
+        _sightings.pop().stop()

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_obc_ai.conf.values import as_mapping, as_positive, as_text, only_keys, wrong_type
+from django_obc_ai.conf.values import (
+    as_function,
+    as_mapping,
+    as_positive,
+    as_text,
+    only_keys,
+    wrong_type,
+)
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types.settings import CacheSettings
 
 DEFAULT_TTL_SECONDS = {"analysis": 86_400, "static": 604_800, "chat": 3_600}
-_NAMES = ("alias", "ttl_seconds", "stale_seconds", "compress_over_bytes", "max_bytes", "models")
+_NAMES = (
+    "alias", "ttl_seconds", "stale_seconds", "compress_over_bytes", "max_bytes", "models", "warm",
+)  # fmt: skip
 _WHOLE = "a whole number above 0"
 
 
@@ -37,6 +46,7 @@ def parse_cache(value: Any, where: str) -> CacheSettings:
             entry.get("max_bytes", 1_000_000), f"{where}['max_bytes']", int, _WHOLE
         ),
         models=_models(entry.get("models", ()), f"{where}['models']"),
+        warm=as_function(entry.get("warm"), f"{where}['warm']"),
     )
 
 

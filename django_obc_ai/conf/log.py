@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from django_obc_ai.conf.values import as_mapping, as_positive, only_keys, suggest, wrong_type
+from django_obc_ai.conf.values import (
+    as_function,
+    as_mapping,
+    as_positive,
+    only_keys,
+    suggest,
+    wrong_type,
+)
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types.settings import LogSettings
 
@@ -18,7 +24,8 @@ REDACTIONS = ("email", "phone", "keys")
 #: How rows are written: each by its call, or together a moment later.
 ROWS = ("each", "batched")
 _KEYS = (
-    "spool", "rows", "store_content", "content_days", "redact", "redact_patterns", "redact_with",
+    "spool", "rows", "operation_days", "store_content", "content_days", "redact", "redact_patterns",
+    "redact_with",
 )  # fmt: skip
 
 
@@ -44,18 +51,21 @@ def parse_log(value: Any, where: str) -> LogSettings:
     store_content = entry.get("store_content", False)
     if not isinstance(store_content, bool):
         raise wrong_type(f"{where}['store_content']", store_content, "True or False")
-    days = entry.get("content_days", 30)
-    if days is not None:
-        as_positive(days, f"{where}['content_days']", int, "whole days above 0, or None")
     return LogSettings(
         spool=None if spool is None else Path(spool),
         rows=rows,
+        operation_days=_days(entry.get("operation_days"), f"{where}['operation_days']"),
         store_content=store_content,
-        content_days=days,
+        content_days=_days(entry.get("content_days", 30), f"{where}['content_days']"),
         redact=_names(entry.get("redact", REDACTIONS), f"{where}['redact']"),
         redact_patterns=_patterns(entry.get("redact_patterns", ()), f"{where}['redact_patterns']"),
-        redact_with=_function(entry.get("redact_with"), f"{where}['redact_with']"),
+        redact_with=as_function(entry.get("redact_with"), f"{where}['redact_with']"),
     )
+
+
+def _days(value: Any, where: str) -> int | None:
+    wanted = "whole days above 0, or None"
+    return None if value is None else int(as_positive(value, where, int, wanted))
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
@@ -92,12 +102,3 @@ def _patterns(value: Any, where: str) -> tuple[re.Pattern[str], ...]:
             )
         found.append(pattern)
     return tuple(found)
-
-
-def _function(value: Any, where: str) -> str | Callable[[str], str] | None:
-    if value is None or callable(value):
-        function: Callable[[str], str] | None = value
-        return function
-    if not isinstance(value, str) or not value:
-        raise wrong_type(where, value, "the dotted path of a function, or None")
-    return value

@@ -59,6 +59,16 @@ def as_text(value: Any, where: str) -> str:
     return value
 
 
+def as_function(value: Any, where: str) -> Any:
+    """Return a function, the dotted path of one, or None."""
+    # Any: what is called by whom, and with what, the settings cannot tell.
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, str) or not value:
+        raise wrong_type(where, value, "the dotted path of a function, or None")
+    return value
+
+
 def as_positive(value: Any, where: str, kind: type[int] | tuple[type, ...], wanted: str) -> Any:
     """Return a number above 0."""
     if isinstance(value, bool) or not isinstance(value, kind):

@@ -598,6 +598,7 @@ class Migration(migrations.Migration):
                 ("version", models.BigIntegerField(default=0)),
                 ("stamp", models.CharField(blank=True, default="", max_length=32)),
                 ("horizon", models.BigIntegerField(default=0)),
+                ("woken_at", models.DateTimeField(blank=True, default=None, null=True)),
                 (
                     "serving",
                     models.ForeignKey(
@@ -813,7 +814,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default="",
-                        help_text='What it was done for: "2026-11-27".',
+                        help_text='What it is done for: "2026-11-27".',
                         max_length=100,
                     ),
                 ),
@@ -824,6 +825,13 @@ class Migration(migrations.Migration):
                 ("error_message", models.TextField(blank=True, default="")),
                 ("runs", models.PositiveBigIntegerField(default=0)),
                 ("worker", models.CharField(blank=True, default="", max_length=150)),
+                (
+                    "owner",
+                    models.CharField(
+                        blank=True, default="", help_text="Who is at it.", max_length=100
+                    ),
+                ),
+                ("lease_until", models.DateTimeField(default=None, null=True)),
             ],
             options={
                 "ordering": ["name", "key"],

@@ -18,7 +18,8 @@ class IndexState(models.Model):
 
     That serialises the writers of an index on every database, so that a reader never
     misses a version committed late. ``version`` rises by one a write; ``stamp`` is a
-    random mark by which a replica notices a rolled-back or restored history.
+    random mark by which a replica notices a rolled-back or restored history. ``woken_at`` is
+    when a worker was last sent for, None since one has come.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -29,6 +30,7 @@ class IndexState(models.Model):
     serving = models.ForeignKey(
         "IndexGeneration", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    woken_at = models.DateTimeField(null=True, blank=True, default=None)
 
     class Meta:
         verbose_name = "search index"

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models.fields import NAME_LENGTH
+from django_obc_ai.models.managers import ConfiguredManager
 
 
 class JobManager(models.Manager["Job"]):
@@ -114,14 +115,16 @@ class Job(models.Model):
 
 
 class TaskState(models.Model):
-    """How a scheduled task last ended; a row with a key tells that a thing was done once.
+    """How a task last ended; a row with a key tells of one thing that it is done for.
 
     Of ``recover_jobs``, which only the schedule starts, it tells when the schedule last worked.
+    Whoever is at something that one process does at a time is the row's owner; see
+    ``services._claims``.
     """
 
     name = models.CharField(max_length=50)
     key = models.CharField(
-        max_length=100, default="", blank=True, help_text='What it was done for: "2026-11-27".'
+        max_length=100, default="", blank=True, help_text='What it is done for: "2026-11-27".'
     )
     started_at = models.DateTimeField(null=True, default=None)
     finished_at = models.DateTimeField(null=True, default=None)
@@ -130,6 +133,10 @@ class TaskState(models.Model):
     error_message = models.TextField(default="", blank=True)
     runs = models.PositiveBigIntegerField(default=0)
     worker = models.CharField(max_length=NAME_LENGTH, default="", blank=True)
+    owner = models.CharField(max_length=100, default="", blank=True, help_text="Who is at it.")
+    lease_until = models.DateTimeField(null=True, default=None)
+
+    objects = ConfiguredManager["TaskState"]()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["name", "key"]
@@ -148,6 +155,8 @@ class Worker(models.Model):
     name = models.CharField(max_length=NAME_LENGTH, primary_key=True, help_text="Host and process.")
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects = ConfiguredManager["Worker"]()
 
     class Meta:
         ordering: ClassVar[list[str]] = ["name"]

@@ -11,14 +11,17 @@ from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
+from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import VectorIndex
 from django_obc_ai.logs import events
 from django_obc_ai.models import DirtyRow
+from django_obc_ai.services import index_tasks, tasks
 
 #: The process that wrote an outbox row works it off itself, at once. Older rows are left over.
 LEFT_OVER_AFTER = datetime.timedelta(seconds=0.2)
-#: A paid call may take so long; taken up earlier, its texts would be paid for twice.
-LEFT_OVER_AFTER_PAID = datetime.timedelta(seconds=60)
+#: A paid call may take so long; taken up earlier, its texts would be paid for twice. Workers, where
+#: the task runner has some, may have other work to do first.
+LEFT_OVER_AFTER_LONG = datetime.timedelta(seconds=60)
 _LOOK_EVERY_SECONDS = 0.1
 #: After a sweep that got nowhere: the embedder fails, or other settings wait for a rebuild.
 _BACK_OFF_SECONDS = 5.0
@@ -49,7 +52,10 @@ def take_up_left_overs(index: VectorIndex) -> None:
             oldest = _oldest_left_over(index)
             if oldest is None:
                 return
-        except DatabaseError as error:  # a search that works is worth more than this look
+        except (
+            DatabaseError,
+            ConfigurationError,
+        ) as error:  # a search that works is worth more than this look
             events.INDEXES_SWEEP_FAILED.log(about=index.name, error=error, index=index.name)
             return
         thread = threading.Thread(
@@ -69,8 +75,8 @@ def _oldest_left_over(index: VectorIndex) -> int | None:
     """Return the first outbox row that its writer should have cleared by now."""
     from django_obc_ai.services.indexing import left_over_of
 
-    is_paid = isinstance(embedders[index.embedder], PaidEmbedder)
-    age = LEFT_OVER_AFTER_PAID if is_paid else LEFT_OVER_AFTER
+    is_long = tasks.has_workers() or isinstance(embedders[index.embedder], PaidEmbedder)
+    age = LEFT_OVER_AFTER_LONG if is_long else LEFT_OVER_AFTER
     tried = list(left_over_of(index.name))[:500]
     rows: Any = DirtyRow.objects.using(index.database).filter(index_name=index.name)
     first = rows.exclude(pk__in=tried).order_by("pk").values_list("pk", "created_at").first()
@@ -81,7 +87,10 @@ def _sweep(index: VectorIndex, oldest: int) -> None:
     from django_obc_ai.services.indexing import IndexingService
 
     try:
-        IndexingService().process_changes(index.name)
+        if tasks.has_workers():
+            index_tasks.work_off(index)  # not beside a worker who is at it
+        else:
+            IndexingService().process_changes(index.name)
         if _oldest_left_over(index) == oldest:
             _next_look[index.name] = _clock() + _BACK_OFF_SECONDS
     except Exception as error:  # noqa: BLE001 - nobody waits for this thread

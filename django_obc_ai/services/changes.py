@@ -9,8 +9,9 @@ from typing import Any
 from django.db import connections, models, router, transaction
 
 from django_obc_ai.gateway import tags
-from django_obc_ai.indexes import VectorIndex, get_indexes, outbox
+from django_obc_ai.indexes import VectorIndex, get_index, get_indexes, outbox
 from django_obc_ai.logs import events
+from django_obc_ai.services import index_tasks, tasks
 from django_obc_ai.services._watched import is_watched
 
 _PAGE = 500  # below SQLite's limit on query parameters
@@ -125,13 +126,16 @@ def mark_keys(index: VectorIndex, keys: Sequence[str], *, using: str) -> None:
 
 
 def _wake(name: str) -> Callable[[], None]:
-    """Return a function that works off an index's outbox.
+    """Return a function that works off an index's outbox, or sends for a worker who does.
 
     It raises nothing: the rows are saved, and what fails here stays in the outbox.
     """
 
     def wake() -> None:
         try:
+            if tasks.has_workers():
+                index_tasks.send_for_worker(get_index(name))
+                return
             from django_obc_ai.services.indexing import IndexingService  # numpy, at first use
 
             IndexingService().process_changes(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -170,7 +170,8 @@ def read_gauges(*, most: int | None = _MOST_GAUGES, without: Collection[str] = (
     """
     now = datetime.datetime.now(datetime.UTC)
     budgets = [each for each in policy.in_force() if each.scope not in without]
-    wanted = [(each, value) for each in budgets for value in _values(each)]
+    today = current_day()
+    wanted = [(each, value) for each in budgets for value in values_of(each, today, today)]
     keys = {(b, v): policy.key_of(b, v, policy.period(b, now)[0]) for b, v in wanted}
     totals = cost_stores["default"].totals(sorted(set(keys.values())))
     found = []
@@ -201,15 +202,18 @@ def read_gauges(*, most: int | None = _MOST_GAUGES, without: Collection[str] = (
     return sorted(found, key=lambda each: -each.used_percent)[:most]
 
 
-def _values(budget: BudgetSettings) -> Iterable[str]:
+def values_of(budget: BudgetSettings, first: datetime.date, last: datetime.date) -> list[str]:
+    """Return whose totals a budget has, of what had operations from first to last, in order.
+
+    Of groups nobody knows: operations do not hold them.
+    """
     if budget.scope == "global" or budget.key:
         return [budget.key]
     dimension = _BUDGETED.get(budget.scope)
     if dimension is None:
         return []
-    today = current_day()
-    seen = rollups.read_days(today, today, by={dimension})[today].by[dimension]
-    return sorted(each for each in seen if each)
+    days = rollups.read_days(first, last, by={dimension}).values()
+    return sorted({each for day in days for each in day.by[dimension] if each})
 
 
 def _name(budget: BudgetSettings, value: str) -> str:

@@ -1,7 +1,7 @@
 """What operators see of indexes, and the work that they ask for.
 
-Little work is done at once. More is written down, and `run_requested` does it, which the command
-``ai_index --requested`` calls: nobody waits in front of a browser for hours.
+Little work is done at once. More is written down, and `run_requested` does it, which workers call,
+or the command ``ai_index --requested``: nobody waits in front of a browser for hours.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
-from django_obc_ai.exceptions import ConfigurationError, ObcAIError
+from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import ConfigurationError, ObcAIError, TaskRunnerError
 from django_obc_ai.gateway.prices import bounding_price
 from django_obc_ai.indexes import VectorIndex, generations, get_index, get_indexes
 from django_obc_ai.indexes.documents import iterate_keys, read_documents
+from django_obc_ai.logs import events
 from django_obc_ai.models import Chunk, DirtyRow, IndexRequest
 from django_obc_ai.models.fields import NAME_LENGTH
+from django_obc_ai.services import tasks
+from django_obc_ai.services._claims import claimed, is_claimed
 from django_obc_ai.services._index_reports import IndexReport
 
 #: Rows that are indexed while a person waits.
 AT_ONCE = 200
 _SAMPLE = 200
 _PER_MILLION = Decimal(1_000_000)
+_CLAIM = "index_requests"
+#: A message that has not come by then may be lost.
+_LEFT_AFTER = datetime.timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +149,7 @@ def _tokens_of(index: VectorIndex, keys: Sequence[str]) -> int:
 
 
 def request_indexing(name: str, kind: str, *, user: Any) -> IndexReport | None:
-    """Have an index worked on: at once if it is little, else when the command comes by.
+    """Have an index worked on: at once if it is little, else by a worker or by the command.
 
     Args:
         name: Of the index.
@@ -148,7 +157,8 @@ def request_indexing(name: str, kind: str, *, user: Any) -> IndexReport | None:
         user: Who asks.
 
     Returns:
-        What was done, or None if it was written down for ``ai_index --requested``.
+        What was done, or None if it was written down for a worker, where the default task runner
+        has some, or for ``ai_index --requested``.
 
     Raises:
         UnknownIndexError: No such index.
@@ -162,7 +172,32 @@ def request_indexing(name: str, kind: str, *, user: Any) -> IndexReport | None:
     who = "" if user is None else str(user.get_username())[:NAME_LENGTH]
     facts = {"kind": kind, "requested_by": who, "requested_at": timezone.now()}
     IndexRequest.objects.update_or_create(name=name, defaults=facts)
+    if tasks.has_workers():
+        if kind == IndexRequest.Kind.REBUILD:
+            send = partial(send_task, "rebuild_index", name, if_requested=True)
+        else:
+            send = partial(send_task, "index_objects", name)
+        transaction.on_commit(send, using=get_settings().database)
     return None
+
+
+def send_task(task: str, index: str, **arguments: Any) -> None:
+    """Send a task about an index; a broker that does not take it is logged.
+
+    What is to be done is in the database, and the next run of ``index_objects`` finds it there.
+    """
+    try:
+        tasks.send(task, index=index, **arguments)
+    except TaskRunnerError as error:
+        events.TASKS_NOT_SENT.log(about=index, error=error, task=task, index=index)
+
+
+def left_requests(kind: str) -> list[str]:
+    """Return the indexes whose request has waited for a minute, and that nobody is at."""
+    before = timezone.now() - _LEFT_AFTER
+    rows = IndexRequest.objects.filter(kind=kind, requested_at__lte=before)
+    names = rows.order_by("requested_at").values_list("name", flat=True)
+    return [name for name in names if not is_claimed(_CLAIM, name)]
 
 
 def withdraw_request(name: str) -> bool:
@@ -171,27 +206,40 @@ def withdraw_request(name: str) -> bool:
     return gone > 0
 
 
-def run_requested(names: Sequence[str]) -> Iterator[IndexReport]:
+def run_requested(names: Sequence[str], *, kind: str = "") -> Iterator[IndexReport]:
     """Do what was asked for, index by index; what fails stays asked for.
+
+    What another process is at is left to that.
 
     Args:
         names: Indexes that are looked at.
+        kind: Of `IndexRequest.Kind`; "": any.
 
     Raises:
         ObcAIError: An index could not be worked on; it is raised when all others are done.
     """
     failed: Exception | None = None
-    for request in list(IndexRequest.objects.filter(pk__in=list(names)).order_by("requested_at")):
+    rows = IndexRequest.objects.filter(pk__in=list(names)).order_by("requested_at")
+    for request in list(rows.filter(kind=kind) if kind else rows):
         try:
-            report = _run(request.name, request.kind)
+            report = _run_claimed(request)
         except (ObcAIError, ConfigurationError) as error:
             failed = failed or error
             continue
-        yield report
-        same = IndexRequest.objects.filter(pk=request.pk, requested_at=request.requested_at)
-        same.delete()
+        if report is not None:
+            yield report
     if failed is not None:
         raise failed
+
+
+def _run_claimed(request: IndexRequest) -> IndexReport | None:
+    same = IndexRequest.objects.filter(pk=request.pk, requested_at=request.requested_at)
+    with claimed(_CLAIM, request.name) as is_mine:
+        if not (is_mine and same.exists()):
+            return None
+        report = _run(request.name, request.kind)
+        same.delete()
+        return report
 
 
 def _run(name: str, kind: str) -> IndexReport:

@@ -12,11 +12,15 @@ from django.utils import timezone
 
 from django_obc_ai.models import Ledger
 from django_obc_ai.querysets import current_day
+from django_obc_ai.services._claims import claimed_once
 from django_obc_ai.services.forecasts import forecast_month
+from django_obc_ai.services.ledger import drain_spool
 
 _TREND_DAYS = 7
 _MODULES = 5
 _BAR = 24
+#: After so long without a sign of life a sender counts as dead.
+_SENDER_SECONDS = 300.0
 
 
 class DailyCostReport:
@@ -118,6 +122,33 @@ class DailyCostReport:
         if found.low_usd is not None and found.high_usd is not None:
             text += f" ({found.level:.0%}: ${found.low_usd:.2f} to ${found.high_usd})"
         return text
+
+
+def send_cost_report(day: str = "") -> bool:
+    """Send the report of a day to ``ADMINS``, once for each day however often it is called.
+
+    A mail server that fails leaves it to the next call. So does a process that dies meanwhile,
+    after a few minutes; if it had sent the mail already, there is a second one.
+
+    Args:
+        day: "YYYY-MM-DD" in the project's time zone; "": yesterday.
+
+    Returns:
+        Whether it was sent now.
+
+    Raises:
+        ValueError: It is no day, or the day is not over.
+        OSError: The mail server cannot be reached or refused it.
+    """
+    today = current_day()
+    date = datetime.date.fromisoformat(day) if day else today - datetime.timedelta(days=1)
+    if date >= today:
+        raise ValueError(f"The day {date} is not over, and its report is sent once.")
+    with claimed_once("send_cost_report", str(date), seconds=_SENDER_SECONDS) as is_mine:
+        if is_mine:
+            drain_spool()
+            DailyCostReport(date).send()
+    return is_mine
 
 
 def _usd(amount: Decimal) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class CacheSettings:
         compress_over_bytes: Answers of more bytes are compressed.
         max_bytes: Answers that take more are not kept.
         models: Labels of models whose rows may be tags, besides those of indexes.
+        warm: A function, or its dotted path, that says what to ask before people do.
     """
 
     alias: str | None
@@ -27,6 +29,7 @@ class CacheSettings:
     compress_over_bytes: int
     max_bytes: int
     models: tuple[str, ...]
+    warm: str | Callable[[], Iterable[Mapping[str, Any]]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class LogSettings:
     Attributes:
         spool: The folder of operations that wait for the database; None: nowhere.
         rows: "each" is written by its call; "batched": several together, a moment later.
+        operation_days: After so many days the task of that name purges them; None: it does not.
         store_content: Whether prompts and answers are kept.
         content_days: For how many days; None: until somebody deletes them.
         redact: What is taken out of them first: "email", "phone", "keys".
@@ -101,6 +105,7 @@ class LogSettings:
 
     spool: Path | None
     rows: str
+    operation_days: int | None
     store_content: bool
     content_days: int | None
     redact: tuple[str, ...]

@@ -6,6 +6,7 @@ import importlib
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django_obc_ai.backends.base import BaseBackend
@@ -46,7 +47,7 @@ class BaseTaskRunner(BaseBackend):
         """Hand a task over; call it after the transaction that it depends on.
 
         Args:
-            name: Of a task in ``services.tasks.TASKS``.
+            name: Of a task in ``services.task_table.TASKS``.
             arguments: By name; JSON values only: ids, never objects or texts of people. The task
                 gets them as JSON makes them: a tuple arrives as a list.
             delay_seconds: How long to wait. A broker may cut a long delay short, so a task looks
@@ -94,3 +95,9 @@ def run_here(name: str, arguments: Mapping[str, Any]) -> None:
     The tasks stand above the backends, and are found by name.
     """
     importlib.import_module("django_obc_ai.services.tasks").run(name, arguments)
+
+
+def run_at_once(name: str, arguments: Mapping[str, Any]) -> None:
+    """Run a task in this process for who enqueued it, whom its failure does not concern."""
+    with suppress(Exception):  # which is logged and noted where it was raised
+        run_here(name, arguments)

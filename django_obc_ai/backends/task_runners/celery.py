@@ -12,7 +12,7 @@ from urllib.parse import quote
 from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
-from django_obc_ai.backends.task_runners.base import BaseTaskRunner, run_here
+from django_obc_ai.backends.task_runners.base import BaseTaskRunner, run_at_once
 from django_obc_ai.exceptions import ConfigurationError, TaskRunnerError
 
 #: Celery's names of the package's tasks are their own with this before them.
@@ -118,7 +118,7 @@ class CeleryRunner(BaseTaskRunner):
         """See BaseTaskRunner.enqueue()."""
         app = self.app
         if app.conf.task_always_eager:
-            run_here(name, arguments)
+            run_at_once(name, arguments)
             return
         longest = self.visibility_seconds
         if longest is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_obc_ai.backends.task_runners.base import BaseTaskRunner, run_here
+from django_obc_ai.backends.task_runners.base import BaseTaskRunner, run_at_once
 
 
 class InlineRunner(BaseTaskRunner):
@@ -20,4 +20,4 @@ class InlineRunner(BaseTaskRunner):
         self, name: str, arguments: dict[str, Any], *, delay_seconds: float, priority: int
     ) -> None:
         """See BaseTaskRunner.enqueue()."""
-        run_here(name, arguments)
+        run_at_once(name, arguments)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from django_obc_ai.conf import get_settings
 from django_obc_ai.services.retention import purge_operations
 
 
@@ -16,29 +17,30 @@ class Command(BaseCommand):
     """Exit code 0: done; 1: a wrong argument."""
 
     help = (
-        "Delete operations older than an age, in short batches beside running calls. Costs,"
-        " budgets and the dashboard stay what they were. Run it by cron, for example daily."
+        "Delete operations older than an age, or than OBC_AI['LOG']['operation_days'], in short"
+        " batches beside running calls. Costs, budgets and the dashboard stay what they were. Run"
+        " it by cron, for example daily."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
         parser.add_argument(
             "--older-than",
-            required=True,
             type=age,
             metavar="AGE",
-            help="Days or weeks such as 90d or 13w, at least 1d.",
+            help="Days or weeks such as 90d or 13w, at least 1d; else the setting.",
         )
         parser.add_argument("--most", type=int, help="Delete so many at most in this run.")
         parser.add_argument("--dry-run", action="store_true", help="Only count them.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete, and say how many."""
+        older_than = options["older_than"] or _setting()
         if options["most"] is not None and options["most"] < 1:
             raise CommandError("--most is below 1; leave it out to delete all.")
         try:
             report = purge_operations(
-                options["older_than"], is_dry_run=options["dry_run"], most=options["most"]
+                older_than, is_dry_run=options["dry_run"], most=options["most"]
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
@@ -52,6 +54,13 @@ class Command(BaseCommand):
                 f"{report.left:,} stay for a later run: they were recorded a moment ago, or the"
                 " response cache still holds their answers."
             )
+
+
+def _setting() -> datetime.timedelta:
+    days = get_settings().log.operation_days
+    if days is None:
+        raise CommandError("Give --older-than, or set OBC_AI['LOG']['operation_days'].")
+    return datetime.timedelta(days=days)
 
 
 def age(text: str) -> datetime.timedelta:
