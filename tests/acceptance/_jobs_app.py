@@ -13,13 +13,17 @@ import django
 from celery import Celery
 from django.conf import settings
 
+from tests.servers.supervisor import die_with_parent
+
+if os.environ.get("OBC_AI_JOBS_SERVES"):
+    die_with_parent()  # a worker or beat: whatever ends the proof ends it
 facts = json.loads(Path(os.environ["OBC_AI_JOBS_FACTS"]).read_text(encoding="utf-8"))
 for name, value in facts["settings"].items():
     setattr(settings, name, value)
 django.setup()
 
 from django_obc_ai.gateway import ratelimit  # noqa: E402
-from django_obc_ai.services.tasks import SCHEDULE  # noqa: E402
+from django_obc_ai.services.task_table import SCHEDULE  # noqa: E402
 from django_obc_ai.tasks import beat_schedule  # noqa: E402
 
 ratelimit.WINDOW_SECONDS = facts["window_seconds"]

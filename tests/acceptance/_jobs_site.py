@@ -109,7 +109,10 @@ class JobSite(Site):
             process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", APP, *arguments],
                 cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])},
+                env={
+                    **os.environ, "OBC_AI_JOBS_SERVES": "1",
+                    "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]]),
+                },
             )  # fmt: skip
         self.processes.append(process)
         return process
