@@ -74,6 +74,7 @@ if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
 # at once, in the process that asks.
 if CELERY_BROKER_URL := os.environ.get("OBC_SITE_BROKER"):
     CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+    CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat")
     OBC_AI["TASK_RUNNERS"] = {
         "default": {"BACKEND": "django_obc_ai.backends.task_runners.celery.CeleryRunner"}
     }
