@@ -124,8 +124,9 @@ def outcome_of(error: BaseException | None) -> dict[str, Any]:
     """Return the columns that say how something ended; without anybody's data."""
     if error is None:
         return {"is_ok": True, "error_category": "", "error_message": ""}
-    is_ours = isinstance(error, (ObcAIError, ConfigurationError))
-    category = error.code if is_ours else type(error).__name__
+    category = type(error).__name__
+    if isinstance(error, (ObcAIError, ConfigurationError)):
+        category = error.code
     return {"is_ok": False, "error_category": category[:50], "error_message": describe(error)}
 
 
