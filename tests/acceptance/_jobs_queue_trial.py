@@ -45,9 +45,11 @@ class Trial:
             "when_exceeded": "queue",
         }  # fmt: skip
         self.size = size
+        # Without a budget: one would admit nothing before a new Redis is a lease old.
         self.site = JobSite(
-            stack, window=size.window, BREAKER=NO_BREAKER, RATE_LIMITS={"default": limits}
-        )
+            stack, window=size.window, BREAKER=NO_BREAKER, BUDGETS=[],
+            RATE_LIMITS={"default": limits},
+        )  # fmt: skip
         self.site.gemini.script(replies.answer(delay_seconds=0.02), is_repeated=True)
         self.faults: list[str] = []
 
