@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from decimal import Decimal
 from typing import Any
@@ -27,6 +28,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.logs import correlation
 from django_obc_ai.models import Job
 from django_obc_ai.services.results import Call
+from django_obc_ai.telemetry import carry_context, restore_context
 from django_obc_ai.types import (
     CallInfo,
     GenerationRequest,
@@ -68,6 +70,7 @@ def write_call(request: GenerationRequest, info: CallInfo) -> dict[str, Any]:
         "options": _text_of("options", request.options),
         "info": {name: getattr(info, name) for name in _INFO},
         "correlation_id": correlation.current(),
+        "trace": carry_context(),
     }
     _text_of("An argument", {**written, "info": written["info"]})
     found: dict[str, Any] = _escaped(written)
@@ -90,9 +93,12 @@ def read_call(job: Job) -> Call:
     return request, CallInfo(operation_id=_operation_of(job), user_id=job.user_id, **known)
 
 
-def correlation_of(job: Job) -> str:
-    """Return the correlation id of who asked."""
-    return str(job.request.get("correlation_id", ""))
+@contextmanager
+def as_asked(job: Job) -> Iterator[None]:
+    """Work under the correlation id and in the trace of who asked."""
+    stored = _plain(job.request)
+    with correlation.bound(stored.get("correlation_id", "")), restore_context(stored.get("trace")):
+        yield
 
 
 def texts_of(job: Job) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.gateway import keeper
 from django_obc_ai.gateway.call import call
 from django_obc_ai.gateway.refusals import REFUSALS
-from django_obc_ai.logs import correlation, events
+from django_obc_ai.logs import events
 from django_obc_ai.models import Job
 from django_obc_ai.services import _job_json, _job_queue, tasks
 from django_obc_ai.services.results import result_of
@@ -145,7 +145,7 @@ def _run(job: Job) -> None:
     key = ("job", job.owner)
     keeper.keep(key, partial(_job_queue.renew, job), get_settings().jobs.lease_seconds / 3)
     try:
-        with correlation.bound(_job_json.correlation_of(job)):
+        with _job_json.as_asked(job):
             _ask(job)
     except BaseException:
         # Whatever it is, the worker is alive: nobody need wait for its lease to end.

@@ -35,7 +35,8 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
     A context manager, a decorator of functions, coroutines and ``TestCase`` classes, and through
     ``django_obc_ai.testing.plugin`` a pytest fixture. Embedder and indexes stay the
     project's own; vector store, cost store and coordinator live in memory for this test only, and
-    neither rate limits nor fallbacks are in force, unless the test sets them.
+    neither rate limits nor fallbacks are in force, unless the test sets them. What is submitted to
+    the background is answered at once.
 
     Args:
         script: What the provider answers, in order; see `ScriptedProvider`. Without a
@@ -64,6 +65,7 @@ class override_ai(TestContextDecorator):  # noqa: N801 - named like override_set
             "VECTOR_STORES": "django_obc_ai.backends.vector_stores.numpy.NumpyVectorStore",
             "COST_STORES": "django_obc_ai.backends.cost_stores.memory.MemoryCostStore",
             "COORDINATORS": "django_obc_ai.backends.coordinators.memory.MemoryCoordinator",
+            "TASK_RUNNERS": "django_obc_ai.backends.task_runners.inline.InlineRunner",
         }
         overridden: dict[str, Any] = {
             key: {"default": {"BACKEND": path}} for key, path in families.items()

@@ -25,6 +25,7 @@ from django_obc_ai.types.generation import (
     StreamChunk,
     Usage,
 )
+from django_obc_ai.types.jobs import JobProgress, JobStatus
 from django_obc_ai.types.money import (
     Amount,
     BudgetHold,
@@ -58,6 +59,8 @@ __all__ = [
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
+    "JobProgress",
+    "JobStatus",
     "Message",
     "PriceRow",
     "ProviderResponse",

@@ -19,9 +19,9 @@ from django_obc_ai.types import chat
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
 REFERENCE = DOCS / "reference"
-API, COSTS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
+API, COSTS, JOBS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
     REFERENCE / f"{name}.md"
-    for name in ("public-api", "costs-api", "chat", "types", "errors", "testing", "models")
+    for name in ("public-api", "costs-api", "jobs", "chat", "types", "errors", "testing", "models")
 )
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
@@ -36,6 +36,9 @@ INTERNAL = {
     "write_ask",
     "find_answer",
     "open_log",
+    "ChatText",
+    "find",
+    "Submitting",
     "Verifying",
     "left_over_of",
     "take_up_left_overs",
@@ -59,6 +62,7 @@ INTERNAL_MODULES = {
     "explanation",
     "figures",
     "index_requests",
+    "job_running",
     "limits",
     "metrics",
     "rollups",
@@ -93,12 +97,12 @@ def test_services_are_documented(name: str) -> None:
     wanted = {name}
     if inspect.isclass(PUBLIC_SERVICES[name]):
         wanted |= {each for each in vars(PUBLIC_SERVICES[name]) if not each.startswith("_")}
-    assert wanted <= _named(API.read_text() + COSTS.read_text() + CHAT.read_text())
+    assert wanted <= _named("".join(page.read_text() for page in (API, COSTS, JOBS, CHAT)))
 
 
 def _declared() -> Iterator[tuple[str, Any, Any]]:
     """Every function that a code block declares: its name, the declared and the real one."""
-    for page in (API, COSTS, CHAT, TESTING):
+    for page in (API, COSTS, JOBS, CHAT, TESTING):
         for block in blocks(page):
             if block.language != "python":
                 continue
@@ -189,7 +193,7 @@ def test_test_helpers_are_documented() -> None:
 
 def test_every_page_of_the_reference_is_linked_from_the_public_api() -> None:
     text = API.read_text()
-    for page in (CHAT, TYPES, ERRORS, TESTING):
+    for page in (JOBS, CHAT, TYPES, ERRORS, TESTING):
         assert f"({page.name})" in text
 
 
@@ -211,5 +215,5 @@ def test_models_are_documented_with_their_fields() -> None:
 
 
 def test_headings_are_unique() -> None:
-    for page in (API, COSTS, CHAT, TYPES, ERRORS, TESTING, MODELS):
+    for page in (API, COSTS, JOBS, CHAT, TYPES, ERRORS, TESTING, MODELS):
         assert len(headings(page)) == len(set(headings(page))), page.name

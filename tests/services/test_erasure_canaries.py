@@ -38,6 +38,7 @@ from django_obc_ai.services.indexing import IndexingService
 from django_obc_ai.services.text import TextService
 from django_obc_ai.signals import erasing_user
 from django_obc_ai.testing import Reply, override_ai
+from django_obc_ai.types import Source
 from tests.extras import is_installed
 from tests.gateway.conftest import PRICES
 from tests.gateway.test_embed import EMBEDDER, GENAI
@@ -119,6 +120,9 @@ def plant(user: Any, canary: str) -> None:
     for prompt in (f"I am {canary}", f"I am {canary}", f"fail {canary}"):
         text.generate_text(prompt, system_context=f"Speak to {canary}", user=user)
     list(text.stream_text(f"stream {canary}", user=user))
+    for prompt in (f"answer {canary}", f"fail in the background {canary}"):
+        text.submit(prompt, user=user, sources=[Source(text=canary, title=canary)])
+    text.submit(f"later {canary}", user=user, delay_seconds=3600)
     ChatService().send(f"Who is {canary}?", user=user)
     if is_installed("google.genai"):
         EmbeddingService("paid").embed_queries([canary], user=user)
@@ -197,8 +201,8 @@ def test_nothing_is_left_of_who_is_erased_and_everything_of_others(
     assert before[A] == before[B]
     tables = {
         "django_obc_ai_aioperation", "django_obc_ai_chatmessage", "django_obc_ai_chunk",
-        "django_obc_ai_conversation", "django_obc_ai_storedcontent", "testapp_place", "file",
-        "cache",
+        "django_obc_ai_conversation", "django_obc_ai_job", "django_obc_ai_storedcontent",
+        "testapp_place", "file", "cache",
     }  # fmt: skip
     assert set(before[A]) == tables
     entries = len(list(in_cache("canaries")))
@@ -222,6 +226,7 @@ def test_nothing_is_left_of_who_is_erased_and_everything_of_others(
     assert set(CostCorrection.objects.values_list("made_by", flat=True)) == {"", "omar"}
     assert not IndexGeneration.objects.filter(fingerprint=generations.RETIRED).exists()
     assert (report.conversations, report.messages, report.files) == (1, 2, 2)
+    assert report.jobs == 3
     again = erase_user(project[A].pk)
     assert again == ErasureReport()
 
@@ -239,6 +244,11 @@ def test_mentions_are_taken_out_of_what_others_said(
 ) -> None:
     omar = project[B]
     TextService().generate_text(f"Tell me of {A} and {B}", user=omar, system_context=A.upper())
+    for delay in (0, 3600):
+        sources = [Source(text=A, title=B)]
+        TextService().submit(
+            f"In time, {A} and {B}", user=omar, sources=sources, delay_seconds=delay
+        )
     answer = ChatService().send(f"Who are {A} and {B}?", user=omar)
     cited = [{"number": 1, "title": A, "url": "/", "text": f"{A} lives here"}]
     ChatMessage.objects.filter(key=answer.message_id).update(citations=cited, plan={"q": [A]})
@@ -246,7 +256,7 @@ def test_mentions_are_taken_out_of_what_others_said(
         provider="p", success=False, error_category="x", error_message=f"about {A}"
     )
     Conversation.objects.update(summary=f"- Asked: {A}")
-    assert len(traces(A, tmp_path)) == 5
+    assert len(traces(A, tmp_path)) == 6
     before = traces(B, tmp_path)
     would = erase_user(project[A], mentions=[A], is_dry_run=True)
     assert traces(B, tmp_path) == before and traces(A, tmp_path)

@@ -16,10 +16,13 @@ from django_obc_ai.models import (
     Budget,
     ChatMessage,
     Conversation,
+    Job,
     PromptTemplate,
     StoredContent,
 )
+from django_obc_ai.services import _job_json
 from django_obc_ai.services.export import FORMAT, VERSION, export_user_data
+from django_obc_ai.types import CallInfo, GenerationRequest, Source
 
 pytestmark = pytest.mark.django_db
 HASH = "f" * 64
@@ -40,6 +43,11 @@ def users() -> dict[str, Any]:
         make = ChatMessage.objects.create
         make(conversation=talk, role="user", text=f"question-{name}")
         make(conversation=talk, role="assistant", text=f"answer-{name}", citations=[cited])
+        request = GenerationRequest(
+            prompt=f"asked-{name}", sources=(Source(title="T", text="somebody else's words"),)
+        )
+        info = CallInfo(operation_id=operation.pk)
+        Job.objects.create(user=user, request=_job_json.write_call(request, info))
         Budget.objects.create(scope="user", key=str(user.pk), period="day", limit_usd=7)
         PromptTemplate.objects.create(name=name, version=1, text="t", created_by=user)
     Budget.objects.create(scope="user", period="month", limit_usd=9)
@@ -58,6 +66,8 @@ def test_a_user_gets_all_of_their_own(users: dict[str, Any]) -> None:
     assert found["user"] == {"id": str(users["amina"].pk), "name": "amina"}
     assert [each["module"] for each in found["operations"]] == ["module-amina"]
     assert [each["prompt"] for each in found["stored_content"]] == ["prompt-amina"]
+    (job,) = found["jobs"]
+    assert (job["status"], job["prompt"], job["sources"]) == ("queued", "asked-amina", ["T"])
     (talk,) = found["conversations"]
     assert [each["text"] for each in talk["messages"]] == ["question-amina", "answer-amina"]
     assert [(each["limit_usd"], each["is_own"]) for each in found["budgets"]] == [
@@ -77,7 +87,14 @@ def test_nothing_of_others_and_no_hash_is_in_it(users: dict[str, Any]) -> None:
 def test_who_has_nothing_gets_a_whole_document() -> None:
     found = exported(4711)
     lists = {name: each for name, each in found.items() if isinstance(each, list)}
-    assert set(lists) == {"operations", "conversations", "stored_content", "budgets", "prompts"}
+    assert set(lists) == {
+        "operations",
+        "conversations",
+        "stored_content",
+        "jobs",
+        "budgets",
+        "prompts",
+    }
     assert not any(lists.values())
 
 
@@ -88,7 +105,7 @@ def test_rows_are_read_as_they_are_asked_for(
         pieces = export_user_data(users["amina"].pk)
     with django_assert_num_queries(0):
         assert FORMAT in next(pieces)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         list(pieces)
 
 

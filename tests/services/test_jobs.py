@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from django_obc_ai.exceptions import (
@@ -24,23 +23,14 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.models import AIOperation, Job
 from django_obc_ai.services import jobs
+from django_obc_ai.services._job_erasing import erase_jobs
 from django_obc_ai.services.job_running import run_jobs
 from django_obc_ai.services.text import GeminiService
 from django_obc_ai.testing import override_ai
 from django_obc_ai.types import Message, Source
-from tests.gateway.conftest import run_async
-from tests.services.ticket_runner import RUNNER, TicketRunner
+from tests.services.ticket_runner import RUNNER, TICKET, TicketRunner
 
 pytestmark = pytest.mark.django_db
-TICKET = ("generate_text", {}, 0.0, 0)
-
-
-@pytest.fixture
-def tickets() -> Iterator[list[Any]]:
-    TicketRunner.tickets.clear()
-    yield TicketRunner.tickets
-    TicketRunner.tickets.clear()
-    TicketRunner.is_down = False
 
 
 def test_without_a_broker_a_job_is_answered_at_once() -> None:
@@ -201,6 +191,22 @@ def test_a_running_job_that_is_cancelled_keeps_no_answer(tickets: list[Any]) -> 
     assert AIOperation.objects.get().success  # what was used is booked
 
 
+def test_of_an_erased_user_no_job_is_begun_and_no_answer_is_kept(tickets: list[Any]) -> None:
+    user = get_user_model().objects.create(username="amina")
+
+    def answer(_: Any) -> str:
+        assert erase_jobs(user.pk) == 3
+        return "too late"
+
+    with override_ai([answer], TASK_RUNNERS=RUNNER) as kit:
+        jobs_of_amina = [GeminiService().submit("Q", user=user) for _ in range(3)]
+        assert run_jobs() == 1
+        for job in jobs_of_amina:
+            with pytest.raises(UnknownJobError):
+                job.refresh()
+    assert not Job.objects.exists() and len(kit.provider.requests) == 1
+
+
 def test_a_failed_job_can_be_tried_again_and_no_other(tickets: list[Any]) -> None:
     with override_ai([InvalidRequestError("No."), "A"], TASK_RUNNERS=RUNNER):
         job = GeminiService().submit("Q", deadline_seconds=60)
@@ -228,7 +234,7 @@ def test_an_operators_retry_raises_while_the_broker_is_down(tickets: list[Any]) 
         assert job.status == "failed"
 
 
-@pytest.mark.parametrize("key", [uuid.uuid4(), str(uuid.uuid4()), "nonsense", None, 7])
+@pytest.mark.parametrize("key", [uuid.UUID(int=1), str(uuid.UUID(int=2)), "nonsense", None, 7])
 def test_an_unknown_job_raises(key: Any) -> None:
     with pytest.raises(UnknownJobError):
         GeminiService().job(key)
@@ -270,75 +276,3 @@ def test_waiting_ends_with_the_job_or_the_time(tickets: list[Any]) -> None:
         run_jobs()
         assert job.wait(0.001) or job.wait()
         assert job.result is not None
-
-
-@pytest.mark.django_db(transaction=True)
-class TestCommits:
-    """What differs where transactions are real."""
-
-    def test_a_ticket_follows_the_commit(self, tickets: list[Any]) -> None:
-        with override_ai(["A"], TASK_RUNNERS=RUNNER):
-            with transaction.atomic():
-                job = GeminiService().submit("Q")
-                assert not tickets
-            assert tickets == [TICKET]
-            run_jobs()
-            job.refresh()
-            assert job.status == "succeeded"
-
-    def test_a_rollback_takes_the_job_along(self, tickets: list[Any]) -> None:
-        with override_ai([], TASK_RUNNERS=RUNNER):
-            with transaction.atomic():
-                job = GeminiService().submit("Q")
-                transaction.set_rollback(True)
-            assert not tickets
-            with pytest.raises(UnknownJobError):
-                job.refresh()
-
-    def test_without_a_broker_it_is_answered_after_the_commit(self) -> None:
-        with override_ai(["A"]) as kit:
-            with transaction.atomic():
-                job = GeminiService().submit("Q")
-                assert (job.status, kit.provider.requests) == ("queued", [])
-            job.refresh()
-            assert job.status == "succeeded"
-
-    def test_a_ticket_that_fails_after_the_commit_leaves_the_job(
-        self, tickets: list[Any], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with override_ai([], TASK_RUNNERS=RUNNER):
-            with transaction.atomic():
-                job = GeminiService().submit("Q")
-                TicketRunner.is_down = True
-            job.refresh()
-            assert job.status == "queued"
-        assert "jobs.no_ticket" in [getattr(each, "event", "") for each in caplog.records]
-
-    def test_without_autocommit_the_schedule_sends_the_ticket(self, tickets: list[Any]) -> None:
-        with override_ai([], TASK_RUNNERS=RUNNER):
-            transaction.set_autocommit(False)
-            try:
-                GeminiService().submit("Q")
-                connection.commit()
-            finally:
-                transaction.set_autocommit(True)
-            assert Job.objects.filter(status="queued").exists() and not tickets
-
-    def test_the_async_twins_do_the_same(self, tickets: list[Any]) -> None:
-        async def whole() -> list[Any]:
-            job = await GeminiService().asubmit("Q")
-            assert not await job.await_(0)
-            again = await GeminiService().ajob(job.id)
-            cancelled = await again.acancel()
-            await job.arefresh()
-            return [cancelled, job.status, await job.await_()]
-
-        with override_ai([], TASK_RUNNERS=RUNNER):
-            assert run_async(whole()) == [True, "cancelled", True]
-
-    def test_without_a_broker_an_async_job_is_answered_at_once(self) -> None:
-        async def whole() -> jobs.JobHandle:
-            return await GeminiService().asubmit("Q")
-
-        with override_ai(["A"]):
-            assert run_async(whole()).status == "succeeded"

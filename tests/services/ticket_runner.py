@@ -9,6 +9,8 @@ from django_obc_ai.exceptions import TaskRunnerError
 
 RUNNER = {"default": {"BACKEND": "tests.services.ticket_runner.TicketRunner"}}
 
+TICKET = ("generate_text", {}, 0.0, 0)
+
 
 class TicketRunner(BaseTaskRunner):
     """Set `is_down`, and look at `tickets`: names, arguments, delays, priorities."""
