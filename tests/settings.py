@@ -8,7 +8,10 @@ OBC_AI_TEST_BASE_DIR (a temporary folder, below which the spool lies).
 
 from __future__ import annotations
 
+import importlib.util
 import os
+
+import django
 
 from tests.servers.databases import postgres_settings, sqlite_settings
 
@@ -62,5 +65,12 @@ if os.environ.get("OBC_AI_TEST_DATABASE") == "postgres":
     DATABASES = {"default": postgres_settings(os.environ.get("OBC_AI_TEST_POSTGRES_HOST", ""))}
 else:
     DATABASES = {"default": sqlite_settings(os.environ.get("OBC_AI_TEST_SQLITE", ":memory:"))}
+
+if django.VERSION >= (6, 0) and importlib.util.find_spec("django_tasks_db"):
+    INSTALLED_APPS += ["django_tasks_db"]
+    TASKS = {
+        "default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"},
+        "database": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["ai", "other"]},
+    }
 
 OBC_AI: dict[str, object] = {}

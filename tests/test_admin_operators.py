@@ -119,10 +119,7 @@ def test_much_work_is_written_down_and_the_command_does_it(
     before = Chunk.objects.first()
     assert before is not None
     shown = text_of(operator.post(url("indexstate", "rebuild", "places"), follow=True))
-    assert (
-        "The index places: Requested: rebuild. The next run of ai_index --requested does it."
-        in shown
-    )
+    assert "Requested: rebuild. The next run of “manage.py ai_index --requested” does it." in shown
     assert "requested: rebuild, staff0" in shown
     assert IndexRequest.objects.get().requested_by == "staff0"
     out = StringIO()

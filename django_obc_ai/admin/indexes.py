@@ -17,6 +17,7 @@ from django_obc_ai.exceptions import ConfigurationError, ObcAIError, UnknownInde
 from django_obc_ai.models import IndexRequest, IndexState
 from django_obc_ai.services import index_requests
 from django_obc_ai.services.index_requests import AT_ONCE, IndexStatus
+from django_obc_ai.services.tasks import has_workers
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[IndexState]  # generic in the stubs only
@@ -106,7 +107,7 @@ class IndexStateAdmin(ReadOnly, ModelAdmin):
                 return
             what = IndexRequest.Kind(action).label
             if report is None:
-                text = f"Requested: {what}. The next run of ai_index --requested does it."
+                text = f"Requested: {what}. {_whoever()} does it."
             else:
                 text = f"Done: {what}. {report.seen} rows, {report.embedded} texts embedded."
                 if report.failed:
@@ -121,6 +122,12 @@ _TITLES = {
     _WITHDRAW: "Withdraw what was requested for {name}?",
 }
 _BUTTONS = {_SWEEP: "Index what waits", _REBUILD: "Rebuild", _WITHDRAW: "Withdraw"}
+
+
+def _whoever() -> str:
+    if has_workers():
+        return "A worker"
+    return "The next run of “manage.py ai_index --requested”"
 
 
 def _facts(status: IndexStatus, action: str) -> list[str]:
@@ -145,7 +152,7 @@ def _facts(status: IndexStatus, action: str) -> list[str]:
     facts.append(
         "It is done at once, while you wait."
         if rows <= AT_ONCE
-        else f"That is more than the {AT_ONCE} rows that are done at once. It is written down, and"
-        " the next run of “manage.py ai_index --requested” does it."
+        else f"That is more than the {AT_ONCE} rows that are done at once, so it is written down."
+        f" {_whoever()} does it."
     )
     return facts

@@ -1,4 +1,4 @@
-"""System checks of ``OBC_AI``, of the indexes and of chat; ids are stable and documented.
+"""System checks of ``OBC_AI``, of indexes, chat and tasks; ids are stable and documented.
 
 Each message carries a hint and a link to its paragraph in ``reference/checks.md``. The
 modules are imported when checks run, which a web worker never does.
@@ -33,6 +33,7 @@ def register_all() -> None:
         ("backends", "check_backends"),
         ("indexes", "check_indexes"),
         ("chat", "check_chat"),
+        ("tasks", "check_task_runners"),
     ):
         checks.register(_deferred(module, name), TAG)
     checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)

@@ -16,6 +16,7 @@ from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.backends.handler import BackendHandler
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.providers._options import find_public_host
+from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors, suggest
@@ -28,7 +29,7 @@ def check_backends(**_: Any) -> list[CheckMessage]:
     if find_errors():
         return []
     messages: list[CheckMessage] = []
-    for family in (embedders, vector_stores, cost_stores, coordinators):
+    for family in (embedders, vector_stores, cost_stores, coordinators, task_runners):
         for alias in family:
             messages += _check_backend(family, alias)
     for alias in embedders:

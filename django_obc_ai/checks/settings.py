@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,14 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             )
         )
     messages += _unknown_providers(parsed)
-    for load in (get_contexts, partial(load_function, parsed.log)):
+    from django_obc_ai.services.warming import load_prompts  # not at start-up
+
+    loads: tuple[Callable[[], object], ...] = (
+        get_contexts,
+        partial(load_function, parsed.log),
+        partial(load_prompts, parsed.cache.warm),
+    )
+    for load in loads:
         try:
             load()
         except ConfigurationError as exception:

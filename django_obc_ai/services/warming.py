@@ -65,7 +65,7 @@ def warm_cache() -> WarmReport:
 def _ask_all() -> WarmReport:
     counts: Counter[str] = Counter()
     left, reason = 0, ""
-    for given in _prompts():
+    for given in load_prompts(get_settings().cache.warm)():
         if reason:
             left += 1
             continue
@@ -91,10 +91,14 @@ def _ask_all() -> WarmReport:
     return report
 
 
-def _prompts() -> Iterable[Mapping[str, Any]]:
-    found: Any = get_settings().cache.warm
+def load_prompts(found: Any) -> Callable[[], Iterable[Mapping[str, Any]]]:
+    """Return the function that ``OBC_AI["CACHE"]["warm"]`` names; one that yields nothing for None.
+
+    Raises:
+        ConfigurationError: The setting names nothing that can be called.
+    """
     if found is None:
-        return ()
+        return tuple
     if isinstance(found, str):
         try:
             found = import_string(found)
@@ -108,4 +112,4 @@ def _prompts() -> Iterable[Mapping[str, Any]]:
             hint=_HINT,
         )
     function: Callable[[], Iterable[Mapping[str, Any]]] = found
-    return function()
+    return function

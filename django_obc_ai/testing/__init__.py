@@ -21,6 +21,7 @@ from django_obc_ai.testing.network import NetworkBlockedError, block_network
 from django_obc_ai.testing.overrides import index_now, load_vectors, override_ai
 from django_obc_ai.testing.provider import CutStream, Reply, ScriptedProvider
 from django_obc_ai.testing.provider_contract import ProviderContract
+from django_obc_ai.testing.task_runner_contract import TaskRunnerContract
 from django_obc_ai.testing.vector_store_contract import VectorStoreContract
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ProviderContract",
     "Reply",
     "ScriptedProvider",
+    "TaskRunnerContract",
     "VectorStoreContract",
     "assert_ai_calls",
     "assert_cost_below",

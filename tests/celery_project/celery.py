@@ -7,7 +7,12 @@ import os
 
 from celery import Celery
 
-from django_obc_ai.tasks import beat_schedule
+from django_obc_ai.services.task_table import TASKS
+
+# The contract suite's, which must be there before the tasks are made.
+TASKS.setdefault("contract_note", "django_obc_ai.testing.task_runner_contract.note_run")
+
+from django_obc_ai.tasks import beat_schedule  # noqa: E402
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.celery_project.settings")
 

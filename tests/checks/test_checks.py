@@ -107,6 +107,7 @@ def test_E002_wrong_type() -> None:  # noqa: N802
         ({"CONTEXT": ["tests.fakes.NoBackend"]}, "OBC_AI['CONTEXT'][0] 'tests.fakes.NoBackend' is"),
         ({"SCOPE": "no.such.scope"}, "OBC_AI['SCOPE'] cannot be imported"),
         ({"LOG": {"redact_with": "no.such"}}, "OBC_AI['LOG']['redact_with'] cannot be imported"),
+        ({"CACHE": {"warm": "no.such"}}, "OBC_AI['CACHE']['warm'] cannot be imported"),
         ({"CACHE": {"models": ["auth.Grop"]}}, "OBC_AI['CACHE']['models'] names 'auth.Grop', wh"),
     ],
 )

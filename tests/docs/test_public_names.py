@@ -42,6 +42,13 @@ INTERNAL = {
     "Verifying",
     "left_over_of",
     "take_up_left_overs",
+    "claimed",
+    "claimed_once",
+    "has_workers",
+    "is_claimed",
+    "load_prompts",
+    "outcome_of",
+    "worker_name",
     "wait_for_sweeps",
     "mark_dependents",
     "mark_keys",
@@ -63,10 +70,12 @@ INTERNAL_MODULES = {
     "figures",
     "index_requests",
     "job_running",
+    "index_tasks",
     "limits",
     "metrics",
     "rollups",
     "tally",
+    "upkeep",
 }
 
 

@@ -1,4 +1,4 @@
-"""The two pages about settings say what conf.py and the embedded backends do."""
+"""The pages about settings say what conf.py and the embedded backends do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from django_obc_ai.backends.base import BaseBackend
 from django_obc_ai.conf import EMBEDDED_BACKENDS, KEYS, find_errors, get_settings
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
-PAGES = (DOCS / "reference" / "settings.md", DOCS / "reference" / "traffic-settings.md")
+PAGES = tuple(
+    DOCS / "reference" / f"{name}.md" for name in ("settings", "traffic-settings", "job-settings")
+)
 FAMILIES = tuple(EMBEDDED_BACKENDS)
 #: A value that makes the rest of an entry valid, so that only the tested subkey matters.
 _ONE_OF = "required, or one of the next two"
@@ -33,6 +35,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "LOG": {},
     "CHAT": {},
     "METRICS": {},
+    "JOBS": {},
 }
 
 

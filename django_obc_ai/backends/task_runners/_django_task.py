@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from django.tasks import TaskContext, task, task_backends
+from django.tasks import task, task_backends
 from django.tasks.backends.immediate import ImmediateBackend
 
 from django_obc_ai.backends.task_runners.base import run_here
@@ -24,8 +24,8 @@ def queue_of(alias: str) -> str:
 
 
 @task(backend=_ALIAS, queue_name=queue_of(_ALIAS), takes_context=True)
-def run_task(context: TaskContext, name: str, arguments: dict[str, Any]) -> None:
-    """Run a task of ours, in a worker of Django's."""
+def run_task(context: Any, name: str, arguments: dict[str, Any]) -> None:
+    """Run a task of ours, in a worker of Django's. Any: TaskContext, whose types vary."""
     if not isinstance(context.task_result.task.get_backend(), ImmediateBackend):
         importlib.import_module("django_obc_ai.services.workers").note_worker()
     run_here(name, arguments)

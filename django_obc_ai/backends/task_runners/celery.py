@@ -43,14 +43,10 @@ class CeleryRunner(BaseTaskRunner):
             timeout_seconds: How long to wait for the broker, to connect and for each answer.
 
         Raises:
-            ConfigurationError: `timeout_seconds` is no number above 0.
+            ValueError: `timeout_seconds` is no number above 0.
         """
         if type(timeout_seconds) not in (int, float) or not timeout_seconds > 0:
-            raise ConfigurationError(
-                "CeleryRunner: timeout_seconds is no number above 0.",
-                hint="Give seconds, such as 2.",
-                check_id="E004",
-            )
+            raise ValueError("timeout_seconds is no number above 0")
         self.app_path = app
         self.timeout_seconds = float(timeout_seconds)
         self._lock = threading.Lock()
@@ -143,7 +139,7 @@ class CeleryRunner(BaseTaskRunner):
         app = self.app
         if not app.conf.task_always_eager:
             with self._told(), self._connection(app) as connection:
-                connection.default_channel  # noqa: B018 - opened by asking for it
+                connection.ensure_connection(**_RETRY)
 
     def waiting(self) -> int | None:
         """Return how many messages wait in the queue that jobs are sent to.
@@ -157,7 +153,8 @@ class CeleryRunner(BaseTaskRunner):
         with self._told(), self._connection(app) as connection:
             queue = app.amqp.router.route({}, PREFIX + "generate_text")["queue"]
             try:
-                found = queue.bind(connection.default_channel).queue_declare(passive=True)
+                connection.ensure_connection(**_RETRY)
+                found = queue.bind(connection.channel()).queue_declare(passive=True)
             except (NotImplementedError, *connection.channel_errors):
                 return None
             return int(found.message_count)
