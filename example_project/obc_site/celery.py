@@ -1,7 +1,7 @@
 """The site's Celery app, used where OBC_SITE_BROKER names a broker.
 
-    celery -A obc_site worker
-    celery -A obc_site beat
+celery -A obc_site worker
+celery -A obc_site beat
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance._traffic import DEADLINE, ROOT, Crew, Site
+from tests.acceptance._traffic import DEADLINE, Crew, Site
 
 LEASE, STORE_LEASE = 3.0, 2.0
 #: Seconds after which the broker delivers a task anew that is not done.
@@ -111,7 +111,7 @@ class JobSite(Site):
                 cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 env={
                     **os.environ, "OBC_AI_JOBS_SERVES": "1",
-                    "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]]),
+                    "PYTHONPATH": os.pathsep.join(sys.path),
                 },
             )  # fmt: skip
         self.processes.append(process)

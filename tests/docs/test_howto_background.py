@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.docs.execute import Page, run_script
 from tests.docs.markdown import DOCS
 from tests.extras import requires
 from tests.servers.valkey import RedisServer
-from tests.subprocesses import PACKAGE_HOME
+from tests.subprocesses import python_environment
 
 pytestmark = requires("celery")
 
@@ -31,12 +30,8 @@ def test_the_pages_celery_app_answers_jobs(
     page = DOCS / "howto" / "work-in-the-background.md"
     Page(page, project, settings="mysite.settings").follow(["python"])
     monkeypatch.setenv("BROKER_URL", redis_server.url)
-    environment = {
-        **{name: v for name, v in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
-        "PYTHONPATH": os.pathsep.join([str(project), str(PACKAGE_HOME)]),
-        "PYTHONWARNINGS": "",  # Celery's own are not ours to mend
-        "PYTHONDEVMODE": "",
-    }
+    # Warnings are errors in our own code, not in Celery.
+    environment = {**python_environment([project]), "PYTHONWARNINGS": "", "PYTHONDEVMODE": ""}
     with (project / "worker.log").open("wb") as log:
         command = [sys.executable, "-m", "celery", "-A", "mysite", "worker", "--concurrency", "1"]
         worker = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)

@@ -21,8 +21,7 @@ SUBMIT = (
     "print(GeminiService().submit('Who is open?', include_context=False).id)"
 )
 SHOW = (
-    "from django_obc_ai.services.text import GeminiService;"
-    "print(GeminiService().job('{}').status)"
+    "from django_obc_ai.services.text import GeminiService;print(GeminiService().job('{}').status)"
 )
 BEATS = (
     "from django_obc_ai.models import TaskState;"
