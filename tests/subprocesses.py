@@ -29,24 +29,25 @@ def run_python(
 
     Output and errors come back as one text, in ``stdout``.
     """
-    found = [*path]
-    if Path(sysconfig.get_path("purelib")).resolve() != PACKAGE_HOME:
-        found.append(PACKAGE_HOME)
-    inherited = {name: v for name, v in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env={
-            **inherited,
-            "PYTHONPATH": os.pathsep.join(str(each) for each in found),
-            "NO_COLOR": "1",
-            **(environment or {}),
-        },
+        env={**python_environment(path), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=240,
     )
+
+
+def python_environment(path: Sequence[Path] = ()) -> dict[str, str]:
+    """Return the variables with which a Python finds what `run_python` finds."""
+    found = [*path]
+    if Path(sysconfig.get_path("purelib")).resolve() != PACKAGE_HOME:
+        found.append(PACKAGE_HOME)
+    inherited = {name: v for name, v in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    own = {"PYTHONPATH": os.pathsep.join(str(each) for each in found), "NO_COLOR": "1"}
+    return {**inherited, **own}
 
 
 def run_together(module: str, given: Mapping[str, Any], *, count: int = 4) -> list[Any]:

@@ -14,6 +14,8 @@ GOOGLE_API_KEY          a key of Google AI Studio: Gemini answers in place of th
 OBC_SITE_GEMINI_MODEL   which model that is; default: gemini-3.5-flash-lite
 OBC_SITE_GEMINI_URL     where the API is, if not at Google
 OBC_SITE_DAY_BUDGET     US dollars a day that Gemini may cost; default: 5.00
+OBC_SITE_BROKER         a broker for Celery, redis://127.0.0.1:6379/0 for example: workers do the
+                        background work, see the README; without it there is none to start
 """
 
 from __future__ import annotations
@@ -67,6 +69,15 @@ if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
             "limit_usd": os.environ.get("OBC_SITE_DAY_BUDGET", "5.00"),
         }
     ]
+
+# With a broker, tasks are carried to Celery's workers (obc_site/celery.py); without one they run
+# at once, in the process that asks.
+if CELERY_BROKER_URL := os.environ.get("OBC_SITE_BROKER"):
+    CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+    CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat")
+    OBC_AI["TASK_RUNNERS"] = {
+        "default": {"BACKEND": "django_obc_ai.backends.task_runners.celery.CeleryRunner"}
+    }
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -94,6 +94,9 @@ class Site:
 class Crew:
     """Worker processes that make calls as they are told."""
 
+    #: What each of them runs.
+    script = "_traffic_worker.py"
+
     def __init__(self, site: Site, count: int, *, scale: dict[str, float], **changed: Any) -> None:
         self.site, self.count = site, count
         self.facts = {"settings": site.settings(**changed), "scale": scale}
@@ -106,7 +109,7 @@ class Crew:
 
     def start(self, number: int) -> None:
         """Start a process, or another in its place; its first answer is that it is ready."""
-        script = str(ROOT / "tests/acceptance/_traffic_worker.py")
+        script = str(ROOT / "tests/acceptance" / self.script)
         with (self.site.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, script, json.dumps(self.facts)],
