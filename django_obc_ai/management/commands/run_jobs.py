@@ -58,12 +58,12 @@ class Command(BaseCommand):
         most = 1 if options["once"] else None
         count, tidied_at = 0, float("-inf")
         while not stop.is_set():
-            close_old_connections()
             if time.monotonic() - tidied_at >= _TIDY_EVERY_SECONDS:
                 tidy()
                 tidied_at = time.monotonic()
             count += work(most=most, is_stopped=stop.is_set)
             if not options["forever"]:
                 break
+            close_old_connections()
             stop.wait(options["interval"])
         return count
