@@ -6,7 +6,7 @@ for `beat_schedule`. That may be while Django's settings are still being read.
 
 from __future__ import annotations
 
-from datetime import time, tzinfo
+from datetime import datetime, time, tzinfo
 from importlib import import_module
 from typing import Any
 
@@ -35,6 +35,11 @@ class DailyAt(crontab):  # type: ignore[misc]  # Celery has no types
     def tz(self) -> tzinfo:
         """The zone that hours are meant in."""
         return timezone.get_default_timezone()
+
+    def maybe_make_aware(self, *given: Any, **options: Any) -> datetime:
+        """Return a moment in that zone, as Celery 5.5 does for naive ones alone."""
+        found: datetime = super().maybe_make_aware(*given, **options)
+        return found.astimezone(self.tz)
 
 
 def beat_schedule(**changes: Any) -> dict[str, dict[str, Any]]:

@@ -30,7 +30,7 @@ else:
     _Case = object
 
 TASK = "contract_note"
-_TRICKY = "Magandang umaga: ñ مرحبا 🙂 \x00'\"\\ {} %s\n"
+_TRICKY = "Magandang umaga: ñ مرحبا 🙂 '\"\\ {} %s\n"
 
 
 class ContractTaskError(Exception):

@@ -76,6 +76,7 @@ INTERNAL_MODULES = {
     "rollups",
     "tally",
     "upkeep",
+    "workers",
 }
 
 

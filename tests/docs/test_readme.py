@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import django_obc_ai
-from django_obc_ai.conf import KEYS
 from tests.docs.execute import Page
 from tests.docs.markdown import names, section
 from tests.subprocesses import ROOT
@@ -44,11 +43,9 @@ def test_what_comes_later_is_not_there_yet() -> None:
     for word, module in (
         ("pgvector", "backends/vector_stores/pgvector.py"),
         ("REST", "api/views.py"),
-        ("Celery", "tasks.py"),
     ):
         assert word in later
         assert not (package / module).exists(), f"{word} is there: move it in the README"
-    assert "TASK_RUNNERS" not in KEYS
 
 
 def test_files_that_the_readme_names_between_backticks_exist() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from django_obc_ai.backends.base import BaseBackend
 
 
-class BaseTaskRunner(BaseBackend):
+class BaseTaskRunner(BaseBackend, ABC):
     """Carry a task by name, with JSON arguments, to where it is run.
 
     A task may be run twice, late, or not at all, as brokers have it: each task of the package
