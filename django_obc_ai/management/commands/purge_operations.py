@@ -35,7 +35,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete, and say how many."""
-        older_than = options["older_than"] or _setting()
+        older_than = options["older_than"]
+        older_than = _setting() if older_than is None else older_than
         if options["most"] is not None and options["most"] < 1:
             raise CommandError("--most is below 1; leave it out to delete all.")
         try:
