@@ -9,6 +9,8 @@ down in all processes. Celery workers and beat over a real broker drain the queu
 - Whoever has one question is behind at most one of each other person, and what the processes have
   in their hands. Persons with many are answered in turn: while two of them wait, the numbers of
   their answers differ by at most one, and what the processes have in their hands.
+
+"At once" are those that found room at that moment, though jobs waited: they stand in no line.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 COLUMNS = (
-    "| questions | answered | waited as jobs | most in a window | came before a single question |"
-    " answers apart | took |\n" + "|---" * 7 + "|"
+    "| questions | answered | at once | waited as jobs | most in a window | came before a single question |"
+    " answers apart | took |\n" + "|---" * 8 + "|"
 )
 
 
