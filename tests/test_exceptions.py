@@ -47,6 +47,10 @@ CODES = {
     "dangerous_query",
     "budget_exceeded",
     "configuration",
+    "queued",
+    "queue_full",
+    "deadline",
+    "cancelled",
 }
 
 
@@ -80,6 +84,8 @@ def test_only_what_may_pass_by_itself_is_retryable() -> None:
         "CostStoreLostError",
         "CoordinatorError",
         "SharedCallError",
+        "TaskRunnerError",
+        "JobsFullError",
     }
 
 

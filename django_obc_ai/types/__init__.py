@@ -23,7 +23,6 @@ from django_obc_ai.types.generation import (
     Role,
     Source,
     StreamChunk,
-    Usage,
 )
 from django_obc_ai.types.jobs import JobProgress, JobStatus
 from django_obc_ai.types.money import (
@@ -42,6 +41,7 @@ from django_obc_ai.types.search import (
     SearchHit,
     SearchResult,
 )
+from django_obc_ai.types.usage import Usage
 
 __all__ = [
     "MODULES",

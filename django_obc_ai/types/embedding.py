@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from django_obc_ai.types.generation import Usage
+from django_obc_ai.types.usage import Usage
 
 if TYPE_CHECKING:
     import numpy as np
