@@ -32,8 +32,8 @@ SCHEDULE: dict[str, float | time] = {
     "index_objects": 60,
     "check_budgets": 300,
     "roll_up": 900,
+    "send_cost_report": 3_600,  # once for a day that is over; again if the mail server failed
     "purge_operations": time(1, 30),
     "verify_index": time(2, 30),
     "warm_cache": time(5, 30),
-    "send_cost_report": time(7, 0),
 }

@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections
 
 from django_obc_ai.services.job_running import tidy, work
+from django_obc_ai.services.tasks import worker_name
+from django_obc_ai.services.workers import Sightings
 
 #: What is rarely to be done; a job whose worker died is taken up at the next look.
 _TIDY_EVERY_SECONDS = 30.0
@@ -47,9 +49,14 @@ class Command(BaseCommand):
             for each in (signal.SIGTERM, signal.SIGINT)
             if threading.current_thread() is threading.main_thread()
         }
+        watch = Sightings(worker_name()) if options["forever"] else None
+        if watch is not None:
+            watch.start()
         try:
             count = self._work(stop, **options)
         finally:
+            if watch is not None:
+                watch.stop()
             for each, handler in before.items():
                 signal.signal(each, handler)
         self.stdout.write(f"{count} jobs were taken.")
