@@ -123,7 +123,8 @@ class Trial:
         times = total / size.limit
         return (
             f"| {total} of {len(size.many) + size.single} persons, {times:.0f} times the limit |"
-            f" {len(answered)} | {total - len(queued)} | {len(queued)} | {most} of {size.limit} in {size.window:g} s |"
+            f" {len(answered)} | {total - len(queued)} | {len(queued)} |"
+            f" {most} of {size.limit} in {size.window:g} s |"
             f" {max(behind, default=0)} (bound {bound}) | {apart} (bound {1 + slots}) |"
             f" {self.seconds:.0f} s, at the limit {total / size.limit * size.window:.0f} s |"
         )

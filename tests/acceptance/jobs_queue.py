@@ -22,8 +22,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 COLUMNS = (
-    "| questions | answered | at once | waited as jobs | most in a window | came before a single question |"
-    " answers apart | took |\n" + "|---" * 8 + "|"
+    "| questions | answered | at once | waited as jobs | most in a window |"
+    " came before a single question | answers apart | took |\n" + "|---" * 8 + "|"
 )
 
 
