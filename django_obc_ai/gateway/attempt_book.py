@@ -71,6 +71,8 @@ class AttemptBook(ABC):
         """
         self._pay_before_another()
         pauses.refuse_if_paused(self.info.provider)
+        ratelimit.refuse_to_overtake(self.info)
+        self.provider.get_ready()  # or the permit would be older than what it is for
         permit = self._permit = self._permit or ratelimit.permit_for(self.info.provider)
         at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost
         try:

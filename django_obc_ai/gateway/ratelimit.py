@@ -33,6 +33,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
 from django_obc_ai.signals import provider_closed, provider_reopened
+from django_obc_ai.types import CallInfo
 from django_obc_ai.types.coordination import UNQUEUED, Admission, GateState, Limits, Verdict
 from django_obc_ai.types.ids import new_id
 from django_obc_ai.types.settings import BreakerSettings, RateLimitSettings
@@ -290,6 +291,21 @@ def _moment(seconds: float) -> datetime.datetime:
 
 
 _CODES = {"day": "quota_exhausted", "quota": "quota_exhausted", "breaker": "transient"}
+
+
+def refuse_to_overtake(info: CallInfo) -> None:
+    """Refuse a call before which jobs wait for the limits.
+
+    Raises:
+        RateLimitedError: It has to queue.
+    """
+    if info.gives_way_until is None:
+        return
+    alias = info.provider
+    error = RateLimitedError(f"Jobs that were asked before wait for the limits of {alias!r}.")
+    error.alias, error.reason, error.until = alias, "queue", info.gives_way_until
+    events.TRAFFIC_REFUSED.log(about=f"{alias} queue", alias=alias, reason="queue")
+    raise error
 
 
 def _refusal(alias: str, answer: Admission, limits: Limits, tokens: int) -> RateLimitedError:

@@ -133,6 +133,15 @@ class Submitting:
     def _prepare(self, prompt: str, **arguments: Any) -> Call:
         raise NotImplementedError  # it is TextService's
 
+    def _in_line(self, call: Call) -> Call:
+        """Return a call that lets jobs go first which wait for the same limits."""
+        request, info = call
+        limits = get_settings().rate_limits.get(info.provider)
+        if not self._may_queue or limits is None or limits.when_exceeded != "queue":
+            return call
+        until = _job_queue.line_of(info.provider)
+        return call if until is None else (request, replace(info, gives_way_until=until))
+
     def _queued(
         self, result: GenerationResult, request: GenerationRequest, info: CallInfo
     ) -> GenerationResult:

@@ -99,7 +99,7 @@ class TextService(Submitting):
             ValueError: An argument is out of its range.
         """
         try:
-            request, info = self._prepare(
+            prepared = self._prepare(
                 prompt,
                 user=user,
                 scope=scope,
@@ -116,6 +116,7 @@ class TextService(Submitting):
                 response_schema=response_schema,
                 **options,
             )
+            request, info = self._in_line(prepared)
         except ConfigurationError as error:
             return unconfigured(error)
         return self._queued(result_of(call(request, info), request, info), request, info)
@@ -123,7 +124,8 @@ class TextService(Submitting):
     async def agenerate_text(self, prompt: str, **arguments: Any) -> GenerationResult:
         """See generate_text()."""
         try:
-            request, info = await sync_to_async(self._prepare)(prompt, **arguments)
+            prepare = sync_to_async(lambda: self._in_line(self._prepare(prompt, **arguments)))
+            request, info = await prepare()
         except ConfigurationError as error:
             return unconfigured(error)
         result = result_of(await acall(request, info), request, info)

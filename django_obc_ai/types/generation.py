@@ -150,6 +150,8 @@ class CallInfo:
         may_retry: Whether more than one attempt may be made.
         cache_ttl_seconds: Overrides the time to live of ``content_type``.
         reads_cache: Whether a stored answer will do; else a new one takes its place.
+        gives_way_until: Others that asked before wait for the limits, and are served then, aware
+            UTC: a stored or a shared answer will do, and nothing is sent. None: nobody waits.
     """
 
     operation_id: UUID
@@ -165,6 +167,7 @@ class CallInfo:
     varies_by_user: bool = False
     may_retry: bool = True
     reads_cache: bool = True
+    gives_way_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ down in all processes. Celery workers and beat over a real broker drain the queu
   in their hands. Persons with many are answered in turn: while two of them wait, the numbers of
   their answers differ by at most one, and what the processes have in their hands.
 
-"At once" are those that found room at that moment, though jobs waited: they stand in no line.
+"At once" are those that found room before there was a line: at most what the limit allows, and
+what was asked until the first job was taken.
 """
 
 from __future__ import annotations

@@ -97,6 +97,10 @@ class GeminiProvider(BaseProvider):
         self._api_key = api_key
         self._clients: PerProcess[Any] = PerProcess(self._make_client)  # Any: the SDK's client
 
+    def get_ready(self) -> None:
+        """See BaseProvider.get_ready()."""
+        self._clients.get()
+
     @abstractmethod
     def _make_client(self) -> Any:  # Any: as above
         """Build the SDK's client; called once per process, at the first use."""

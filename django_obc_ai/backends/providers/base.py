@@ -59,6 +59,16 @@ class BaseProvider(BaseBackend, ABC):
     #: Upper bound of an answer, thinking included, when the call names none.
     max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS
 
+    def get_ready(self) -> None:
+        """Import the SDK and make what needs no network; called before each attempt, so be quick.
+
+        What a first call would have to wait for is not to fall between an attempt's permit and its
+        request: limits count by the permit.
+
+        Raises:
+            ConfigurationError: It cannot be done.
+        """
+
     @abstractmethod
     def generate(self, request: GenerationRequest) -> ProviderResponse:
         """Send the request once and return the answer.

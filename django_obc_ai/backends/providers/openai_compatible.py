@@ -124,6 +124,10 @@ class OpenAICompatibleProvider(BaseProvider):
         object.__setattr__(self, "requires_api_key", not is_local)
         self._clients = PerProcess(self._make_clients)
 
+    def get_ready(self) -> None:
+        """See BaseProvider.get_ready()."""
+        self._clients.get()
+
     def generate(self, request: GenerationRequest) -> ProviderResponse:
         """Send the request once; see `BaseProvider.generate`."""
         arguments = self._arguments(request)
