@@ -60,6 +60,18 @@ def state() -> GateState:
 
 
 # --- limits --------------------------------------------------------------------------------------
+def test_a_provider_gets_ready_before_the_permit_not_after_it(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To import an SDK takes seconds, and the limits count by the permit."""
+    kit = scripted("A", RATE_LIMITS=limits(per_minute=5))
+    used: list[int] = []
+    monkeypatch.setattr(kit.provider, "get_ready", lambda: used.append(state().requests))
+    assert ask().success
+    assert used == [0]
+    assert state().requests == 1
+
+
 def test_a_refusal_says_which_limit_when_there_is_room_and_that_nothing_was_sent(
     scripted: Scripted, waits: list[float]
 ) -> None:
