@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -215,13 +216,14 @@ def _queues() -> tuple[Queue, ...]:
         waiting=Count(one), oldest_at=Min("created_at"), first_due=Min("due_at")
     )
     found = {row["provider"]: row for row in counted}
-    taken = Job.objects.filter(status=Job.Status.RUNNING).order_by().values("provider")
-    running = {row["provider"]: row["running"] for row in taken.annotate(running=Count(one))}
+    # Not grouped: for that SQLite would go through all jobs by provider. They are few.
+    taken = Job.objects.filter(status=Job.Status.RUNNING).order_by()
+    running = Counter(taken.values_list("provider", flat=True))
     return tuple(
         Queue(
             provider=alias,
             waiting=found[alias]["waiting"] if alias in found else 0,
-            running=running.get(alias, 0),
+            running=running[alias],
             oldest_at=found[alias]["oldest_at"] if alias in found else None,
             due_at=found[alias]["first_due"] if alias in found else None,
         )
