@@ -84,10 +84,13 @@ def _ask_all() -> WarmReport:
         reason=reason,
     )
     if report != WarmReport():
-        fields: dict[str, Any] = {
-            name: getattr(report, name) for name in events.CACHE_WARMED.fields
-        }
-        events.CACHE_WARMED.log(**fields)
+        events.CACHE_WARMED.log(
+            answered=report.answered,
+            cached=report.cached,
+            failed=report.failed,
+            left=report.left,
+            reason=report.reason,
+        )
     return report
 
 
