@@ -15,7 +15,7 @@ def parse_jobs(value: Any, where: str) -> JobSettings:
     """Return the settings of jobs, completed with defaults."""
     entry = as_mapping(value, where)
     only_keys(entry, _NAMES, where)
-    lease, part = entry.get("lease_seconds", 60), entry.get("slice_seconds", 30)
+    lease, part = entry.get("lease_seconds", 60), entry.get("slice_seconds", 10)
     as_positive(lease, f"{where}['lease_seconds']", (int, float), "seconds above 0")
     as_positive(part, f"{where}['slice_seconds']", (int, float), "seconds above 0")
     most = entry.get("most_waiting")

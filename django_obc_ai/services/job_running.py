@@ -1,8 +1,7 @@
 """Workers: taking jobs one after another, and taking up what dead workers have left.
 
-A task runner's ticket says only that there is work. Whoever gets one works for a while, and sends
-another one if work is left; a ticket too many finds nothing, and one too few is made good by
-`recover_jobs`.
+A task runner's ticket says only that there is work. Whoever gets one works for a while. A ticket
+too many finds nothing, and one too few is made good by `recover_jobs`; see `_tickets`.
 """
 
 from __future__ import annotations
@@ -34,25 +33,26 @@ from django_obc_ai.gateway.call import call
 from django_obc_ai.gateway.refusals import REFUSALS
 from django_obc_ai.logs import events
 from django_obc_ai.models import Job
-from django_obc_ai.services import _job_json, _job_queue, tasks
+from django_obc_ai.services import _job_json, _job_queue, _tickets
 from django_obc_ai.services.results import result_of
 
 #: Nothing was sent, and it is not the job's fault.
 _NOT_ITS_FAULT = (RateLimitedError, ProviderPausedError, CostStoreError)
 #: Who says no does not always know until when, and somebody may lift it earlier.
 _LEAST_SECONDS, _USUAL_SECONDS, _MOST_SECONDS = 0.1, 30.0, 600.0
-#: When the last ticket is to arrive that this process has sent for later.
-_ticket_at: list[datetime.datetime] = []
 
 
-def run_jobs() -> int:
+def run_jobs(is_delayed: bool = False) -> int:
     """Answer jobs that are due, for as long as ``OBC_AI["JOBS"]["slice_seconds"]``.
+
+    Args:
+        is_delayed: Whether it is the ticket that was sent for later.
 
     Returns:
         How many this worker has answered, or had to put back.
     """
     if not task_runners["default"].is_immediate:
-        return _run_and_pass_on()
+        return _run_and_pass_on(is_delayed=is_delayed)
     return work(seconds=get_settings().jobs.slice_seconds)
 
 
@@ -67,7 +67,7 @@ def recover_jobs() -> None:
     """
     tidy()
     if _job_queue.has_due():
-        tasks.send("generate_text")
+        _tickets.send()
 
 
 def tidy() -> None:
@@ -111,31 +111,29 @@ def work(
     return count
 
 
-def _run_and_pass_on() -> int:
+def _run_and_pass_on(*, is_delayed: bool) -> int:
     """Work for a slice, and let the broker know of what is left, or will be."""
+    _tickets.take(is_delayed=is_delayed)
     count = work(seconds=get_settings().jobs.slice_seconds, at_first=_pass_on_due)
     due_at = _job_queue.next_due_at()
-    if due_at is None:
-        return count
-    wait = (due_at - timezone.now()).total_seconds()
-    if wait <= 0:
-        send_ticket()
-    elif task_runners["default"].supports_delay and _ticket_at != [due_at]:
-        _ticket_at[:] = [due_at]  # each ticket too many would send one of its own
-        send_ticket(delay_seconds=wait)
+    if due_at is not None:
+        send_ticket(due_at)
     return count
 
 
 def _pass_on_due() -> None:
     """Send one more ticket if there is more to do, so that idle workers come, one by one."""
     if _job_queue.has_due():
-        send_ticket()
+        send_ticket(timezone.now())
 
 
-def send_ticket(*, delay_seconds: float = 0.0) -> None:
+def send_ticket(due_at: datetime.datetime) -> None:
     """Tell the task runner that jobs wait; what it does not take is made good by the schedule."""
     try:
-        tasks.send("generate_text", delay_seconds=delay_seconds)
+        if due_at <= timezone.now():
+            _tickets.send()
+        else:
+            _tickets.send_later(due_at)
     except TaskRunnerError as error:
         events.JOBS_NO_TICKET.log(error=error)
 

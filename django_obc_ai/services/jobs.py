@@ -24,7 +24,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.models import Job
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of
-from django_obc_ai.services import _job_json, _job_queue, job_running, tasks
+from django_obc_ai.services import _job_json, _job_queue, _tickets, job_running
 from django_obc_ai.services._job_handle import JobHandle, find
 from django_obc_ai.services.results import Call
 from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult
@@ -57,7 +57,7 @@ def retry(job_id: UUID | str) -> bool:
     task_runners["default"].ping()
     if not _job_queue.retry(job.pk):
         return False
-    _after_commit(job_running.send_ticket)
+    _after_commit(lambda: job_running.send_ticket(timezone.now()))
     return True
 
 
@@ -204,15 +204,14 @@ def _submit(job: Job) -> JobHandle:
             f"{most} jobs wait, as many as OBC_AI['JOBS']['most_waiting'] allows. Try again later."
         )
     job.turn = _job_queue.turn_for(job)
-    delay = (job.due_at - job.created_at).total_seconds()
     if _is_in_transaction(alias):
         task_runners["default"].ping()
         job.save(force_insert=True, using=alias)
-        _after_commit(lambda: job_running.send_ticket(delay_seconds=delay))
+        _after_commit(lambda: job_running.send_ticket(job.due_at))
     else:
         _insert(job, alias)
         try:
-            tasks.send("generate_text", delay_seconds=delay, priority=job.priority)
+            _send_ticket(job)
         except TaskRunnerError:
             if _job_queue.remove(job.pk):
                 raise  # else a worker has begun it already, so there is a job
@@ -220,6 +219,13 @@ def _submit(job: Job) -> JobHandle:
     if task_runners["default"].is_immediate:
         handle.refresh()
     return handle
+
+
+def _send_ticket(job: Job) -> None:
+    if job.due_at > job.created_at:
+        _tickets.send_later(job.due_at, must_reach=True)
+    else:
+        _tickets.send(must_reach=True)
 
 
 def _insert(job: Job, alias: str) -> None:

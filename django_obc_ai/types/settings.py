@@ -76,8 +76,8 @@ class JobSettings:
         lease_seconds: After so long without a sign of life of its worker a job is given to another.
         attempts: How many workers may die of a job before it counts as failed.
         keep_days: For how many days jobs are kept once they have ended.
-        slice_seconds: For how long a task takes one job after another before it goes to the end of
-            the broker's line.
+        slice_seconds: For how long a task takes one job after another before it lets other tasks
+            have their turn.
         most_waiting: More jobs than that may not wait; None: any number.
     """
 

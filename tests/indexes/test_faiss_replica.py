@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
 from django_obc_ai.backends.vector_stores import _content, vector_stores
+from django_obc_ai.backends.vector_stores import faiss as faiss_store
 from django_obc_ai.backends.vector_stores.faiss import FaissVectorStore
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
 from django_obc_ai.indexes import contents, generations, get_index
@@ -282,6 +283,7 @@ def test_searches_of_many_threads_beside_edits_and_folds_always_fill_their_place
     places: list[Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_content, "_FOLD_ROWS", (8, 8))
+    monkeypatch.setattr(faiss_store, "_RETRY_SECONDS", 0.0)  # where one was in the way
     is_done = threading.Event()
 
     def search() -> set[int]:

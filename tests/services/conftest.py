@@ -11,7 +11,6 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 
 from django_obc_ai.chat import ChatModel, get_chat_model, register, unregister
-from django_obc_ai.services import job_running
 from django_obc_ai.testing import override_ai
 from tests.servers.gemini import GeminiServer, replies
 from tests.services.ticket_runner import TicketRunner
@@ -49,7 +48,6 @@ def rows_of(*fields: str, **values: Any) -> str:
 def tickets() -> Iterator[list[Any]]:
     """What `TicketRunner` is sent in this test."""
     TicketRunner.tickets.clear()
-    job_running._ticket_at.clear()
     yield TicketRunner.tickets
     TicketRunner.tickets.clear()
     TicketRunner.is_down = False

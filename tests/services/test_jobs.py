@@ -119,7 +119,7 @@ def test_a_failed_call_is_a_failed_job_with_the_calls_error() -> None:
 def test_a_job_waits_for_a_worker_and_a_handle_shows_what_it_last_saw(tickets: list[Any]) -> None:
     with override_ai(["A", "B"], TASK_RUNNERS=RUNNER):
         first, second = (GeminiService().submit(f"Q{n}", use_cache=False) for n in range(2))
-        assert tickets == [TICKET, TICKET]
+        assert tickets == [TICKET]  # one is enough until it has come
         second.refresh()
         assert (second.status, second.result, second.progress.ahead) == ("queued", None, 1)
         assert second.progress.due_at is not None
@@ -142,7 +142,8 @@ def test_a_ticket_that_comes_again_finds_nothing(tickets: list[Any]) -> None:
 def test_a_delayed_job_is_not_begun_earlier(tickets: list[Any]) -> None:
     with override_ai(["A"], TASK_RUNNERS=RUNNER):
         job = GeminiService().submit("Q", delay_seconds=60, priority=3)
-        assert tickets == [("generate_text", {}, 60.0, 3)]
+        ((_, arguments, delay, _),) = tickets
+        assert arguments == {"is_delayed": True} and 59 < delay <= 60
         assert run_jobs() == 0
         Job.objects.update(due_at=timezone.now())
         assert run_jobs() == 1
@@ -266,7 +267,7 @@ def test_in_a_testcase_an_atomic_block_sends_its_ticket_on_commit(
         with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
             GeminiService().submit("Q", delay_seconds=2)
             assert not tickets
-        assert [each[2] for each in tickets] == [2.0]
+        assert [round(each[2]) for each in tickets] == [2]
 
 
 def test_waiting_ends_with_the_job_or_the_time(tickets: list[Any]) -> None:
