@@ -90,6 +90,26 @@ def test_a_job_that_nobody_takes_is_late_and_one_that_waits_for_limits_is_not() 
     assert found.is_late and not found.is_deserted
 
 
+def test_workers_that_were_there_and_are_gone_are_missed_although_no_job_waits() -> None:
+    assert not read().is_unmanned  # nobody ever came
+    worker(HOUR)
+    found = read()
+    assert found.is_unmanned and not found.is_deserted
+    assert 3600 <= found.since(found.heard_at or found.now) < 3660
+    task(ago=MINUTE)  # a beat is noted by a worker, so one was there
+    assert not read().is_unmanned
+    worker(name="host:2")
+    assert not read().is_unmanned
+    with override_ai():
+        assert not read_background().is_unmanned
+
+
+def test_a_beat_of_long_ago_says_that_workers_were_there_once() -> None:
+    task(ago=HOUR)
+    found = read()
+    assert found.workers == 0 and found.is_unmanned and found.is_beat_late
+
+
 def test_a_job_that_was_just_made_needs_nobody_yet() -> None:
     job()
     assert not read().is_deserted
@@ -170,7 +190,8 @@ def test_no_statement_reads_the_whole_table_of_jobs(alias: str, postgres_alias: 
             cursor.execute(f"{kind} {statement.replace('%', '%%')}", ())
             plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
             assert "Seq Scan" not in plan, plan
-            if "SCAN django_obc_ai" in plan:  # SQLite: over an index of the few that are meant
+            # SQLite: over an index of the few that are meant; workers are few.
+            if "SCAN django_obc_ai" in plan and "SCAN django_obc_ai_worker" not in plan:
                 assert "USING" in plan and "INDEX obc_ai_job_" in plan, plan
             if "obc_ai_job_finished" in plan or "obc_ai_job_waiting" in plan:
                 assert "ONLY" in plan.upper() or "COVERING" in plan, plan  # no row is read
