@@ -120,8 +120,19 @@ class Background:
 
     @property
     def failed_tasks(self) -> tuple[TaskRun, ...]:
-        """Return the scheduled tasks whose last run failed."""
-        return tuple(each for each in self.tasks if not each.is_ok)
+        """Return the scheduled tasks whose last run failed, but for those that nobody starts.
+
+        A task that was left out of the schedule never gets the chance to end well.
+        """
+        return tuple(each for each in self.tasks if not each.is_ok and self._is_started(each))
+
+    def _is_started(self, task: TaskRun) -> bool:
+        """Whether a task began or ended within the last few times that the schedule starts it."""
+        moments = [at for at in (task.started_at, task.finished_at) if at is not None]
+        period, within = SCHEDULE.get(task.name), 2 * DAY
+        if period is not None and not isinstance(period, datetime.time):
+            within = max(_HOUR, datetime.timedelta(seconds=3 * period))
+        return not moments or self.now - max(moments) <= within
 
     @property
     def oldest_at(self) -> datetime.datetime | None:
