@@ -53,6 +53,14 @@ def test_who_may_read_sees_plain_text_and_is_noted(content: StoredContent) -> No
     assert "land" not in entry.object_repr
 
 
+def test_texts_keep_their_lines_under_a_strict_policy(content: StoredContent) -> None:
+    client = _client("view_storedcontent", "read_content")
+    shown = text_of(client.get(url("change", content.pk)))
+    assert "style=" not in shown.partition('id="content-main"')[2]
+    assert "django_obc_ai/operators.css" in shown
+    assert shown.count('class="ai-said"') == 4
+
+
 def test_permission_to_read_alone_opens_nothing(content: StoredContent) -> None:
     client = _client("read_content")
     for page in (url("changelist"), url("change", content.pk)):

@@ -71,9 +71,27 @@ def test_what_is_wrong_stands_first_and_leads_to_its_rows(viewer: Client) -> Non
     job(status="failed")
     task(ago=HOUR)
     concerns = {about: (text, url) for about, text, url in look(viewer).concerns}
-    assert set(concerns) >= {"workers", "schedule", "jobs"}
+    assert set(concerns) >= {"workers", "jobs"} and "schedule" not in concerns
     assert "Show the jobs" in concerns["jobs"][0] and behind(viewer, concerns["jobs"][1]) == 1
+    worker()
+    concerns = {about: (text, url) for about, text, url in look(viewer).concerns}
+    assert "workers" not in concerns
     assert "Show the scheduled tasks" in concerns["schedule"][0]
+
+
+def test_workers_that_are_gone_are_marked_and_blamed_for_the_beat(viewer: Client) -> None:
+    task(ago=HOUR)
+    shown = page_of_background(viewer)
+    assert shown.count('class="ai-short"') == 2 and "no worker is there to note it" in shown
+    worker()
+    shown = page_of_background(viewer)
+    assert shown.count('class="ai-short"') == 1 and "no worker is there" not in shown
+
+
+def page_of_background(viewer: Client) -> str:
+    """The panel as HTML."""
+    with override_ai(TASK_RUNNERS=runner()):
+        return page_of(viewer).partition("Work in the background")[2].partition("</section>")[0]
 
 
 def test_a_broker_that_is_away_breaks_nothing(viewer: Client) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-_TEXT = '<div style="white-space:pre-wrap">{}</div>'
+_TEXT = '<div class="ai-said">{}</div>'
 
 
 @admin.register(StoredContent)
@@ -37,6 +37,9 @@ class StoredContentAdmin(ReadOnly, NotesReaders, ModelAdmin):
     search_help_text = "Exact id of an operation or of a user"
     date_hierarchy = "created_at"
     show_full_result_count = False
+
+    class Media:
+        css = {"all": ("django_obc_ai/operators.css",)}
 
     @admin.display(description="User", ordering="user_id")
     def caller(self, content: StoredContent) -> str:
@@ -58,7 +61,7 @@ class StoredContentAdmin(ReadOnly, NotesReaders, ModelAdmin):
     def turns(self, content: StoredContent) -> str:
         """Return who said what, as plain text."""
         said = ((each.get("role"), each.get("text")) for each in content.history)
-        return format_html_join("", '<p style="white-space:pre-wrap"><b>{}</b><br>{}</p>', said)
+        return format_html_join("", '<p class="ai-said"><b>{}</b><br>{}</p>', said)
 
     @admin.display(description="Prompt")
     def prompt_text(self, content: StoredContent) -> str:

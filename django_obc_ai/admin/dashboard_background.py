@@ -63,7 +63,8 @@ def _figure(name: str, label: str, number: int, url: str, **more: Any) -> dict[s
 
 def _workers(found: Background, link: Link, note: str) -> dict[str, Any]:
     url = link.to("worker")
-    return _figure("workers", "Workers", found.workers, url, note=note, is_bad=found.is_deserted)
+    is_bad = found.is_deserted or found.is_unmanned
+    return _figure("workers", "Workers", found.workers, url, note=note, is_bad=is_bad)
 
 
 def _broker(found: Background) -> dict[str, Any]:
@@ -76,12 +77,14 @@ def _broker(found: Background) -> dict[str, Any]:
 
 def _beat(found: Background, link: Link) -> dict[str, Any]:
     beat = found.beat_at
+    is_unnoted = found.is_beat_late and not found.workers
     return {
         "name": "beat",
         "label": "Since the last beat",
         "value": "never" if beat is None else age(found.since(beat)),
         "exact": "" if beat is None else beat.isoformat(),
         "url": link.to("taskstate"),
+        "note": "no worker is there to note it" if is_unnoted else "",
         "is_bad": found.is_beat_late,
     }
 

@@ -60,12 +60,16 @@ def check_workers(look: Look) -> HealthItem:
         message = "None is needed: tasks run in the process that asks for them."
         return HealthItem(name="workers", status="ok", message=message)
     message = f"{found.workers:,} seen within the last {age(SEEN_SECONDS)}."
-    if not found.is_deserted:
-        return HealthItem(name="workers", status="ok", message=message)
-    message = f"None was seen within the last {age(SEEN_SECONDS)}, and"
-    message += f" {jobs(found.waiting, 'waits', 'wait')}."
+    unseen = f"None was seen within the last {age(SEEN_SECONDS)}"
     hint = "Start a worker, or look at the log of those that run."
-    return HealthItem(name="workers", status="error", message=message, hint=hint)
+    if found.is_deserted:
+        message = f"{unseen}, and {jobs(found.waiting, 'waits', 'wait')}."
+        return HealthItem(name="workers", status="error", message=message, hint=hint)
+    if found.is_unmanned and found.heard_at is not None:
+        message = f"{unseen}; one was there {age(found.since(found.heard_at))} ago."
+        message += " Nothing is indexed, and the schedule stands still."
+        return HealthItem(name="workers", status="warning", message=message, hint=hint)
+    return HealthItem(name="workers", status="ok", message=message)
 
 
 def check_schedule(look: Look) -> HealthItem:
@@ -78,7 +82,10 @@ def check_schedule(look: Look) -> HealthItem:
     beat = found.beat_at
     told = "It never worked." if beat is None else f"It last worked {age(found.since(beat))} ago."
     if found.is_beat_late:
-        hint = "Start the scheduler, with the tasks of django_obc_ai in its schedule."
+        hint = "Start a worker: it is workers that do what the scheduler sends."
+        if found.workers:
+            hint = "Start the scheduler, with the tasks of django_obc_ai in its schedule, or more"
+            hint += " workers if the line at the broker is long."
         return HealthItem(name="schedule", status="warning", message=told, hint=hint)
     if failed := found.failed_tasks:
         names = ", ".join(f"{each.name} ({each.error_category})" for each in failed)

@@ -188,18 +188,24 @@ def _of_background(found: Background) -> Iterator[Concern]:
     if found.broker_fault:
         message = f"The broker cannot be asked, so nothing can be submitted: {found.broker_fault}"
         yield Concern(about="workers", message=message, is_urgent=True)
+    unseen = f"no worker was seen within the last {age(SEEN_SECONDS)}"
     if found.is_deserted:
-        message = f"{jobs(found.waiting, 'waits', 'wait')}, and no worker was seen within the last"
-        message += f" {age(SEEN_SECONDS)}. Start a worker."
+        message = f"{jobs(found.waiting, 'waits', 'wait')}, and {unseen}. Start a worker."
         yield Concern(about="workers", message=message, is_urgent=True)
-    elif found.is_late:
+    elif found.is_unmanned and found.heard_at is not None:
+        message = f"{unseen.capitalize()}; one was there {age(found.since(found.heard_at))} ago."
+        message += " Nothing is indexed, and the schedule stands still. Start a worker."
+        yield Concern(about="workers", message=message)
+    if found.is_late and not found.is_deserted:
         message = f"A job has waited for a worker for {age(found.untaken_seconds)}."
         message += " Run: manage.py run_jobs" if found.is_immediate else " Start more workers."
         yield Concern(about="jobs", message=message, key="queued")
-    if found.is_beat_late:
+    if found.is_beat_late and not (found.is_deserted or found.is_unmanned):  # whose fault it is
         beat = found.beat_at
         when = "never worked" if beat is None else f"last worked at {_local(beat):%Y-%m-%d %H:%M}"
-        message = f"The schedule {when}: nothing is checked, reported, purged or recovered."
+        message = f"The schedule {when}: nothing is checked, reported, purged or recovered. Start"
+        start = " the scheduler, or more workers if the line at the broker is long."
+        message += start if found.workers else " a worker."
         yield Concern(about="schedule", message=message)
     for task in found.failed_tasks:
         why = f": {task.error_category}" if task.error_category else ""

@@ -85,6 +85,7 @@ class Background:
         ended: Jobs that ended in the last 24 hours, by status.
         ended_hour: The same of the last hour.
         workers: Processes that said within the last two minutes that they run tasks.
+        seen_at: When one last said so; None if none is known.
         tasks: Scheduled tasks that have run once: failed ones first, then by name.
         is_immediate: Whether tasks run in the process that asks for them, without workers.
         at_broker: Tasks that wait at the broker; None where nobody can say, or was asked.
@@ -96,6 +97,7 @@ class Background:
     ended: Mapping[str, int] = field(default_factory=dict)
     ended_hour: Mapping[str, int] = field(default_factory=dict)
     workers: int = 0
+    seen_at: datetime.datetime | None = None
     tasks: tuple[TaskRun, ...] = ()
     is_immediate: bool = True
     at_broker: int | None = None
@@ -118,8 +120,19 @@ class Background:
 
     @property
     def failed_tasks(self) -> tuple[TaskRun, ...]:
-        """Return the scheduled tasks whose last run failed."""
-        return tuple(each for each in self.tasks if not each.is_ok)
+        """Return the scheduled tasks whose last run failed, but for those that nobody starts.
+
+        A task that was left out of the schedule never gets the chance to end well.
+        """
+        return tuple(each for each in self.tasks if not each.is_ok and self._is_started(each))
+
+    def _is_started(self, task: TaskRun) -> bool:
+        """Whether a task began or ended within the last few times that the schedule starts it."""
+        moments = [at for at in (task.started_at, task.finished_at) if at is not None]
+        period, within = SCHEDULE.get(task.name), 2 * DAY
+        if period is not None and not isinstance(period, datetime.time):
+            within = max(_HOUR, datetime.timedelta(seconds=3 * period))
+        return not moments or self.now - max(moments) <= within
 
     @property
     def oldest_at(self) -> datetime.datetime | None:
@@ -130,6 +143,14 @@ class Background:
     def beat_at(self) -> datetime.datetime | None:
         """Return when the schedule last worked; None if it never did."""
         return next((each.started_at for each in self.tasks if each.name == BEAT), None)
+
+    @property
+    def heard_at(self) -> datetime.datetime | None:
+        """Return when a worker last was there; None if none ever was.
+
+        A worker that ends in order is forgotten, but it is a worker that notes a beat.
+        """
+        return max(filter(None, (self.seen_at, self.beat_at)), default=None)
 
     @property
     def untaken_seconds(self) -> float:
@@ -159,8 +180,18 @@ class Background:
         return not (self.is_immediate or self.workers) and is_untaken
 
     @property
+    def is_unmanned(self) -> bool:
+        """Return whether workers were there and are gone, so that nobody indexes either."""
+        heard = self.heard_at
+        is_gone = heard is not None and self.since(heard) > SEEN_SECONDS
+        return not (self.is_immediate or self.workers) and is_gone
+
+    @property
     def is_beat_late(self) -> bool:
-        """Return whether a schedule that workers should follow has not worked lately."""
+        """Return whether a schedule that workers should follow has not worked lately.
+
+        Where no worker is there, nobody knows whether the scheduler is.
+        """
         beat = self.beat_at
         return not self.is_immediate and (beat is None or self.since(beat) > BEAT_LATE_SECONDS)
 
@@ -190,12 +221,15 @@ def read_background(*, may_ask_broker: bool = True) -> Background:
     except (TaskRunnerError, ConfigurationError) as error:
         fault = str(error)
     seen_from = now - datetime.timedelta(seconds=SEEN_SECONDS)
+    # Few: those of dead processes are deleted.
+    sightings = list(Worker.objects.order_by().values_list("seen_at", flat=True))
     return Background(
         now=now,
         queues=_queues(),
         ended=ended,
         ended_hour=ended_hour,
-        workers=Worker.objects.filter(seen_at__gte=seen_from).count(),
+        workers=sum(at >= seen_from for at in sightings),
+        seen_at=max(sightings, default=None),
         tasks=_tasks(),
         is_immediate=is_immediate,
         at_broker=at_broker,

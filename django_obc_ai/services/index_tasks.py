@@ -109,7 +109,8 @@ def rebuild_index(index: str, if_requested: bool = False) -> None:
     kind = IndexRequest.Kind.REBUILD
     name = get_index(index).name
     if not (if_requested or IndexRequest.objects.filter(pk=name, kind=kind).exists()):
-        facts = {"kind": kind, "requested_by": "", "requested_at": timezone.now()}
+        # Who asked for a sweep stays: a rebuild does that, too.
+        facts = {"kind": kind, "requested_at": timezone.now()}
         IndexRequest.objects.update_or_create(name=name, defaults=facts)
     list(run_requested([name], kind=kind))
 

@@ -112,7 +112,9 @@ JOBS_UNTAKEN = _gauge(
 JOBS_ENDED = _gauge("jobs_ended", "Jobs that ended in the last hour.", "status")
 WORKERS = _gauge("workers", "Workers that were heard of within the last two minutes.")
 TASK_AGE = _gauge("task_age_seconds", "Since a scheduled task last began.", "task")
-TASK_OK = _gauge("task_ok", "Whether its last run did what it was to do, 0 or 1.", "task")
+TASK_OK = _gauge(
+    "task_ok", "Whether its last run did what it was to do, or is long past, 0 or 1.", "task"
+)
 AT_BROKER = _gauge("tasks_at_broker", "Tasks that wait at the broker, where it can say.")
 #: By dimension: operations, failures, cached, cost, coalesced; the order of a `Share`.
 BREAKDOWNS: dict[str, tuple[Metric, ...]] = {
@@ -304,11 +306,12 @@ def _jobs() -> Iterator[Sample]:
         yield Sample(metric=JOBS_ENDED, labels=(status,), value=found.ended_hour.get(status, 0))
     if not found.is_immediate:  # else nobody waits for one
         yield Sample(metric=WORKERS, value=found.workers)
+    failed = found.failed_tasks
     for task in found.tasks:
         if task.started_at is not None:
             since = max(0.0, found.since(task.started_at))
             yield Sample(metric=TASK_AGE, labels=(task.name,), value=since)
-        yield Sample(metric=TASK_OK, labels=(task.name,), value=int(task.is_ok))
+        yield Sample(metric=TASK_OK, labels=(task.name,), value=int(task not in failed))
 
 
 def _broker() -> Iterator[Sample]:

@@ -319,6 +319,16 @@ def test_two_rebuilds_at_once_are_one(broker: Folder) -> None:
     assert is_equal()
 
 
+def test_a_rebuild_keeps_the_name_of_who_asked_for_less(broker: Folder) -> None:
+    IndexRequest.objects.create(name="places", kind="sweep", requested_by="amina")
+    with claimed("index_requests", "places"):  # so that the request is seen while it stands
+        tasks.run("rebuild_index", {"index": "places"})
+    asked = IndexRequest.objects.get()
+    assert (asked.kind, asked.requested_by) == ("rebuild", "amina")
+    tasks.run("rebuild_index", {"index": "places"})
+    assert not IndexRequest.objects.exists()
+
+
 def test_a_verification_logs_what_differs_and_not_what_waits(
     broker: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -237,7 +237,19 @@ def test_jobs_that_wait_for_long_say_what_to_do() -> None:
 def test_a_schedule_that_stands_still_is_said() -> None:
     ((about, text, _),) = behind(tasks=(beat(3600),))
     assert about == "schedule" and "last worked at 2026-11-28 11:00" in text  # in Manila
+    assert text.endswith("Start the scheduler, or more workers if the line at the broker is long.")
     assert "The schedule never worked" in behind(tasks=())[0][1]
+
+
+def test_workers_that_are_gone_are_said_once_and_the_scheduler_is_not_blamed() -> None:
+    text = "No worker was seen within the last 2 minutes; one was there 60 minutes ago. Nothing is"
+    text += " indexed, and the schedule stands still. Start a worker."
+    assert behind(tasks=(beat(3600),), workers=0) == [("workers", text, False)]
+    queues = (queue(90),)
+    ((about, text, is_urgent),) = behind(queues=queues, tasks=(beat(3600),), workers=0)
+    assert (about, is_urgent) == ("workers", True) and text.startswith("12 jobs wait")
+    ((about, text, _),) = behind(tasks=(), workers=0)
+    assert about == "schedule" and text.endswith("Start a worker.")
 
 
 def test_failed_jobs_and_tasks_are_said() -> None:

@@ -12,9 +12,9 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_obc_ai.exceptions import TaskRunnerError
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, TaskState
 from django_obc_ai.services import background
-from django_obc_ai.services.background import Background, count_at_broker, read_background
+from django_obc_ai.services.background import Background, TaskRun, count_at_broker, read_background
 from django_obc_ai.testing import override_ai
 from tests.background import ScriptedRunner, job, runner, task, worker
 
@@ -78,6 +78,38 @@ def test_tasks_are_told_with_failures_first_and_without_what_was_done_once() -> 
     assert [each.error_category for each in found.failed_tasks] == ["transient"]
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "forgotten"),
+    [
+        ("check_budgets", HOUR / 2, 2 * HOUR),  # every five minutes
+        ("send_cost_report", 2 * HOUR, 4 * HOUR),  # every hour
+        ("verify_index", 1.5 * DAY, 3 * DAY),  # daily
+    ],
+)
+def test_a_failure_of_a_task_that_nobody_starts_any_more_is_forgotten(
+    name: str, told: datetime.timedelta, forgotten: datetime.timedelta
+) -> None:
+    task(name, told, is_ok=False)
+    assert [each.name for each in read().failed_tasks] == [name]
+    at = datetime.datetime.now(datetime.UTC) - forgotten
+    TaskState.objects.update(started_at=at, finished_at=at)
+    assert read().failed_tasks == ()
+    assert [each.is_ok for each in read().tasks] == [False]  # as it was
+
+
+def test_a_failed_task_that_begins_and_never_ends_is_told() -> None:
+    task("verify_index", 3 * DAY, is_ok=False)
+    TaskState.objects.update(started_at=datetime.datetime.now(datetime.UTC) - HOUR)
+    assert read().failed_tasks
+
+
+def test_a_task_that_is_not_scheduled_is_told_for_two_days() -> None:
+    at = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
+    run = TaskRun(name="other", started_at=at, finished_at=at, is_ok=False, error_category="")
+    assert Background(now=at + 1.9 * DAY, tasks=(run,)).failed_tasks == (run,)
+    assert Background(now=at + 2.1 * DAY, tasks=(run,)).failed_tasks == ()
+
+
 def test_a_job_that_nobody_takes_is_late_and_one_that_waits_for_limits_is_not() -> None:
     waits = job(HOUR, due_at=datetime.datetime.now(datetime.UTC) + HOUR)
     found = read()
@@ -88,6 +120,26 @@ def test_a_job_that_nobody_takes_is_late_and_one_that_waits_for_limits_is_not() 
     worker()
     found = read()
     assert found.is_late and not found.is_deserted
+
+
+def test_workers_that_were_there_and_are_gone_are_missed_although_no_job_waits() -> None:
+    assert not read().is_unmanned  # nobody ever came
+    worker(HOUR)
+    found = read()
+    assert found.is_unmanned and not found.is_deserted
+    assert 3600 <= found.since(found.heard_at or found.now) < 3660
+    task(ago=MINUTE)  # a beat is noted by a worker, so one was there
+    assert not read().is_unmanned
+    worker(name="host:2")
+    assert not read().is_unmanned
+    with override_ai():
+        assert not read_background().is_unmanned
+
+
+def test_a_beat_of_long_ago_says_that_workers_were_there_once() -> None:
+    task(ago=HOUR)
+    found = read()
+    assert found.workers == 0 and found.is_unmanned and found.is_beat_late
 
 
 def test_a_job_that_was_just_made_needs_nobody_yet() -> None:
@@ -170,7 +222,8 @@ def test_no_statement_reads_the_whole_table_of_jobs(alias: str, postgres_alias: 
             cursor.execute(f"{kind} {statement.replace('%', '%%')}", ())
             plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
             assert "Seq Scan" not in plan, plan
-            if "SCAN django_obc_ai" in plan:  # SQLite: over an index of the few that are meant
+            # SQLite: over an index of the few that are meant; workers are few.
+            if "SCAN django_obc_ai" in plan and "SCAN django_obc_ai_worker" not in plan:
                 assert "USING" in plan and "INDEX obc_ai_job_" in plan, plan
             if "obc_ai_job_finished" in plan or "obc_ai_job_waiting" in plan:
                 assert "ONLY" in plan.upper() or "COVERING" in plan, plan  # no row is read

@@ -69,9 +69,25 @@ def test_jobs_that_wait_while_nobody_works_are_an_error() -> None:
     assert look()["workers"].status == "ok"
 
 
-def test_nobody_is_missed_while_nothing_waits() -> None:
+def test_nobody_is_missed_where_nobody_was_and_nothing_waits() -> None:
+    assert look()["workers"].status == "ok"
     task()
     assert look()["workers"].status == "ok"
+
+
+def test_workers_that_are_gone_are_a_warning_and_blamed_for_the_schedule() -> None:
+    task(ago=HOUR)
+    found = look()
+    assert found["workers"].status == found["schedule"].status == "warning"
+    assert "one was there 60 minutes ago" in found["workers"].message
+    for name in ("workers", "schedule"):
+        assert found[name].hint.startswith("Start a worker"), name
+        assert "Start the scheduler" not in found[name].hint
+    worker()
+    found = look()
+    assert (found["workers"].status, found["schedule"].status) == ("ok", "warning")
+    assert found["schedule"].hint.startswith("Start the scheduler")
+    assert "more workers if the line at the broker is long" in found["schedule"].hint
 
 
 def test_a_schedule_that_stands_still_is_a_warning() -> None:

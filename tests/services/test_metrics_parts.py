@@ -192,6 +192,14 @@ def test_jobs_are_told_by_provider_and_by_how_they_ended() -> None:
     assert found["obc_ai_task_ok", "check_budgets"] == 0
 
 
+def test_a_task_that_failed_long_ago_and_is_started_no_more_is_no_alert() -> None:
+    task("check_budgets", datetime.timedelta(hours=2), is_ok=False)
+    with override_ai(TASK_RUNNERS=runner()):
+        found = values()
+    assert found["obc_ai_task_ok", "check_budgets"] == 1
+    assert found["obc_ai_task_age_seconds", "check_budgets"] >= 7200
+
+
 def test_without_a_broker_neither_workers_nor_its_tasks_are_told() -> None:
     with override_ai():
         found = values()
