@@ -19,6 +19,9 @@ from django_obc_ai.exceptions import ConfigurationError, TaskRunnerError
 PREFIX = "django_obc_ai."
 #: What kombu waits for, in seconds, where a project says nothing: see its transports.
 _VISIBILITY_SECONDS = {"redis": 3600, "sqs": 1800}
+#: No message waits longer at a worker that keeps it for its time: RabbitMQ ends the connection of
+#: one that has not confirmed a message for 30 minutes (``consumer_timeout``).
+_MOST_DELAY_SECONDS = 600.0
 _HIGHEST = 9  # of the priorities that all of kombu's transports know
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
@@ -116,10 +119,11 @@ class CeleryRunner(BaseTaskRunner):
         if app.conf.task_always_eager:
             run_at_once(name, arguments)
             return
-        longest = self.visibility_seconds
-        if longest is not None:
+        delay_seconds = min(delay_seconds, _MOST_DELAY_SECONDS)
+        visible = self.visibility_seconds
+        if visible is not None:
             # A worker keeps delayed tasks to itself; others would get them again meanwhile.
-            delay_seconds = min(delay_seconds, longest / 2)
+            delay_seconds = min(delay_seconds, visible / 2)
         with self._told(), self._producers(app).acquire(block=True, timeout=10) as producer:
             app.send_task(
                 PREFIX + name,
