@@ -114,6 +114,7 @@ def test_priorities_are_above_and_below_those_of_the_projects_tasks(
     redis_server: RedisServer,
 ) -> None:
     runner = make_runner(redis_server.url)
+    assert runner.waiting() == 0
     for priority in (5, 0, -3, -1000):
         runner.enqueue("rebuild_index", {"name": str(priority)}, priority=priority)
     assert len(queued(redis_server.url)) == 2  # nothing is earlier than the usual one
@@ -126,11 +127,32 @@ def test_priorities_are_above_and_below_those_of_the_projects_tasks(
 def test_it_counts_in_the_queue_that_routes_send_it_to(redis_server: RedisServer) -> None:
     routes = {"django_obc_ai.*": {"queue": "ai"}}
     runner = make_runner(redis_server.url, task_routes=routes)
-    assert runner.waiting() is None  # nobody has made the queue yet
+    assert runner.waiting() == 0
     runner.enqueue("generate_text")
     runner.app.send_task("other")
     assert len(queued(redis_server.url, "ai")) == runner.waiting() == 1
+    with valkey.Valkey.from_url(redis_server.url) as client:
+        assert client.rpop("ai")  # as a worker takes it
+    assert runner.waiting() == 0  # Redis keeps no empty queue
     runner.app.close()
+    runner.close()
+
+
+def test_a_queue_that_nobody_made_is_not_an_empty_one() -> None:
+    runner = make_runner("memory://", task_default_queue="made by nobody")
+    assert runner.waiting() is None
+    runner.enqueue("generate_text")
+    assert runner.waiting() == 1
+    runner.close()
+
+
+def test_the_usual_priority_is_the_projects_own(redis_server: RedisServer) -> None:
+    routes = {"django_obc_ai.*": {"priority": 6}}
+    runner = make_runner(redis_server.url, task_routes=routes)
+    runner.enqueue("generate_text")
+    assert len(queued(redis_server.url, "celery\x06\x166")) == 1
+    runner.enqueue("generate_text", priority=5)
+    assert len(queued(redis_server.url)) == 1
     runner.close()
 
 

@@ -149,7 +149,8 @@ class CeleryRunner(BaseTaskRunner):
         """Return how many messages wait in the queue that jobs are sent to.
 
         Those of the project's own tasks that go to the same queue are among them. None where the
-        transport cannot count, or nobody has made the queue yet.
+        transport cannot count, or nobody has made the queue yet; Redis knows no queue but one in
+        which something waits.
         """
         app = self.app
         if app.conf.task_always_eager:
@@ -159,8 +160,10 @@ class CeleryRunner(BaseTaskRunner):
             try:
                 connection.ensure_connection(**_RETRY)
                 found = queue.bind(connection.channel()).queue_declare(passive=True)
-            except (NotImplementedError, *connection.channel_errors):
-                return None
+            except (NotImplementedError, *connection.channel_errors) as error:
+                is_missing = str(getattr(error, "reply_code", "")) == "404"
+                is_redis = connection.transport.driver_type == "redis"
+                return 0 if is_missing and is_redis else None
             return int(found.message_count)
 
     def check(self, setting: str) -> list[CheckMessage]:
