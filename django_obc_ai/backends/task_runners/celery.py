@@ -232,8 +232,10 @@ def _kind(url: str | list[str]) -> str:
     return "amqp" if scheme in ("amqp", "amqps", "pyamqp") else scheme
 
 
-def _priority(priority: int, connection: Any) -> int:
-    """Translate: 0 is as any task of the project; Redis's higher numbers are later ones."""
+def _priority(priority: int, connection: Any) -> int | None:
+    """Translate: 0 is what the project's settings give; Redis's higher numbers are later ones."""
+    if not priority:
+        return None
     is_redis = connection.transport.driver_type == "redis"
     return min(_HIGHEST, max(0, -priority if is_redis else priority))
 
