@@ -216,6 +216,22 @@ def test_a_broker_that_says_nothing_is_given_up(stack: ExitStack) -> None:
             ask()
 
 
+def test_a_sentinel_that_says_nothing_is_given_up(stack: ExitStack) -> None:
+    server = stack.enter_context(run_redis())
+    url = server.url.replace("redis:", "sentinel:")
+    options = {"master_name": "main", "sentinel_kwargs": {"username": "amina"}}
+    runner = make_runner(url, broker_transport_options=options)
+    stack.callback(runner.close)
+    with runner._connection(runner.app) as link:
+        given = link.transport_options["sentinel_kwargs"]
+    assert given["username"] == "amina"
+    assert given["retry"]._retries == 0  # of redis-py's own, ten by default, with pauses
+    os.kill(server.pid, signal.SIGSTOP)
+    stack.callback(os.kill, server.pid, signal.SIGCONT)
+    with pytest.raises(TaskRunnerError, match="No master found"):
+        runner.enqueue("generate_text")
+
+
 def test_a_broker_that_refuses_is_told(redis_server: RedisServer, stack: ExitStack) -> None:
     runner = make_runner(redis_server.url)
     stack.callback(runner.close)

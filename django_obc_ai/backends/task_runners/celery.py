@@ -197,9 +197,17 @@ class CeleryRunner(BaseTaskRunner):
         seconds = self.timeout_seconds
         conf = app.conf
         options: dict[str, Any] = {}
-        kind = _kind(conf.broker_write_url or conf.broker_url or "")
+        url = conf.broker_write_url or conf.broker_url or ""
+        kind = _kind(url)
         if kind == "redis":
             options = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+            if _scheme(url) == "sentinel":
+                # Which redis-py would ask ten times, with pauses.
+                retry = self.import_sdk("redis.retry").Retry
+                pause = self.import_sdk("redis.backoff").NoBackoff
+                given = conf.broker_transport_options.get("sentinel_kwargs") or {}
+                patience = {**options, "retry": retry(pause(), 0)}
+                options["sentinel_kwargs"] = {**given, **patience}
         elif kind == "amqp":
             # Without a confirmation, what is sent to a server that just died counts as sent.
             options = {"read_timeout": seconds, "write_timeout": seconds, "confirm_publish": True}
@@ -223,10 +231,14 @@ class CeleryRunner(BaseTaskRunner):
             ) from None  # the traceback would show the message as it was written
 
 
+def _scheme(url: str | list[str]) -> str:
+    first = (url if isinstance(url, str) else next(iter(url), "")).partition(";")[0]
+    return first.partition("://")[0].partition("+")[0] if "://" in first else "amqp"
+
+
 def _kind(url: str | list[str]) -> str:
     """Name the family of transports of a broker's URL: "redis", "amqp", "sqs" or another."""
-    first = (url if isinstance(url, str) else next(iter(url), "")).partition(";")[0]
-    scheme = first.partition("://")[0].partition("+")[0] if "://" in first else "amqp"
+    scheme = _scheme(url)
     if scheme in ("redis", "rediss", "valkey", "valkeys", "sentinel"):
         return "redis"
     return "amqp" if scheme in ("amqp", "amqps", "pyamqp") else scheme
