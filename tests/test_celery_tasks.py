@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django_obc_ai.services.task_table import SCHEDULE, TASKS
 from tests.extras import requires
 from tests.servers.celery_processes import eventually, run_beat, run_worker
 from tests.servers.valkey import RedisServer
+from tests.subprocesses import run_python
 
 pytestmark = requires("celery")
 
@@ -44,7 +46,7 @@ def test_each_task_is_one_of_celerys_and_keeps_nothing(app: Any) -> None:
 def test_a_task_runs_what_the_table_names(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(
-        "django_obc_ai.tasks.run_here", lambda name, arguments: ran.append((name, arguments))
+        "django_obc_ai._celery.run_here", lambda name, arguments: ran.append((name, arguments))
     )
     app.tasks["django_obc_ai.rebuild_index"](name="places")
     assert ran == [("rebuild_index", {"name": "places"})]
@@ -65,7 +67,8 @@ def test_the_schedule_has_every_task_that_comes_by_itself() -> None:
 def test_an_interval_can_be_changed_and_an_entry_left_out() -> None:
     from celery.schedules import crontab
 
-    from django_obc_ai.tasks import DailyAt, beat_schedule
+    from django_obc_ai._celery import DailyAt
+    from django_obc_ai.tasks import beat_schedule
 
     mine = crontab(minute="*/7")
     found = beat_schedule(
@@ -99,11 +102,36 @@ def test_what_makes_no_schedule_is_refused(changes: dict[str, Any], message: str
 @override_settings(TIME_ZONE="Asia/Manila")
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Manila", "America/Los_Angeles"])
 def test_daily_hours_are_those_of_the_project_whatever_celerys_zone_is(zone: str, app: Any) -> None:
-    from django_obc_ai.tasks import DailyAt
+    from django_obc_ai._celery import DailyAt
 
     app.conf.timezone = zone
     now = datetime(2026, 11, 28, 17, 29, tzinfo=UTC)  # 01:29 on the 29th in Manila
     schedule = DailyAt(30, 1, nowfun=lambda: now, app=app)
+WITHOUT_CELERY = """
+import sys
+from django.conf import settings
+from django.utils.module_loading import autodiscover_modules
+import django
+
+sys.modules["celery"] = None
+apps = ["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"]
+settings.configure(INSTALLED_APPS=apps)
+django.setup()
+autodiscover_modules("tasks")
+from django_obc_ai.tasks import beat_schedule
+try:
+    beat_schedule()
+except Exception as error:
+    print(type(error).__name__, error.hint)
+"""
+
+
+def test_where_celery_is_missing_other_frameworks_find_no_tasks(tmp_path: Path) -> None:
+    found = run_python(["-c", WITHOUT_CELERY], cwd=tmp_path)
+    hint = 'Run: python -m pip install "django-obc-ai[celery]"'
+    assert found.stdout.strip() == f"MissingDependencyError {hint}"
+
+
     before = datetime(2026, 11, 27, 17, 30, tzinfo=UTC)
     assert schedule.is_due(before) == (False, 60.0)
     now = datetime(2026, 11, 28, 17, 30, tzinfo=UTC)
@@ -112,7 +140,7 @@ def test_daily_hours_are_those_of_the_project_whatever_celerys_zone_is(zone: str
 
 
 def test_beat_can_store_a_daily_entry() -> None:
-    from django_obc_ai.tasks import DailyAt
+    from django_obc_ai._celery import DailyAt
 
     schedule = DailyAt(30, 1)
     again = pickle.loads(pickle.dumps(schedule))  # noqa: S301 - as beat does with its own file
