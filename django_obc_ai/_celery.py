@@ -24,6 +24,11 @@ from django_obc_ai.services.task_table import SCHEDULE, TASKS
 _GIVEN_OUT_AGAIN = ("generate_text",)
 
 
+#: Without one of its own a task gets the time limit that a project means for its own tasks. Celery
+#: knows no "unlimited" for a task; each of ours ends long before that.
+_LIMIT_SECONDS = 7 * 24 * 3600
+#: What waits longer for a worker is dropped.
+_ROUNDS, _MOST_SECONDS = 10, 12 * 3600.0
 class DailyAt(crontab):  # type: ignore[misc]  # Celery has no types
     """Once a day by Django's ``TIME_ZONE``, whatever Celery's own time zone is."""
 
@@ -47,8 +52,9 @@ def beat_schedule(**changes: Any) -> dict[str, dict[str, Any]]:
 
         app.conf.beat_schedule = {**beat_schedule(), "mine": {...}}
 
-    A task that no worker took until the next of its kind is due is dropped, so that workers which
-    were away are not flooded.
+    in Django's settings, or ``beat_schedule`` wherever else the app is configured: in one place,
+    since Celery takes one of two. A task that no worker took for ten rounds or twelve hours is
+    dropped, so that workers which were away are not flooded.
 
     Args:
         changes: By name of a task in ``services.task_table.SCHEDULE``: seconds, a `datetime.time`
@@ -68,11 +74,11 @@ def beat_schedule(**changes: Any) -> dict[str, dict[str, Any]]:
 
 
 def _entry(name: str, when: Any) -> dict[str, Any]:
-    expires: float = 12 * 3600
+    expires = _MOST_SECONDS
     if isinstance(when, time):
         when = DailyAt(when.minute, when.hour)
     elif isinstance(when, (int, float)) and not isinstance(when, bool) and when > 0:
-        expires = when
+        expires = min(_ROUNDS * when, _MOST_SECONDS)
     elif not hasattr(when, "is_due"):
         raise TypeError(f"beat_schedule({name}=...) takes seconds, a time or a schedule.")
     return {"task": PREFIX + name, "schedule": when, "options": {"expires": expires}}
