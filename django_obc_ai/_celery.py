@@ -92,7 +92,10 @@ def _share(name: str) -> None:
     task.__doc__ = f"Run the task {name!r}; see ``services.task_table.TASKS``."
     shared_task(
         name=PREFIX + name,
-        acks_late=True,
+        base=_OwnLimits,
+        time_limit=_LIMIT_SECONDS,
+        soft_time_limit=_LIMIT_SECONDS,
+        acks_late=name in _GIVEN_OUT_AGAIN,
         reject_on_worker_lost=name in _GIVEN_OUT_AGAIN,
         ignore_result=True,
         max_retries=0,  # what is left to do is in the database, and comes again from there

@@ -37,10 +37,27 @@ def test_each_task_is_one_of_celerys_and_keeps_nothing(app: Any) -> None:
     assert {name.removeprefix("django_obc_ai.") for name in ours} >= set(TASKS)
     for name in TASKS:
         task = app.tasks[f"django_obc_ai.{name}"]
-        assert (task.acks_late, task.ignore_result, task.max_retries) == (True, True, 0)
-        assert task.serializer == "json"
-        # What kills its worker would kill the next one; only of jobs it is counted how often.
-        assert task.reject_on_worker_lost is (name == "generate_text")
+        assert (task.ignore_result, task.max_retries, task.serializer) == (True, 0, "json")
+        # What kills its worker would kill the next one; only of jobs it is counted how often. And
+        # RabbitMQ ends the connection of who does not confirm a long task.
+        is_job = name == "generate_text"
+        assert (task.acks_late, task.reject_on_worker_lost) == (is_job, is_job)
+
+
+def test_the_limits_of_a_projects_own_tasks_end_none_of_ours(app: Any) -> None:
+    app.conf.update(task_time_limit=300, task_soft_time_limit=60)
+    app.conf.task_annotations = {
+        "django_obc_ai.roll_up": {"time_limit": 900},
+        "django_obc_ai.drain_spool": {"soft_time_limit": 90},
+    }
+    app.finalize()
+    week = 7 * 24 * 3600
+    tasks = {name: app.tasks[f"django_obc_ai.{name}"] for name in TASKS}
+    limits = {name: (each.time_limit, each.soft_time_limit) for name, each in tasks.items()}
+    assert limits.pop("roll_up") == (900, 900)  # else beat would not send it
+    assert limits.pop("drain_spool") == (week, 90)
+    assert set(limits.values()) == {(week, week)}
+    tasks["roll_up"].apply_async()
 
 
 def test_a_task_runs_what_the_table_names(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
