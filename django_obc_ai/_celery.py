@@ -1,7 +1,7 @@
 """The package's tasks as Celery's, one for each in ``services.task_table.TASKS``.
 
-Only Celery imports this: its ``autodiscover_tasks()`` finds it, and a project's Celery app does
-for `beat_schedule`. That may be while Django's settings are still being read.
+`django_obc_ai.tasks` imports this where Celery is installed, perhaps while Django's settings are
+still being read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime, time, tzinfo
 from importlib import import_module
 from typing import Any
 
-from celery import shared_task
+from celery import Task, shared_task
 from celery.schedules import crontab
 from celery.signals import worker_ready, worker_shutdown
 from django.utils import timezone
@@ -19,16 +19,18 @@ from django_obc_ai.backends.task_runners.base import run_here
 from django_obc_ai.backends.task_runners.celery import PREFIX
 from django_obc_ai.services.task_table import SCHEDULE, TASKS
 
-#: Which the database counts the attempts of. Another that kills its worker would do so again and
-#: again if the broker gave it out at once; it comes with the schedule.
+#: Which the broker gives out again at once if its worker dies: it is short, and the database counts
+#: the attempts of what it does. The others are confirmed when they begin, and come again with the
+#: schedule. One of an hour that is not confirmed before its end would cost a worker its connection
+#: to RabbitMQ; one that kills its worker would kill the next.
 _GIVEN_OUT_AGAIN = ("generate_text",)
-
-
 #: Without one of its own a task gets the time limit that a project means for its own tasks. Celery
 #: knows no "unlimited" for a task; each of ours ends long before that.
 _LIMIT_SECONDS = 7 * 24 * 3600
 #: What waits longer for a worker is dropped.
 _ROUNDS, _MOST_SECONDS = 10, 12 * 3600.0
+
+
 class DailyAt(crontab):  # type: ignore[misc]  # Celery has no types
     """Once a day by Django's ``TIME_ZONE``, whatever Celery's own time zone is."""
 
@@ -50,7 +52,7 @@ class DailyAt(crontab):  # type: ignore[misc]  # Celery has no types
 def beat_schedule(**changes: Any) -> dict[str, dict[str, Any]]:
     """Return entries for Celery's ``beat_schedule``, which a project adds to its own.
 
-        app.conf.beat_schedule = {**beat_schedule(), "mine": {...}}
+        CELERY_BEAT_SCHEDULE = {**beat_schedule(), "mine": {...}}
 
     in Django's settings, or ``beat_schedule`` wherever else the app is configured: in one place,
     since Celery takes one of two. A task that no worker took for ten rounds or twelve hours is
@@ -82,6 +84,16 @@ def _entry(name: str, when: Any) -> dict[str, Any]:
     elif not hasattr(when, "is_due"):
         raise TypeError(f"beat_schedule({name}=...) takes seconds, a time or a schedule.")
     return {"task": PREFIX + name, "schedule": when, "options": {"expires": expires}}
+
+
+class _OwnLimits(Task):  # type: ignore[misc]  # Celery has no types
+    """A task whose limits agree, whichever of them ``task_annotations`` changes."""
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Lower the soft limit to the hard one: beat would refuse to send the task."""
+        if cls.time_limit and cls.soft_time_limit and cls.soft_time_limit > cls.time_limit:
+            cls.soft_time_limit = cls.time_limit
 
 
 def _share(name: str) -> None:

@@ -28,11 +28,11 @@ def app() -> Iterator[Any]:
     import django_obc_ai.tasks  # noqa: F401 - as autodiscover_tasks() does
 
     with Celery("test", set_as_current=False, broker="memory://") as found:
-        found.finalize()
         yield found
 
 
 def test_each_task_is_one_of_celerys_and_keeps_nothing(app: Any) -> None:
+    app.finalize()
     ours = {name for name in app.tasks if name.startswith("django_obc_ai.")}
     assert {name.removeprefix("django_obc_ai.") for name in ours} >= set(TASKS)
     for name in TASKS:
@@ -65,6 +65,7 @@ def test_a_task_runs_what_the_table_names(app: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         "django_obc_ai._celery.run_here", lambda name, arguments: ran.append((name, arguments))
     )
+    app.finalize()
     app.tasks["django_obc_ai.rebuild_index"](name="places")
     assert ran == [("rebuild_index", {"name": "places"})]
 
@@ -106,31 +107,6 @@ def test_an_interval_can_be_changed_and_an_entry_left_out() -> None:
     assert found["django_obc_ai.check_budgets"]["schedule"] is mine
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"recover_job": 10}, "no task 'recover_job'; it has recover_jobs"),
-        ({"generate_text": 10}, "no task 'generate_text'"),
-        ({"recover_jobs": 0}, "recover_jobs="),
-        ({"recover_jobs": True}, "recover_jobs="),
-        ({"recover_jobs": "often"}, "recover_jobs="),
-    ],
-)
-def test_what_makes_no_schedule_is_refused(changes: dict[str, Any], message: str) -> None:
-    from django_obc_ai.tasks import beat_schedule
-
-    with pytest.raises(TypeError, match=message):
-        beat_schedule(**changes)
-
-
-@override_settings(TIME_ZONE="Asia/Manila")
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Manila", "America/Los_Angeles"])
-def test_daily_hours_are_those_of_the_project_whatever_celerys_zone_is(zone: str, app: Any) -> None:
-    from django_obc_ai._celery import DailyAt
-
-    app.conf.timezone = zone
-    now = datetime(2026, 11, 28, 17, 29, tzinfo=UTC)  # 01:29 on the 29th in Manila
-    schedule = DailyAt(30, 1, nowfun=lambda: now, app=app)
 WITHOUT_CELERY = """
 import sys
 from django.conf import settings
@@ -156,6 +132,31 @@ def test_where_celery_is_missing_other_frameworks_find_no_tasks(tmp_path: Path) 
     assert found.stdout.strip() == f"MissingDependencyError {hint}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recover_job": 10}, "no task 'recover_job'; it has recover_jobs"),
+        ({"generate_text": 10}, "no task 'generate_text'"),
+        ({"recover_jobs": 0}, "recover_jobs="),
+        ({"recover_jobs": True}, "recover_jobs="),
+        ({"recover_jobs": "often"}, "recover_jobs="),
+    ],
+)
+def test_what_makes_no_schedule_is_refused(changes: dict[str, Any], message: str) -> None:
+    from django_obc_ai.tasks import beat_schedule
+
+    with pytest.raises(TypeError, match=message):
+        beat_schedule(**changes)
+
+
+@override_settings(TIME_ZONE="Asia/Manila")
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Manila", "America/Los_Angeles"])
+def test_daily_hours_are_those_of_the_project_whatever_celerys_zone_is(zone: str, app: Any) -> None:
+    from django_obc_ai._celery import DailyAt
+
+    app.conf.timezone = zone
+    now = datetime(2026, 11, 28, 17, 29, tzinfo=UTC)  # 01:29 on the 29th in Manila
+    schedule = DailyAt(30, 1, nowfun=lambda: now, app=app)
     before = datetime(2026, 11, 27, 17, 30, tzinfo=UTC)
     assert schedule.is_due(before) == (False, 60.0)
     now = datetime(2026, 11, 28, 17, 30, tzinfo=UTC)
