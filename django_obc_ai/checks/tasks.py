@@ -48,7 +48,8 @@ def _check_queueing(runner: BaseTaskRunner) -> Iterator[CheckMessage]:
                 f"OBC_AI['RATE_LIMITS'][{alias!r}] queues calls, but"
                 " OBC_AI['TASK_RUNNERS']['default'] runs tasks at once: nothing takes them up"
                 " when the limit allows it again.",
-                "Use Celery or another runner with workers, or have manage.py run_jobs come by.",
+                "Use Celery or another runner with workers; or have manage.py run_jobs come by, and"
+                " then silence W018.",
             )
 
 

@@ -44,6 +44,7 @@ def checked(**keys: Any) -> list[Any]:
 def test_W018_queue_without_workers() -> None:  # noqa: N802
     messages = found(RATE_LIMITS=QUEUE)
     assert_only("W018", messages, "OBC_AI['RATE_LIMITS']['default'] queues calls, but")
+    assert "come by, and then silence W018" in str(messages[0].hint)
     assert found(RATE_LIMITS={"default": {"when_exceeded": "wait"}}) == []
 
 
@@ -61,8 +62,14 @@ def test_W019_time_too_short(  # noqa: N802
     name: str, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def allow(seconds: int) -> None:
-        is_option = name == "visibility_timeout"
-        conf.update({"broker_transport_options": {name: seconds}} if is_option else {name: seconds})
+        # One of its own, since annotations are heeded once.
+        found = Celery("checked", set_as_current=False, broker="redis://localhost")
+        found.conf.update(
+            {"broker_transport_options": {name: seconds}}
+            if name == "visibility_timeout"
+            else {"task_annotations": {which: {name: seconds}}}
+        )
+        monkeypatch.setattr(f"{__name__}.app", found)
 
     # The slice, all attempts of the last job, and how long one of them may go on.
     assert longest_seconds() == 30 + 60 + 60
@@ -75,13 +82,6 @@ def test_W019_time_too_short(  # noqa: N802
     assert checked() == []
 
 
-class SlowProvider(ScriptedProvider):
-    deadline_seconds = 600
-
-
-def test_the_slowest_provider_counts() -> None:
-    with override_settings(OBC_AI={"PROVIDERS": entry(SlowProvider)}):
-        assert longest_seconds() == 30 + 60 + 600
 @requires("celery")
 def test_limits_that_a_project_sets_for_all_tasks_are_none_of_ours(
     monkeypatch: pytest.MonkeyPatch,
@@ -92,6 +92,13 @@ def test_limits_that_a_project_sets_for_all_tasks_are_none_of_ours(
     assert checked() == []
 
 
+class SlowProvider(ScriptedProvider):
+    deadline_seconds = 600
+
+
+def test_the_slowest_provider_counts() -> None:
+    with override_settings(OBC_AI={"PROVIDERS": entry(SlowProvider)}):
+        assert longest_seconds() == 30 + 60 + 600
 
 
 @requires("celery")
