@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django_obc_ai.services.task_table import SCHEDULE, TASKS
 from tests.extras import requires
 from tests.servers.celery_processes import eventually, run_beat, run_worker
 from tests.servers.valkey import RedisServer
+from tests.subprocesses import run_python
 
 pytestmark = requires("celery")
 
@@ -26,26 +28,44 @@ def app() -> Iterator[Any]:
     import django_obc_ai.tasks  # noqa: F401 - as autodiscover_tasks() does
 
     with Celery("test", set_as_current=False, broker="memory://") as found:
-        found.finalize()
         yield found
 
 
 def test_each_task_is_one_of_celerys_and_keeps_nothing(app: Any) -> None:
+    app.finalize()
     ours = {name for name in app.tasks if name.startswith("django_obc_ai.")}
     assert {name.removeprefix("django_obc_ai.") for name in ours} >= set(TASKS)
     for name in TASKS:
         task = app.tasks[f"django_obc_ai.{name}"]
-        assert (task.acks_late, task.ignore_result, task.max_retries) == (True, True, 0)
-        assert task.serializer == "json"
-        # What kills its worker would kill the next one; only of jobs it is counted how often.
-        assert task.reject_on_worker_lost is (name == "generate_text")
+        assert (task.ignore_result, task.max_retries, task.serializer) == (True, 0, "json")
+        # What kills its worker would kill the next one; only of jobs it is counted how often. And
+        # RabbitMQ ends the connection of who does not confirm a long task.
+        is_job = name == "generate_text"
+        assert (task.acks_late, task.reject_on_worker_lost) == (is_job, is_job)
+
+
+def test_the_limits_of_a_projects_own_tasks_end_none_of_ours(app: Any) -> None:
+    app.conf.update(task_time_limit=300, task_soft_time_limit=60)
+    app.conf.task_annotations = {
+        "django_obc_ai.roll_up": {"time_limit": 900},
+        "django_obc_ai.drain_spool": {"soft_time_limit": 90},
+    }
+    app.finalize()
+    week = 7 * 24 * 3600
+    tasks = {name: app.tasks[f"django_obc_ai.{name}"] for name in TASKS}
+    limits = {name: (each.time_limit, each.soft_time_limit) for name, each in tasks.items()}
+    assert limits.pop("roll_up") == (900, 900)  # else beat would not send it
+    assert limits.pop("drain_spool") == (week, 90)
+    assert set(limits.values()) == {(week, week)}
+    tasks["roll_up"].apply_async()
 
 
 def test_a_task_runs_what_the_table_names(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(
-        "django_obc_ai.tasks.run_here", lambda name, arguments: ran.append((name, arguments))
+        "django_obc_ai._celery.run_here", lambda name, arguments: ran.append((name, arguments))
     )
+    app.finalize()
     app.tasks["django_obc_ai.rebuild_index"](name="places")
     assert ran == [("rebuild_index", {"name": "places"})]
 
@@ -65,18 +85,51 @@ def test_the_schedule_has_every_task_that_comes_by_itself() -> None:
 def test_an_interval_can_be_changed_and_an_entry_left_out() -> None:
     from celery.schedules import crontab
 
-    from django_obc_ai.tasks import DailyAt, beat_schedule
+    from django_obc_ai._celery import DailyAt
+    from django_obc_ai.tasks import beat_schedule
 
     mine = crontab(minute="*/7")
     found = beat_schedule(
-        recover_jobs=10, warm_cache=None, roll_up=time(3, 15), check_budgets=mine, drain_spool=2.5
+        recover_jobs=10,
+        warm_cache=None,
+        roll_up=time(3, 15),
+        check_budgets=mine,
+        drain_spool=2.5,
+        purge_operations=86_400,
     )
     entry = found["django_obc_ai.recover_jobs"]
-    assert (entry["schedule"], entry["options"]["expires"]) == (10, 10)
+    # Several rounds, so that a long line does not drop them all.
+    assert (entry["schedule"], entry["options"]["expires"]) == (10, 100)
+    assert found["django_obc_ai.purge_operations"]["options"]["expires"] == 12 * 3600
     assert found["django_obc_ai.drain_spool"]["schedule"] == 2.5
     assert "django_obc_ai.warm_cache" not in found
     assert found["django_obc_ai.roll_up"]["schedule"] == DailyAt(15, 3)
     assert found["django_obc_ai.check_budgets"]["schedule"] is mine
+
+
+WITHOUT_CELERY = """
+import sys
+from django.conf import settings
+from django.utils.module_loading import autodiscover_modules
+import django
+
+sys.modules["celery"] = None
+apps = ["django.contrib.auth", "django.contrib.contenttypes", "django_obc_ai"]
+settings.configure(INSTALLED_APPS=apps)
+django.setup()
+autodiscover_modules("tasks")
+from django_obc_ai.tasks import beat_schedule
+try:
+    beat_schedule()
+except Exception as error:
+    print(type(error).__name__, error.hint)
+"""
+
+
+def test_where_celery_is_missing_other_frameworks_find_no_tasks(tmp_path: Path) -> None:
+    found = run_python(["-c", WITHOUT_CELERY], cwd=tmp_path)
+    hint = 'Run: python -m pip install "django-obc-ai[celery]"'
+    assert found.stdout.strip() == f"MissingDependencyError {hint}"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +152,7 @@ def test_what_makes_no_schedule_is_refused(changes: dict[str, Any], message: str
 @override_settings(TIME_ZONE="Asia/Manila")
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Manila", "America/Los_Angeles"])
 def test_daily_hours_are_those_of_the_project_whatever_celerys_zone_is(zone: str, app: Any) -> None:
-    from django_obc_ai.tasks import DailyAt
+    from django_obc_ai._celery import DailyAt
 
     app.conf.timezone = zone
     now = datetime(2026, 11, 28, 17, 29, tzinfo=UTC)  # 01:29 on the 29th in Manila
@@ -112,7 +165,7 @@ def test_daily_hours_are_those_of_the_project_whatever_celerys_zone_is(zone: str
 
 
 def test_beat_can_store_a_daily_entry() -> None:
-    from django_obc_ai.tasks import DailyAt
+    from django_obc_ai._celery import DailyAt
 
     schedule = DailyAt(30, 1)
     again = pickle.loads(pickle.dumps(schedule))  # noqa: S301 - as beat does with its own file
@@ -126,7 +179,6 @@ def test_every_scheduled_task_runs_on_schedule(redis_server: RedisServer) -> Non
         rows = TaskState.objects.filter(key="", finished_at__isnull=False, runs__gte=2)
         return set(rows.values_list("name", flat=True)) >= set(SCHEDULE)
 
-    # Longer than a round of all of them takes: what waits for longer than that is dropped.
     often = dict.fromkeys(SCHEDULE, 3)
     with run_worker(redis_server.url, concurrency=1) as worker:
         assert eventually(lambda: Worker.objects.filter(name__startswith="worker@").exists())

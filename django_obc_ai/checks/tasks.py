@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from django.core.checks import CheckMessage
 
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.task_runners import BaseTaskRunner, task_runners
-from django_obc_ai.backends.task_runners.celery import CeleryRunner
+from django_obc_ai.backends.task_runners.celery import PREFIX, CeleryRunner
 from django_obc_ai.checks.messages import warning
 from django_obc_ai.conf import find_errors, get_settings
 from django_obc_ai.exceptions import ConfigurationError
@@ -46,7 +48,8 @@ def _check_queueing(runner: BaseTaskRunner) -> Iterator[CheckMessage]:
                 f"OBC_AI['RATE_LIMITS'][{alias!r}] queues calls, but"
                 " OBC_AI['TASK_RUNNERS']['default'] runs tasks at once: nothing takes them up"
                 " when the limit allows it again.",
-                "Use Celery or another runner with workers, or have manage.py run_jobs come by.",
+                "Use Celery or another runner with workers; or have manage.py run_jobs come by, and"
+                " then silence W018.",
             )
 
 
@@ -66,7 +69,7 @@ def longest_seconds() -> float:
 def _check_times(runner: CeleryRunner, where: str) -> Iterator[CheckMessage]:
     """W019: what Celery gives to another worker, or ends, while it is worked on."""
     longest = longest_seconds()
-    visible, limit = runner.visibility_seconds, runner.app.conf.task_time_limit
+    visible = runner.visibility_seconds
     hint = f"Give it more than {longest:.0f} seconds, or lower OBC_AI['JOBS']['slice_seconds']."
     if visible is not None and visible < longest:
         yield warning(
@@ -75,11 +78,18 @@ def _check_times(runner: CeleryRunner, where: str) -> Iterator[CheckMessage]:
             f" out again, while answering jobs may take {longest:.0f}.",
             hint,
         )
-    if limit and limit < longest:
+    # Ours have limits of their own, so that those for all tasks are none for them.
+    import_module("django_obc_ai._celery")
+    runner.app.finalize()
+    task = runner.app.tasks[PREFIX + "generate_text"]
+    limits = {name: getattr(task, name) or math.inf for name in ("time_limit", "soft_time_limit")}
+    name = min(limits, key=limits.__getitem__)
+    if limits[name] < longest:
         yield warning(
             "W019",
-            f"{where}: Celery's task_time_limit of {limit:.0f} seconds kills a worker in the middle"
-            f" of a paid call: answering jobs may take {longest:.0f}.",
+            f"{where}: Celery's task_annotations end django_obc_ai.generate_text in the middle of a"
+            f" paid call: by a {name} of {limits[name]:.0f} seconds, while answering jobs may take"
+            f" {longest:.0f}.",
             hint,
         )
 

@@ -73,6 +73,9 @@ if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
 # With a broker, tasks are carried to Celery's workers (obc_site/celery.py); without one they run
 # at once, in the process that asks.
 if CELERY_BROKER_URL := os.environ.get("OBC_SITE_BROKER"):
+    from django_obc_ai.tasks import beat_schedule
+
+    CELERY_BEAT_SCHEDULE = beat_schedule()  # and what a site of your own does by the clock
     CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
     CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat")
     OBC_AI["TASK_RUNNERS"] = {

@@ -29,7 +29,7 @@ if is_installed("celery"):
 def conf() -> Any:
     """The settings of an app that is as it should be, until the test changes it."""
     defaults = {
-        "broker_url": "redis://localhost", "broker_transport_options": {}, "task_time_limit": None,
+        "broker_url": "redis://localhost", "broker_transport_options": {},
         "accept_content": ["json"], "task_always_eager": False,
     }  # fmt: skip
     app.conf.update(defaults)
@@ -44,6 +44,7 @@ def checked(**keys: Any) -> list[Any]:
 def test_W018_queue_without_workers() -> None:  # noqa: N802
     messages = found(RATE_LIMITS=QUEUE)
     assert_only("W018", messages, "OBC_AI['RATE_LIMITS']['default'] queues calls, but")
+    assert "come by, and then silence W018" in str(messages[0].hint)
     assert found(RATE_LIMITS={"default": {"when_exceeded": "wait"}}) == []
 
 
@@ -55,11 +56,20 @@ def test_a_queue_with_workers_is_right(conf: Any) -> None:
 
 
 @requires("celery")
-@pytest.mark.parametrize("name", ["visibility_timeout", "task_time_limit"])
-def test_W019_time_too_short(name: str, conf: Any) -> None:  # noqa: N802
+@pytest.mark.parametrize("name", ["visibility_timeout", "time_limit", "soft_time_limit"])
+@pytest.mark.parametrize("which", ["*", "django_obc_ai.generate_text"])
+def test_W019_time_too_short(  # noqa: N802
+    name: str, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def allow(seconds: int) -> None:
-        is_option = name == "visibility_timeout"
-        conf.update({"broker_transport_options": {name: seconds}} if is_option else {name: seconds})
+        # One of its own, since annotations are heeded once.
+        found = Celery("checked", set_as_current=False, broker="redis://localhost")
+        found.conf.update(
+            {"broker_transport_options": {name: seconds}}
+            if name == "visibility_timeout"
+            else {"task_annotations": {which: {name: seconds}}}
+        )
+        monkeypatch.setattr(f"{__name__}.app", found)
 
     # The slice, all attempts of the last job, and how long one of them may go on.
     assert longest_seconds() == 30 + 60 + 60
@@ -69,6 +79,16 @@ def test_W019_time_too_short(name: str, conf: Any) -> None:  # noqa: N802
     assert "more than 150 seconds" in str(messages[0].hint)
     assert checked(JOBS={"slice_seconds": 29}) == []
     allow(150)
+    assert checked() == []
+
+
+@requires("celery")
+def test_limits_that_a_project_sets_for_all_tasks_are_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Celery("checked", set_as_current=False, broker="redis://localhost")
+    found.conf.update(task_time_limit=60, task_soft_time_limit=30)
+    monkeypatch.setattr(f"{__name__}.app", found)
     assert checked() == []
 
 

@@ -19,6 +19,9 @@ from django_obc_ai.exceptions import ConfigurationError, TaskRunnerError
 PREFIX = "django_obc_ai."
 #: What kombu waits for, in seconds, where a project says nothing: see its transports.
 _VISIBILITY_SECONDS = {"redis": 3600, "sqs": 1800}
+#: No message waits longer at a worker that keeps it for its time: RabbitMQ ends the connection of
+#: one that has not confirmed a message for 30 minutes (``consumer_timeout``).
+_MOST_DELAY_SECONDS = 600.0
 _HIGHEST = 9  # of the priorities that all of kombu's transports know
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
@@ -116,10 +119,11 @@ class CeleryRunner(BaseTaskRunner):
         if app.conf.task_always_eager:
             run_at_once(name, arguments)
             return
-        longest = self.visibility_seconds
-        if longest is not None:
+        delay_seconds = min(delay_seconds, _MOST_DELAY_SECONDS)
+        visible = self.visibility_seconds
+        if visible is not None:
             # A worker keeps delayed tasks to itself; others would get them again meanwhile.
-            delay_seconds = min(delay_seconds, longest / 2)
+            delay_seconds = min(delay_seconds, visible / 2)
         with self._told(), self._producers(app).acquire(block=True, timeout=10) as producer:
             app.send_task(
                 PREFIX + name,
@@ -145,7 +149,8 @@ class CeleryRunner(BaseTaskRunner):
         """Return how many messages wait in the queue that jobs are sent to.
 
         Those of the project's own tasks that go to the same queue are among them. None where the
-        transport cannot count, or nobody has made the queue yet.
+        transport cannot count, or nobody has made the queue yet; Redis knows no queue but one in
+        which something waits.
         """
         app = self.app
         if app.conf.task_always_eager:
@@ -155,8 +160,10 @@ class CeleryRunner(BaseTaskRunner):
             try:
                 connection.ensure_connection(**_RETRY)
                 found = queue.bind(connection.channel()).queue_declare(passive=True)
-            except (NotImplementedError, *connection.channel_errors):
-                return None
+            except (NotImplementedError, *connection.channel_errors) as error:
+                is_missing = str(getattr(error, "reply_code", "")) == "404"
+                is_redis = connection.transport.driver_type == "redis"
+                return 0 if is_missing and is_redis else None
             return int(found.message_count)
 
     def check(self, setting: str) -> list[CheckMessage]:
@@ -190,9 +197,17 @@ class CeleryRunner(BaseTaskRunner):
         seconds = self.timeout_seconds
         conf = app.conf
         options: dict[str, Any] = {}
-        kind = _kind(conf.broker_write_url or conf.broker_url or "")
+        url = conf.broker_write_url or conf.broker_url or ""
+        kind = _kind(url)
         if kind == "redis":
             options = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+            if _scheme(url) == "sentinel":
+                # Which redis-py would ask ten times, with pauses.
+                retry = self.import_sdk("redis.retry").Retry
+                pause = self.import_sdk("redis.backoff").NoBackoff
+                given = conf.broker_transport_options.get("sentinel_kwargs") or {}
+                patience = {**options, "retry": retry(pause(), 0)}
+                options["sentinel_kwargs"] = {**given, **patience}
         elif kind == "amqp":
             # Without a confirmation, what is sent to a server that just died counts as sent.
             options = {"read_timeout": seconds, "write_timeout": seconds, "confirm_publish": True}
@@ -216,17 +231,23 @@ class CeleryRunner(BaseTaskRunner):
             ) from None  # the traceback would show the message as it was written
 
 
+def _scheme(url: str | list[str]) -> str:
+    first = (url if isinstance(url, str) else next(iter(url), "")).partition(";")[0]
+    return first.partition("://")[0].partition("+")[0] if "://" in first else "amqp"
+
+
 def _kind(url: str | list[str]) -> str:
     """Name the family of transports of a broker's URL: "redis", "amqp", "sqs" or another."""
-    first = (url if isinstance(url, str) else next(iter(url), "")).partition(";")[0]
-    scheme = first.partition("://")[0].partition("+")[0] if "://" in first else "amqp"
+    scheme = _scheme(url)
     if scheme in ("redis", "rediss", "valkey", "valkeys", "sentinel"):
         return "redis"
     return "amqp" if scheme in ("amqp", "amqps", "pyamqp") else scheme
 
 
-def _priority(priority: int, connection: Any) -> int:
-    """Translate: 0 is as any task of the project; Redis's higher numbers are later ones."""
+def _priority(priority: int, connection: Any) -> int | None:
+    """Translate: 0 is what the project's settings give; Redis's higher numbers are later ones."""
+    if not priority:
+        return None
     is_redis = connection.transport.driver_type == "redis"
     return min(_HIGHEST, max(0, -priority if is_redis else priority))
 
