@@ -327,8 +327,12 @@ def _refusal(alias: str, answer: Admission, limits: Limits, tokens: int) -> Rate
         f" worker asks it{end}.",
         "reopening": f"The provider {alias!r} is asked by a few at first, after it was closed.",
     }[answer.reason or "requests"]
-    remedy = " Nothing was sent. Try later, or name another alias in OBC_AI['FALLBACKS']."
+    is_final = answer.reason == "tokens" and not answer.wait_seconds
+    remedy = " Nothing was sent."
+    if not is_final:
+        remedy += " Try later, or name another alias in OBC_AI['FALLBACKS']."
     error = RateLimitedError(text + remedy, retry_after_seconds=answer.wait_seconds or None)
+    error.is_final = is_final
     error.code = _CODES.get(answer.reason, error.code)
     error.alias, error.reason, error.until = alias, answer.reason, until
     events.TRAFFIC_REFUSED.log(about=f"{alias} {answer.reason}", alias=alias, reason=answer.reason)

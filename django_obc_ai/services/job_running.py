@@ -167,7 +167,7 @@ def _ask(job: Job) -> None:
     with ending_within(left):
         outcome = call(request, info)
     failure = outcome.error
-    if failure is not None and _is_put_back(job, failure):
+    if failure is not None and _is_put_back(job, failure, is_sent=outcome.attempts > 0):
         return
     result = result_of(outcome, request, info)
     category, message = result.error or "", result.error_message
@@ -178,13 +178,15 @@ def _ask(job: Job) -> None:
         _job_queue.finish(job, None, category=BadResponseError.code, message=message)
 
 
-def _is_put_back(job: Job, error: ObcAIError | ConfigurationError) -> bool:
+def _is_put_back(job: Job, error: ObcAIError | ConfigurationError, *, is_sent: bool) -> bool:
     """Let a job wait that was refused for now; return whether it was."""
-    if isinstance(error, _NOT_ITS_FAULT):
-        is_counted = False
-    elif isinstance(error, RateLimitError) and job.attempts < get_settings().jobs.attempts:
-        is_counted = True  # the provider was asked, and may say so for ever
-    else:
+    if not isinstance(error, (*_NOT_ITS_FAULT, RateLimitError)) or getattr(
+        error, "is_final", False
+    ):
+        return False
+    # A provider was asked, in the end or before, which costs; and it may go on so for ever.
+    is_counted = is_sent or isinstance(error, RateLimitError)
+    if is_counted and job.attempts >= get_settings().jobs.attempts:
         return False
     # Another of its providers may be free again before the one that was asked last.
     may_be_earlier = bool(get_settings().fallbacks.get(job.provider))

@@ -147,7 +147,7 @@ class Submitting:
     ) -> GenerationResult:
         """Return a result, or that the question waits where the limits refused it for now."""
         refusal = result.exception
-        if not (self._may_queue and isinstance(refusal, RateLimitedError)):
+        if not (self._may_queue and isinstance(refusal, RateLimitedError)) or refusal.is_final:
             return result
         limits = get_settings().rate_limits.get(info.provider)
         if limits is None or limits.when_exceeded != "queue":
