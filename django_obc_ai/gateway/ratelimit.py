@@ -23,6 +23,7 @@ from django_obc_ai.conf import AISettings, get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
     CoordinatorError,
+    JobDeadlineError,
     ObcAIError,
     QuotaExhaustedError,
     RateLimitedError,
@@ -240,7 +241,9 @@ def verdict_of(error: BaseException) -> tuple[Verdict, float | None]:
         return "unsent", None
     if isinstance(error, TransientError):
         return "failed", None
-    if isinstance(error, ObcAIError) and not isinstance(error, StreamInterruptedError):
+    if isinstance(error, (StreamInterruptedError, JobDeadlineError)):
+        return "ended", None  # by the caller
+    if isinstance(error, ObcAIError):
         return "ok", None  # the provider is well, and did not like the request
     return "ended", None
 

@@ -180,9 +180,9 @@ def _ask(job: Job) -> None:
 
 def _is_put_back(job: Job, error: ObcAIError | ConfigurationError, *, is_sent: bool) -> bool:
     """Let a job wait that was refused for now; return whether it was."""
-    if not isinstance(error, (*_NOT_ITS_FAULT, RateLimitError)) or getattr(
-        error, "is_final", False
-    ):
+    if not isinstance(error, (*_NOT_ITS_FAULT, RateLimitError)):
+        return False
+    if isinstance(error, RateLimitedError) and error.is_final:
         return False
     # A provider was asked, in the end or before, which costs; and it may go on so for ever.
     is_counted = is_sent or isinstance(error, RateLimitError)

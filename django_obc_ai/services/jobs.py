@@ -86,8 +86,8 @@ class Submitting:
             prompt: The question or instruction.
             priority: Higher is answered earlier, -32768 to 32767; within one, the jobs of
                 different users, or of different scopes, take turns.
-            deadline_seconds: After so long it has failed, with `JobDeadlineError` unless a call
-                was under way, which is not tried again then.
+            deadline_seconds: After so long it has failed, with `JobDeadlineError`; a call that is
+                under way is cut short then, and may be billed nevertheless.
             delay_seconds: It is not begun earlier.
             **arguments: Of `generate_text`; options must be JSON values.
 
