@@ -24,7 +24,7 @@ from django_obc_ai.gateway import budget, ledger, pauses, prices, ratelimit, shr
 from django_obc_ai.gateway.answers import check_answer
 from django_obc_ai.gateway.bill import Bill
 from django_obc_ai.gateway.budget import Hold
-from django_obc_ai.gateway.foreign import translate_foreign
+from django_obc_ai.gateway.foreign import is_interruption, translate_foreign
 from django_obc_ai.gateway.ratelimit import MustWait, Permit
 from django_obc_ai.gateway.retry import Patience
 from django_obc_ai.types import (
@@ -42,8 +42,6 @@ _CUT = (
     "The job's deadline passed while the provider was asked, which may have billed the call. Give"
     " submit() a later deadline_seconds, or lower max_output_tokens."
 )
-#: Exceptions that stop the caller itself, by name, since their packages are optional.
-_INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
 
 
 class AttemptBook(ABC):
@@ -78,7 +76,7 @@ class AttemptBook(ABC):
         """
         self._pay_before_another()
         if deadlines.is_over():
-            raise JobDeadlineError()
+            raise JobDeadlineError
         pauses.refuse_if_paused(self.info.provider)
         ratelimit.refuse_to_overtake(self.info)
         self.provider.get_ready()  # or the permit would be older than what it is for
@@ -234,9 +232,9 @@ class AttemptBook(ABC):
         if isinstance(error, ProviderTimeoutError) and deadlines.is_over():
             error = JobDeadlineError(_CUT)  # the provider had less time than it is allowed
         self._end_permit(*ratelimit.verdict_of(error))
-        if isinstance(error, (ObcAIError, ConfigurationError)) or not isinstance(error, Exception):
+        if isinstance(error, (ObcAIError, ConfigurationError, AssertionError)):
             return error
-        if isinstance(error, AssertionError) or type(error).__name__ in _INTERRUPTIONS:
+        if not isinstance(error, Exception) or is_interruption(error):
             return error
         return translate_foreign(error)
 

@@ -297,16 +297,20 @@ _CODES = {"day": "quota_exhausted", "quota": "quota_exhausted", "breaker": "tran
 
 
 def refuse_to_overtake(info: CallInfo) -> None:
-    """Refuse a call before which jobs wait for the limits.
+    """Refuse a call before which jobs wait for the limits of who is asked now.
 
     Raises:
         RateLimitedError: It has to queue.
     """
-    if info.gives_way_until is None:
-        return
     alias = info.provider
-    error = RateLimitedError(f"Jobs that were asked before wait for the limits of {alias!r}.")
-    error.alias, error.reason, error.until = alias, "queue", info.gives_way_until
+    until = None if info.line is None else info.line(alias)
+    if until is None:
+        return
+    error = RateLimitedError(
+        f"Questions that were asked before wait as jobs for the provider {alias!r}, and go first."
+        " Nothing was sent."
+    )
+    error.alias, error.reason, error.until = alias, "queue", until
     events.TRAFFIC_REFUSED.log(about=f"{alias} queue", alias=alias, reason="queue")
     raise error
 

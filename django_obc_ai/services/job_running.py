@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from django_obc_ai.backends.providers.deadlines import ending_within
@@ -31,6 +32,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import keeper
 from django_obc_ai.gateway.call import call
+from django_obc_ai.gateway.foreign import is_interruption
 from django_obc_ai.gateway.refusals import REFUSALS
 from django_obc_ai.logs import events
 from django_obc_ai.models import Job
@@ -107,7 +109,13 @@ def work(
         if not count:
             at_first()
         count += 1
-        _run(job)
+        try:
+            _run(job)
+        except Exception as error:
+            if isinstance(error, (DatabaseError, InterfaceError)) or is_interruption(error):
+                raise
+            # Such as a job of another release. One that cannot be run keeps nobody waiting.
+            events.JOBS_RUN_FAILED.log(job_id=job.pk, error_type=type(error).__name__)
     return count
 
 
