@@ -153,12 +153,14 @@ class RateLimitedError(ObcAIError):
         reason: "requests", "tokens", "day", "queue"; for a provider that is closed "throttled",
             "quota", "breaker" or "reopening".
         until: When it may be asked again, aware UTC, where that is known.
+        is_final: Whether no waiting helps: such a call needs more than a limit ever allows.
     """
 
     code = "rate_limited"
     alias: str = ""
     reason: str = ""
     until: datetime | None = None
+    is_final: bool = False
 
 
 class SharedCallError(ObcAIError):

@@ -9,20 +9,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from django_obc_ai.backends.providers import BaseProvider
+from django_obc_ai.backends.providers import BaseProvider, deadlines
 from django_obc_ai.backends.redis_link import ScriptedBackend, Step
 from django_obc_ai.exceptions import (
     AbandonedCallError,
     BudgetExceededError,
     ConfigurationError,
     CoordinatorError,
+    JobDeadlineError,
     ObcAIError,
+    ProviderTimeoutError,
 )
 from django_obc_ai.gateway import budget, ledger, pauses, prices, ratelimit, shrink
 from django_obc_ai.gateway.answers import check_answer
 from django_obc_ai.gateway.bill import Bill
 from django_obc_ai.gateway.budget import Hold
-from django_obc_ai.gateway.foreign import translate_foreign
+from django_obc_ai.gateway.foreign import is_interruption, translate_foreign
 from django_obc_ai.gateway.ratelimit import MustWait, Permit
 from django_obc_ai.gateway.retry import Patience
 from django_obc_ai.types import (
@@ -36,8 +38,10 @@ from django_obc_ai.types import (
 from django_obc_ai.types.coordination import Verdict
 from django_obc_ai.types.money import EXACT
 
-#: Exceptions that stop the caller itself, by name, since their packages are optional.
-_INTERRUPTIONS = frozenset({"SoftTimeLimitExceeded"})  # of Celery
+_CUT = (
+    "The job's deadline passed while the provider was asked, which may have billed the call. Give"
+    " submit() a later deadline_seconds, or lower max_output_tokens."
+)
 
 
 class AttemptBook(ABC):
@@ -68,8 +72,11 @@ class AttemptBook(ABC):
             RateLimitedError: The provider's limits refuse it for longer than the call may wait.
             ProviderPausedError: An operator has paused the provider.
             BudgetExceededError: A budget refuses it.
+            JobDeadlineError: The job that it is for has no time left.
         """
         self._pay_before_another()
+        if deadlines.is_over():
+            raise JobDeadlineError
         pauses.refuse_if_paused(self.info.provider)
         ratelimit.refuse_to_overtake(self.info)
         self.provider.get_ready()  # or the permit would be older than what it is for
@@ -222,10 +229,12 @@ class AttemptBook(ABC):
             self.bill.presume(self.most_tokens_of(self.request))
         else:
             self.bill.settle_nothing()
+        if isinstance(error, ProviderTimeoutError) and deadlines.is_over():
+            error = JobDeadlineError(_CUT)  # the provider had less time than it is allowed
         self._end_permit(*ratelimit.verdict_of(error))
-        if isinstance(error, (ObcAIError, ConfigurationError)) or not isinstance(error, Exception):
+        if isinstance(error, (ObcAIError, ConfigurationError, AssertionError)):
             return error
-        if isinstance(error, AssertionError) or type(error).__name__ in _INTERRUPTIONS:
+        if not isinstance(error, Exception) or is_interruption(error):
             return error
         return translate_foreign(error)
 

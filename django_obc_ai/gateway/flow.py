@@ -19,6 +19,9 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
     ObcAIError,
+    ProviderPausedError,
+    RateLimitedError,
+    RateLimitError,
     SharedCallError,
     StreamInterruptedError,
 )
@@ -152,10 +155,14 @@ def _time_left(book: CallBook) -> float:
 def _chain(book: CallBook) -> Flow:
     """Ask the provider and, where it fails, those that stand in for it; return what came."""
     others = list(get_settings().fallbacks.get(book.info.provider, ())) if book.may_turn else []
+    may_wait = False
     while True:
         try:
             return (yield from _attempts(book, others=len(others)))
         except ObcAIError as error:
+            if isinstance(error, RateLimitedError):  # what one never takes, another takes later
+                error.is_final = error.is_final and not may_wait
+            may_wait = may_wait or _passes(error)
             if not book.patience.may_turn_from(error, attempts=book.attempts):
                 raise
             failed = book.info.provider
@@ -164,6 +171,13 @@ def _chain(book: CallBook) -> Flow:
             _tell_fallback(book, failed, error)
         if book.outcome is not None:  # the other one's answer was in the cache
             return None
+
+
+def _passes(error: ObcAIError) -> bool:
+    """Return whether a provider that refused may take the same request later."""
+    if isinstance(error, RateLimitedError):
+        return not error.is_final
+    return isinstance(error, (ProviderPausedError, RateLimitError))
 
 
 def _turn(book: CallBook, others: list[str]) -> Flow:

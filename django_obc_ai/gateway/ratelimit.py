@@ -23,6 +23,7 @@ from django_obc_ai.conf import AISettings, get_settings
 from django_obc_ai.exceptions import (
     ConfigurationError,
     CoordinatorError,
+    JobDeadlineError,
     ObcAIError,
     QuotaExhaustedError,
     RateLimitedError,
@@ -240,7 +241,9 @@ def verdict_of(error: BaseException) -> tuple[Verdict, float | None]:
         return "unsent", None
     if isinstance(error, TransientError):
         return "failed", None
-    if isinstance(error, ObcAIError) and not isinstance(error, StreamInterruptedError):
+    if isinstance(error, (StreamInterruptedError, JobDeadlineError)):
+        return "ended", None  # by the caller
+    if isinstance(error, ObcAIError):
         return "ok", None  # the provider is well, and did not like the request
     return "ended", None
 
@@ -294,16 +297,20 @@ _CODES = {"day": "quota_exhausted", "quota": "quota_exhausted", "breaker": "tran
 
 
 def refuse_to_overtake(info: CallInfo) -> None:
-    """Refuse a call before which jobs wait for the limits.
+    """Refuse a call before which jobs wait for the limits of who is asked now.
 
     Raises:
         RateLimitedError: It has to queue.
     """
-    if info.gives_way_until is None:
-        return
     alias = info.provider
-    error = RateLimitedError(f"Jobs that were asked before wait for the limits of {alias!r}.")
-    error.alias, error.reason, error.until = alias, "queue", info.gives_way_until
+    until = None if info.line is None else info.line(alias)
+    if until is None:
+        return
+    error = RateLimitedError(
+        f"Questions that were asked before wait as jobs for the provider {alias!r}, and go first."
+        " Nothing was sent."
+    )
+    error.alias, error.reason, error.until = alias, "queue", until
     events.TRAFFIC_REFUSED.log(about=f"{alias} queue", alias=alias, reason="queue")
     raise error
 
@@ -327,8 +334,12 @@ def _refusal(alias: str, answer: Admission, limits: Limits, tokens: int) -> Rate
         f" worker asks it{end}.",
         "reopening": f"The provider {alias!r} is asked by a few at first, after it was closed.",
     }[answer.reason or "requests"]
-    remedy = " Nothing was sent. Try later, or name another alias in OBC_AI['FALLBACKS']."
+    is_final = answer.reason == "tokens" and not answer.wait_seconds
+    remedy = " Nothing was sent."
+    if not is_final:
+        remedy += " Try later, or name another alias in OBC_AI['FALLBACKS']."
     error = RateLimitedError(text + remedy, retry_after_seconds=answer.wait_seconds or None)
+    error.is_final = is_final
     error.code = _CODES.get(answer.reason, error.code)
     error.alias, error.reason, error.until = alias, answer.reason, until
     events.TRAFFIC_REFUSED.log(about=f"{alias} {answer.reason}", alias=alias, reason=answer.reason)

@@ -22,6 +22,7 @@ from django_obc_ai.exceptions import (
     ContentBlockedError,
     CostStoreError,
     InvalidRequestError,
+    JobDeadlineError,
     ObcAIError,
     RateLimitError,
     StreamInterruptedError,
@@ -38,6 +39,7 @@ _REPEATED_ELSEWHERE = (
     CostStoreError,
     ContentBlockedError,
     InvalidRequestError,
+    JobDeadlineError,
     StreamInterruptedError,
 )
 

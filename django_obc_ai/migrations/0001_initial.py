@@ -698,6 +698,14 @@ class Migration(migrations.Migration):
                 ("owner", models.CharField(blank=True, default="", max_length=100)),
                 ("lease_until", models.DateTimeField(default=None, null=True)),
                 ("due_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "not_before",
+                    models.DateTimeField(
+                        default=None,
+                        help_text="When it may begin, where whoever asked wants it later.",
+                        null=True,
+                    ),
+                ),
                 ("deadline_at", models.DateTimeField(default=None, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("started_at", models.DateTimeField(default=None, null=True)),
@@ -1110,6 +1118,22 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", "queued")),
                 fields=["provider", "due_at", "created_at"],
                 name="obc_ai_job_waiting",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("priority__gte", 0), ("status", "queued")),
+                fields=["provider", "due_at"],
+                name="obc_ai_job_line",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("finished_at__isnull", False)),
+                fields=["provider", "finished_at"],
+                name="obc_ai_job_served",
             ),
         ),
         migrations.AddIndex(

@@ -73,6 +73,9 @@ class Job(models.Model):
     owner = models.CharField(max_length=100, default="", blank=True)
     lease_until = models.DateTimeField(null=True, default=None)
     due_at = models.DateTimeField(default=timezone.now)
+    not_before = models.DateTimeField(
+        null=True, default=None, help_text="When it may begin, where whoever asked wants it later."
+    )
     deadline_at = models.DateTimeField(null=True, default=None)
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, default=None)
@@ -106,6 +109,17 @@ class Job(models.Model):
                 fields=["provider", "due_at", "created_at"],
                 name="obc_ai_job_waiting",
                 condition=Q(status="queued"),
+            ),
+            # Whether others have to wait behind a provider's jobs: who waits, and who was served.
+            models.Index(
+                fields=["provider", "due_at"],
+                name="obc_ai_job_line",
+                condition=Q(status="queued", priority__gte=0),
+            ),
+            models.Index(
+                fields=["provider", "finished_at"],
+                name="obc_ai_job_served",
+                condition=Q(finished_at__isnull=False),
             ),
             # What ended lately, and how.
             models.Index(fields=["finished_at", "status"], name="obc_ai_job_finished"),

@@ -42,7 +42,7 @@ _ODD = re.compile("[\x00\x1a\ud800-\udfff]")
 _WRITTEN_ODD = re.compile("\x1a([0-9a-f]{4})")
 #: Whose it is stands in a column, which `erase_user` empties; each attempt has an operation; and a
 #: job is in the line itself.
-_NOT_WRITTEN = ("operation_id", "user_id", "gives_way_until")
+_NOT_WRITTEN = ("operation_id", "user_id", "line")
 _INFO = tuple(each.name for each in fields(CallInfo) if each.name not in _NOT_WRITTEN)
 _TEXTS = ("prompt", "model", "system", "max_output_tokens", "temperature", "prompt_version")
 #: What people and models say; of these the latter are JSON as a text.

@@ -27,8 +27,6 @@ _ORDER = ("-priority", "turn", "created_at", "id")
 #: So many of the next are looked at together: others may take the first ones meanwhile.
 _LOOK_AT = 20
 _AT_ONCE = 500
-#: Jobs of a line are due within so long, and one was taken so long ago at most.
-_LINE = datetime.timedelta(seconds=60)
 _FREE = {"owner": "", "lease_until": None}
 
 
@@ -83,24 +81,6 @@ def next_due_at() -> datetime.datetime | None:
     now = timezone.now()
     alive = _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now))
     found: datetime.datetime | None = _read(lambda: alive.aggregate(found=Min("due_at"))["found"])
-    return found
-
-
-def line_of(provider: str) -> datetime.datetime | None:
-    """Return when the first job that waits for a provider is due, aware; None if there is no line.
-
-    Jobs that nobody answers hold nobody up: it is a line where one was taken a moment ago. Nor do
-    those that are to wait for longer.
-    """
-    now = timezone.now()
-    waiting = _queued().filter(provider=provider, due_at__lte=now + _LINE)
-    first = _read(lambda: waiting.aggregate(found=Min("due_at"))["found"])
-    if first is None:
-        return None
-    served = Job.objects.filter(provider=provider, started_at__gt=now - _LINE)
-    if not _read(served.exists):
-        return None
-    found: datetime.datetime = timezone.make_aware(first) if timezone.is_naive(first) else first
     return found
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import TaskRunnerError
+from django_obc_ai.exceptions import ConfigurationError, TaskRunnerError
 from django_obc_ai.models import TaskState
 from django_obc_ai.models.connections import persist
 from django_obc_ai.services import tasks
@@ -76,7 +76,7 @@ def take(*, is_delayed: bool) -> None:
 def _send(column: str, *, delay_seconds: float = 0.0, **arguments: Any) -> None:
     try:
         tasks.send(_TASK, delay_seconds=delay_seconds, **arguments)
-    except TaskRunnerError:
+    except (TaskRunnerError, ConfigurationError):
         _change(Q(), **{column: None})
         raise
 

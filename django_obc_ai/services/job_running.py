@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from django_obc_ai.backends.providers.deadlines import ending_within
@@ -30,6 +31,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.gateway import keeper
 from django_obc_ai.gateway.call import call
+from django_obc_ai.gateway.foreign import is_interruption
 from django_obc_ai.gateway.refusals import REFUSALS
 from django_obc_ai.logs import events
 from django_obc_ai.models import Job
@@ -107,7 +109,13 @@ def work(
         if not count:
             at_first()
         count += 1
-        _run(job)
+        try:
+            _run(job)
+        except Exception as error:
+            if isinstance(error, (DatabaseError, InterfaceError)) or is_interruption(error):
+                raise
+            # Such as a job of another release. One that cannot be run keeps nobody waiting.
+            events.JOBS_RUN_FAILED.log(job_id=job.pk, error_type=type(error).__name__)
     return count
 
 
@@ -165,7 +173,7 @@ def _ask(job: Job) -> None:
     with ending_within(left):
         outcome = call(request, info)
     failure = outcome.error
-    if failure is not None and _is_put_back(job, failure):
+    if failure is not None and _is_put_back(job, failure, is_sent=outcome.attempts > 0):
         return
     result = result_of(outcome, request, info)
     category, message = result.error or "", result.error_message
@@ -176,13 +184,15 @@ def _ask(job: Job) -> None:
         _job_queue.finish(job, None, category=BadResponseError.code, message=message)
 
 
-def _is_put_back(job: Job, error: ObcAIError | ConfigurationError) -> bool:
+def _is_put_back(job: Job, error: ObcAIError | ConfigurationError, *, is_sent: bool) -> bool:
     """Let a job wait that was refused for now; return whether it was."""
-    if isinstance(error, _NOT_ITS_FAULT):
-        is_counted = False
-    elif isinstance(error, RateLimitError) and job.attempts < get_settings().jobs.attempts:
-        is_counted = True  # the provider was asked, and may say so for ever
-    else:
+    if not isinstance(error, (*_NOT_ITS_FAULT, RateLimitError)):
+        return False
+    if isinstance(error, RateLimitedError) and error.is_final:
+        return False
+    # A provider was asked, in the end or before, which costs; and it may go on so for ever.
+    is_counted = is_sent or isinstance(error, RateLimitError)
+    if is_counted and job.attempts >= get_settings().jobs.attempts:
         return False
     # Another of its providers may be free again before the one that was asked last.
     may_be_earlier = bool(get_settings().fallbacks.get(job.provider))

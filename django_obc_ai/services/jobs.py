@@ -9,22 +9,30 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import connections, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    transaction,
+)
 from django.utils import timezone
 
 from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import (
+    ConfigurationError,
     JobQueuedError,
     JobsFullError,
     ObcAIError,
     RateLimitedError,
     TaskRunnerError,
 )
+from django_obc_ai.logs import events
 from django_obc_ai.models import Job
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of
-from django_obc_ai.services import _job_json, _job_queue, _tickets, job_running
+from django_obc_ai.services import _job_json, _job_line, _job_queue, _tickets, job_running
 from django_obc_ai.services._job_handle import JobHandle, find
 from django_obc_ai.services.results import Call
 from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult
@@ -32,6 +40,14 @@ from django_obc_ai.types import CallInfo, GenerationRequest, GenerationResult
 __all__ = ["JobHandle", "Submitting", "cancel", "retry"]
 
 _PRIORITIES = range(-32_768, 32_768)
+_MOST_SECONDS = 100 * 365 * 86_400.0
+#: Why a question that the limits refused cannot wait as a job, besides what is told instead.
+_NOT_QUEUED = (
+    DatabaseError,
+    InterfaceError,
+    ConfigurationError,
+    *(TypeError, ValueError, OverflowError),  # of a value that no row holds
+)
 
 
 def cancel(job_id: UUID | str) -> bool:
@@ -86,8 +102,8 @@ class Submitting:
             prompt: The question or instruction.
             priority: Higher is answered earlier, -32768 to 32767; within one, the jobs of
                 different users, or of different scopes, take turns.
-            deadline_seconds: After so long it has failed, with `JobDeadlineError` unless a call
-                was under way, which is not tried again then.
+            deadline_seconds: After so long it has failed, with `JobDeadlineError`; a call that is
+                under way is cut short then, and may be billed nevertheless.
             delay_seconds: It is not begun earlier.
             **arguments: Of `generate_text`; options must be JSON values.
 
@@ -100,13 +116,15 @@ class Submitting:
         """
         if priority not in _PRIORITIES:
             raise ValueError(f"priority is {priority!r}; give a number from -32768 to 32767.")
-        if deadline_seconds is not None and not deadline_seconds > 0:
-            raise ValueError("deadline_seconds is not above 0.")
-        if not delay_seconds >= 0:
-            raise ValueError("delay_seconds is negative.")
+        if deadline_seconds is not None and not 0 < deadline_seconds <= _MOST_SECONDS:
+            raise ValueError("deadline_seconds is not above 0, or more than a hundred years.")
+        if not 0 <= delay_seconds <= _MOST_SECONDS:
+            raise ValueError("delay_seconds is negative, or more than a hundred years.")
         job = _made(*self._prepare(prompt, **arguments))
         job.priority = priority
-        job.due_at = job.created_at + datetime.timedelta(seconds=delay_seconds)
+        if delay_seconds:
+            job.due_at = job.created_at + datetime.timedelta(seconds=delay_seconds)
+            job.not_before = job.due_at
         if deadline_seconds is not None:
             job.deadline_at = job.created_at + datetime.timedelta(seconds=deadline_seconds)
         return _submit(job)
@@ -136,33 +154,39 @@ class Submitting:
     def _in_line(self, call: Call) -> Call:
         """Return a call that lets jobs go first which wait for the same limits."""
         request, info = call
-        limits = get_settings().rate_limits.get(info.provider)
-        if not self._may_queue or limits is None or limits.when_exceeded != "queue":
+        if not (self._may_queue and _job_line.is_queueing(info.provider)):
             return call
-        until = _job_queue.line_of(info.provider)
-        return call if until is None else (request, replace(info, gives_way_until=until))
+        return request, replace(info, line=_job_line.line_of)
 
     def _queued(
         self, result: GenerationResult, request: GenerationRequest, info: CallInfo
     ) -> GenerationResult:
-        """Return a result, or that the question waits where the limits refused it for now."""
+        """Return a result, or that the question waits where the limits refused it for now.
+
+        Where it cannot be made a job, the refusal is all that there is.
+        """
         refusal = result.exception
-        if not (self._may_queue and isinstance(refusal, RateLimitedError)):
+        if not isinstance(refusal, RateLimitedError) or refusal.is_final or info.line is None:
             return result
-        limits = get_settings().rate_limits.get(info.provider)
-        if limits is None or limits.when_exceeded != "queue":
+        if _job_line.is_away():
             return result
-        job = _made(request, info)
-        job.due_at = job_running.due_after(refusal)
         error: ObcAIError
         try:
-            handle = _submit(job)
+            job = _made(request, info)
+            job.due_at = job_running.due_after(refusal)
+            handle = _submit_apart(job)
         except (JobsFullError, TaskRunnerError) as failure:
             error = failure
+        except _NOT_QUEUED as failure:
+            if isinstance(failure, (OperationalError, InterfaceError)):
+                _job_line.note_away()
+            events.JOBS_NOT_QUEUED.log(error=failure)
+            return result
         else:
+            is_behind = refusal.reason == "queue"
+            why = "Others wait for the provider" if is_behind else "Nothing more may be sent now to"
             error = JobQueuedError(
-                f"The limits of {info.provider!r} are used up, and the question waits as the job"
-                f" {handle.id}."
+                f"{why} {info.provider!r}, so the question waits as the job {handle.id}."
             )
             error.job_id = handle.id
         return replace(result, error=error.code, error_message=str(error), exception=error)
@@ -195,9 +219,19 @@ def _fit(text: str, length: int) -> str:
     return text.encode(errors="replace").decode().replace("\x00", "")[:length]
 
 
+def _submit_apart(job: Job) -> JobHandle:
+    """Submit in a savepoint where the caller has a transaction open, which no fault may break."""
+    alias = get_settings().database
+    if not (_is_in_transaction(alias) and connections[alias].in_atomic_block):
+        return _submit(job)
+    with transaction.atomic(using=alias):
+        return _submit(job)
+
+
 def _submit(job: Job) -> JobHandle:
     """Store a job and send its ticket: both, or neither and an error."""
     alias = get_settings().database
+    runner = task_runners["default"]  # first, since one that cannot be made leaves no job
     most = get_settings().jobs.most_waiting
     if most is not None and _job_queue.count_waiting() >= most:
         raise JobsFullError(
@@ -205,18 +239,18 @@ def _submit(job: Job) -> JobHandle:
         )
     job.turn = _job_queue.turn_for(job)
     if _is_in_transaction(alias):
-        task_runners["default"].ping()
+        runner.ping()
         job.save(force_insert=True, using=alias)
         _after_commit(lambda: job_running.send_ticket(job.due_at))
     else:
         _insert(job, alias)
         try:
             _send_ticket(job)
-        except TaskRunnerError:
+        except (TaskRunnerError, ConfigurationError):
             if _job_queue.remove(job.pk):
                 raise  # else a worker has begun it already, so there is a job
     handle = JobHandle(job)
-    if task_runners["default"].is_immediate:
+    if runner.is_immediate:
         handle.refresh()
     return handle
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
@@ -150,8 +150,9 @@ class CallInfo:
         may_retry: Whether more than one attempt may be made.
         cache_ttl_seconds: Overrides the time to live of ``content_type``.
         reads_cache: Whether a stored answer will do; else a new one takes its place.
-        gives_way_until: Others that asked before wait for the limits, and are served then, aware
-            UTC: a stored or a shared answer will do, and nothing is sent. None: nobody waits.
+        line: Asked with a provider's alias before an attempt: when the first is due, aware, of
+            those that asked before and wait for its limits. The call gives way to them. None if
+            nobody waits, and in its place for a call that gives way to nobody.
     """
 
     operation_id: UUID
@@ -167,7 +168,7 @@ class CallInfo:
     varies_by_user: bool = False
     may_retry: bool = True
     reads_cache: bool = True
-    gives_way_until: datetime | None = None
+    line: Callable[[str], datetime | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

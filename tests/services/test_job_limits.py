@@ -87,58 +87,6 @@ def test_beyond_the_limits_a_question_becomes_a_job_and_is_answered_later() -> N
     assert len(given.provider.requests) == 3
 
 
-def in_line(*, is_served: bool = True) -> None:
-    """A job that waits for the limits a little longer, and one that was taken a moment ago."""
-    first, second = submit(2)
-    Job.objects.filter(pk=first.id).update(due_at=timezone.now() + 5 * SECOND)
-    at = timezone.now() - (SECOND if is_served else 2 * MINUTE)
-    Job.objects.filter(pk=second.id).update(status="succeeded", started_at=at, request={})
-
-
-def test_nobody_overtakes_jobs_that_wait_for_the_same_limits() -> None:
-    with kit("A", "B", **limits(per_minute=100)) as given:
-        in_line()
-        later = GeminiService().generate_text("Q", use_cache=False)
-        assert later.error == "queued" and given.provider.requests == []
-        assert isinstance(later.exception, JobQueuedError)
-        job = Job.objects.get(pk=later.exception.job_id)
-        first = Job.objects.exclude(pk=job.pk).get(status="queued")
-        assert job.due_at == first.due_at and job.turn >= first.turn
-        due()
-        assert run_jobs() == 2  # in a job it gives way to nobody
-        job.refresh_from_db()
-        assert job.status == "succeeded"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_async_twin_overtakes_nobody_either() -> None:
-    with kit("A", **limits(per_minute=100)) as given:
-        in_line()
-        later = run_async(GeminiService().agenerate_text("Q", use_cache=False))
-    assert later.error == "queued" and given.provider.requests == []
-
-
-@pytest.mark.parametrize("why", ["no worker", "another action", "scheduled", "another provider"])
-def test_jobs_that_are_no_line_hold_nobody_up(why: str) -> None:
-    action = "wait" if why == "another action" else "queue"
-    with kit("A", **limits(action, per_minute=100)):
-        in_line(is_served=why != "no worker")
-        waiting = Job.objects.filter(status="queued")
-        if why == "scheduled":
-            waiting.update(due_at=timezone.now() + 10 * MINUTE)
-        if why == "another provider":
-            waiting.update(provider="other")
-        assert GeminiService().generate_text("Q", use_cache=False).text == "A"
-
-
-def test_a_stored_answer_waits_in_no_line() -> None:
-    with kit("A", **limits(per_minute=100)) as given:
-        assert GeminiService().generate_text("Q").text == "A"
-        in_line()
-        again = GeminiService().generate_text("Q")
-    assert again.cached and len(given.provider.requests) == 1
-
-
 @pytest.mark.django_db(transaction=True)
 def test_the_async_twin_queues_too() -> None:
     with kit("A", "B", **limits()):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+#: With less than that left no provider answers, and who is late by less was cut by this time.
+_LEAST_SECONDS = 0.1
 _ends_at: ContextVar[float | None] = ContextVar("django_obc_ai_ends_at", default=None)
 
 
@@ -24,3 +26,9 @@ def shortened(seconds: float) -> float:
     """Return a span of time that begins now, or what there is left of it."""
     ends_at = _ends_at.get()
     return seconds if ends_at is None else max(0.0, min(seconds, ends_at - time.monotonic()))
+
+
+def is_over() -> bool:
+    """Return whether there is a time by which all has to be over, and it has come."""
+    ends_at = _ends_at.get()
+    return ends_at is not None and ends_at - time.monotonic() < _LEAST_SECONDS

@@ -45,6 +45,24 @@ JOBS_NO_TICKET = Event(
     message="The task runner was not told that jobs wait; recover_jobs tells it.",
     every_seconds=OFTEN,
 )
+JOBS_LINE_UNREAD = Event(
+    name="jobs.line_unread",
+    level=WARNING,
+    message="Whether jobs wait before a call could not be read, so it does not wait for them.",
+    every_seconds=OFTEN,
+)
+JOBS_NOT_QUEUED = Event(
+    name="jobs.not_queued",
+    level=WARNING,
+    message="A question that the limits refuse could not be made a job, so it is refused.",
+    every_seconds=OFTEN,
+)
+JOBS_RUN_FAILED = Event(
+    name="jobs.run_failed",
+    level=ERROR,
+    message="The job %(job_id)s could not be run: %(error_type)s. It is tried again, or given up.",
+    fields=("job_id", "error_type"),
+)
 TASKS_FAILED = Event(
     name="tasks.failed",
     level=ERROR,
