@@ -13,7 +13,7 @@ import socket
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Max, Min, Q
+from django.db.models import BigIntegerField, Case, F, Max, Min, Q, When
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
@@ -206,8 +206,12 @@ def cancel(pk: UUID) -> bool:
         error_category=error.code,
         error_message=str(error),
     )
-    is_done = bool(_change(_queued().filter(pk=pk), turn=0, **values))
-    is_done = is_done or bool(_change(_running().filter(pk=pk), **values))
+    # One UPDATE, for a worker may put a running job back between two. What was never begun takes
+    # no turn of its person's.
+    open_ones = Job.objects.filter(pk=pk, status__in=[Job.Status.QUEUED, Job.Status.RUNNING])
+    begun = When(status=Job.Status.RUNNING, then=F("turn"))
+    turn = Case(begun, default=0, output_field=BigIntegerField())
+    is_done = bool(_change(open_ones, turn=turn, **values))
     if is_done:
         events.JOBS_ENDED.log(job_id=pk, outcome=error.code, attempts=0)
     return is_done

@@ -90,6 +90,23 @@ def test_who_has_cancelled_what_waited_is_not_behind_for_it() -> None:
     assert {job.user_id for job in drain()[:2]} == {1, 2}
 
 
+def test_a_job_that_is_put_back_while_it_is_cancelled_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job, taken, real = add(), _job_queue.claim(), _job_queue._change
+    assert taken is not None
+
+    def change(rows: Any, **values: Any) -> int:
+        monkeypatch.setattr(_job_queue, "_change", real)
+        count = real(rows, **values)
+        _job_queue.put_back(taken, timezone.now(), is_counted=False)
+        return count
+
+    monkeypatch.setattr(_job_queue, "_change", change)
+    assert _job_queue.cancel(job.pk)
+    assert Job.objects.get().status == "cancelled" and Job.objects.get().turn == taken.turn
+
+
 ASKED = st.lists(
     st.tuples(st.sampled_from([None, 1, 2, 3]), st.integers(0, 1)), min_size=1, max_size=14
 )
