@@ -142,6 +142,16 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="JobHold",
+            fields=[
+                ("provider", models.CharField(max_length=50, primary_key=True, serialize=False)),
+                ("until", models.DateTimeField()),
+            ],
+            options={
+                "ordering": ["provider"],
+            },
+        ),
+        migrations.CreateModel(
             name="ProviderPause",
             fields=[
                 (

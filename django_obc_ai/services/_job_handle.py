@@ -36,6 +36,7 @@ class JobHandle:
         """Wrap a row."""
         self._job = job
         self._ahead = ahead
+        self._due_at = job.due_at
 
     def __repr__(self) -> str:
         """Return id and status."""
@@ -80,18 +81,20 @@ class JobHandle:
         return JobProgress(
             ahead=self._ahead,
             attempts=self._job.attempts,
-            due_at=_aware(self._job.due_at) if is_queued else None,
+            due_at=_aware(self._due_at) if is_queued else None,
             started_at=_aware(self._job.started_at),
         )
 
     def refresh(self) -> None:
-        """Look at it again; two queries at most.
+        """Look at it again; three queries at most.
 
         Raises:
             UnknownJobError: It has been deleted, by age or with its user.
         """
         self._look()
-        self._ahead = _job_queue.count_before(self._job) if self.status == "queued" else 0
+        is_queued = self.status == "queued"
+        self._ahead = _job_queue.count_before(self._job) if is_queued else 0
+        self._due_at = _job_queue.may_begin_at(self._job) if is_queued else self._job.due_at
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Return once it has ended; False if it has not within so many seconds.

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import AbandonedCallError, JobCancelledError, JobDeadlineError
 from django_obc_ai.logs import events
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, JobHold
 from django_obc_ai.models.connections import persist
 from django_obc_ai.types.ids import new_id
 
@@ -51,7 +51,12 @@ def _running() -> Any:
 
 
 def _due(now: datetime.datetime) -> Any:
-    return _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now), due_at__lte=now)
+    held = JobHold.objects.filter(until__gt=now).values("provider")
+    return _alive(now).filter(due_at__lte=now).exclude(provider__in=held)
+
+
+def _alive(now: datetime.datetime) -> Any:
+    return _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now))
 
 
 def _ended(**values: Any) -> dict[str, Any]:
@@ -80,10 +85,16 @@ def count_waiting() -> int:
 
 def next_due_at() -> datetime.datetime | None:
     """Return when the first job that waits may be taken; None if none waits."""
-    now = timezone.now()
-    alive = _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now))
-    found: datetime.datetime | None = _read(lambda: alive.aggregate(found=Min("due_at"))["found"])
-    return found
+    alive = _alive(timezone.now()).order_by().values_list("provider")
+    found = _read(lambda: list(alive.annotate(found=Min("due_at"))))
+    held = _read(holds)
+    return min((max(at, held.get(provider, at)) for provider, at in found), default=None)
+
+
+def may_begin_at(job: Job) -> datetime.datetime:
+    """Return when a job that is queued may be taken, as far as that is known."""
+    until = _read(JobHold.objects.filter(provider=job.provider).first)
+    return job.due_at if until is None else max(job.due_at, until.until)
 
 
 def line_of(provider: str) -> datetime.datetime | None:
@@ -193,8 +204,24 @@ def put_back(job: Job, due_at: datetime.datetime, *, is_counted: bool) -> bool:
 
 
 def hold_others(provider: str, due_at: datetime.datetime) -> None:
-    """Let all that wait for a provider wait until a time: they would be refused, too."""
-    _change(_queued().filter(provider=provider, due_at__lt=due_at), due_at=due_at)
+    """Let all that wait for a provider wait until a time: they would be refused, too.
+
+    Who was refused last knows best, so a time may be earlier than the one before. It is one row,
+    however many wait, and whoever comes meanwhile waits as well.
+    """
+    row = JobHold(provider=provider, until=due_at)
+
+    def hold() -> None:
+        JobHold.objects.bulk_create(
+            [row], update_conflicts=True, unique_fields=["provider"], update_fields=["until"]
+        )
+
+    _read(hold)
+
+
+def holds() -> dict[str, datetime.datetime]:
+    """Return until when no job of a provider is taken, by provider; past times, too."""
+    return dict(JobHold.objects.values_list("provider", "until"))
 
 
 def cancel(pk: UUID) -> bool:

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connections
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, JobHold
 from django_obc_ai.services import _job_queue
+from django_obc_ai.services.text import GeminiService
 from django_obc_ai.testing import override_ai
 
 pytestmark = pytest.mark.django_db
@@ -164,12 +166,40 @@ def test_others_of_a_provider_that_refused_wait_as_long_and_no_shorter() -> None
     now = timezone.now()
     near, far, other = add(), add(due_at=now + 60 * SECOND), add(provider="other")
     _job_queue.hold_others("default", now + 30 * SECOND)
-    due = dict(Job.objects.values_list("pk", "due_at"))
-    assert due[near.pk] == now + 30 * SECOND and due[far.pk] == now + 60 * SECOND
-    assert due[other.pk] < now + SECOND
-    assert _job_queue.next_due_at() == due[other.pk]
+    new = add()
+    assert _job_queue.may_begin_at(near) == _job_queue.may_begin_at(new) == now + 30 * SECOND
+    assert _job_queue.may_begin_at(far) == now + 60 * SECOND
+    assert _job_queue.next_due_at() == _job_queue.may_begin_at(other) == other.due_at
     assert [job.pk for job in drain()] == [other.pk]
-    assert not _job_queue.has_due() and _job_queue.count_waiting() == 2
+    assert not _job_queue.has_due() and _job_queue.count_waiting() == 3
+    assert _job_queue.next_due_at() == now + 30 * SECOND
+    Job.objects.exclude(pk=far.pk).delete()
+    assert _job_queue.next_due_at() == now + 60 * SECOND
+
+
+def test_a_provider_is_held_until_who_was_refused_last_says() -> None:
+    now, job = timezone.now(), add()
+    for seconds in (600, 30, 0):
+        _job_queue.hold_others("default", now + seconds * SECOND)
+        assert JobHold.objects.get().until == now + seconds * SECOND
+    assert _job_queue.next_due_at() == job.due_at
+    assert [each.pk for each in drain()] == [job.pk]
+
+
+def test_holding_a_provider_writes_one_row_however_many_jobs_wait() -> None:
+    rows = [add() for _ in range(5)]
+    with CaptureQueriesContext(connection) as queries:
+        _job_queue.hold_others("default", timezone.now() + 30 * SECOND)
+    assert len([each for each in queries if "obc_ai_job" in each["sql"].lower()]) <= 1
+    due = dict(Job.objects.values_list("pk", "due_at"))
+    assert due == {job.pk: job.due_at for job in rows}
+
+
+def test_a_handle_tells_how_long_its_job_is_held() -> None:
+    now, job = timezone.now(), add()
+    _job_queue.hold_others("default", now + 30 * SECOND)
+    with override_ai([]):
+        assert GeminiService().job(job.pk).progress.due_at == now + 30 * SECOND
 
 
 def lapse() -> None:
