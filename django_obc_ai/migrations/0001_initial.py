@@ -1099,6 +1099,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["provider", "priority", "turn"],
+                name="obc_ai_job_present",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
                 condition=models.Q(("started_at__isnull", False)),
                 fields=["priority", "-turn"],
                 name="obc_ai_job_taken",
@@ -1107,7 +1115,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
-                fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"
+                fields=["scope", "user", "provider", "priority", "-turn"], name="obc_ai_job_person"
             ),
         ),
         migrations.AddIndex(

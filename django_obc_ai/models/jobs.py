@@ -93,13 +93,21 @@ class Job(models.Model):
             models.Index(
                 fields=["lease_until"], name="obc_ai_job_lease", condition=Q(status="running")
             ),
-            # These two say which turn a new job gets.
+            # These three say which turn a new job gets.
+            models.Index(
+                fields=["provider", "priority", "turn"],
+                name="obc_ai_job_present",
+                condition=Q(status="queued"),
+            ),
             models.Index(
                 fields=["priority", "-turn"],
                 name="obc_ai_job_taken",
                 condition=Q(started_at__isnull=False),
             ),
-            models.Index(fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"),
+            models.Index(
+                fields=["scope", "user", "provider", "priority", "-turn"],
+                name="obc_ai_job_person",
+            ),
             models.Index(fields=["expires_at"], name="obc_ai_job_expires"),
             # How the queue of each provider stands.
             models.Index(

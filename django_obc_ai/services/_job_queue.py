@@ -66,16 +66,23 @@ def _ended(**values: Any) -> dict[str, Any]:
 
 
 def turn_for(job: Job) -> int:
-    """Return the turn of a new job: its person's next one, and none that is past.
+    """Return the turn of a new job: its person's next one at its provider, and none that is past.
 
     So the jobs of persons who wait are taken by turns, one of each, and who comes later is not
-    behind all that somebody else has asked before. Past is what was before the last one taken.
+    behind all that somebody else has asked before. Past is what was before the first one that
+    waits for the same provider; what is due later does not count, or who comes would be put
+    before all who wait now. Where nothing waits, it is what was before the last one taken,
+    from whatever provider: one that was idle neither passes by the others nor waits for them.
     """
-    mine = {"scope": job.scope, "user_id": job.user_id, "priority": job.priority}
-    taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
-    present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
-    last = _read(lambda: Job.objects.filter(**mine).aggregate(found=Max("turn"))["found"])
-    return max(present, 0 if last is None else int(last) + 1)
+    alike = {"priority": job.priority, "provider": job.provider}
+    waiting = _queued().filter(**alike, due_at__lte=timezone.now())
+    present = _read(waiting.order_by("turn").values_list("turn", flat=True).first)
+    if present is None:
+        taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
+        present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
+    mine = Job.objects.filter(**alike, scope=job.scope, user_id=job.user_id)
+    last = _read(lambda: mine.aggregate(found=Max("turn"))["found"])
+    return int(max(present, 0 if last is None else last + 1))
 
 
 def count_waiting() -> int:

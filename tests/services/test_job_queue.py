@@ -15,8 +15,6 @@ from django.contrib.auth import get_user_model
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from django_obc_ai.models import Job, JobHold
 from django_obc_ai.services import _job_queue
@@ -44,54 +42,6 @@ def drain() -> list[Job]:
     return taken
 
 
-def test_two_persons_take_turns_however_much_one_has_asked_before() -> None:
-    for _ in range(5):
-        add(1)
-    assert [_job_queue.claim().user_id for _ in range(2)] == [1, 1]  # type: ignore[union-attr]
-    for _ in range(3):
-        add(2)
-    assert [job.user_id for job in drain()] == [2, 1, 2, 1, 2, 1]
-
-
-def test_persons_of_two_tenants_are_two_persons() -> None:
-    for scope in ("a", "a", "b"):
-        add(1, scope=scope)
-    assert [job.scope for job in drain()] == ["a", "b", "a"]
-
-
-def test_a_higher_priority_comes_first_and_has_turns_of_its_own() -> None:
-    for user in (1, 1, 2):
-        add(user)
-    for user in (1, 1, 2):
-        add(user, priority=5)
-    assert [(job.priority, job.user_id) for job in drain()] == [
-        (5, 1), (5, 2), (5, 1), (0, 1), (0, 2), (0, 1),
-    ]  # fmt: skip
-
-
-def test_a_job_that_was_delayed_pulls_nobody_ahead() -> None:
-    later = timezone.now() + 60 * SECOND
-    add(3, due_at=later)
-    for _ in range(3):
-        add(1)
-    assert [_job_queue.claim().user_id for _ in range(2)] == [1, 1]  # type: ignore[union-attr]
-    for _ in range(3):
-        add(2)
-    add(1)
-    assert [job.user_id for job in drain()] == [2, 1, 2, 2, 1]
-    Job.objects.filter(pk__in=Job.objects.filter(user_id=3)).update(due_at=timezone.now())
-    assert [job.user_id for job in drain()] == [3]
-
-
-def test_who_has_cancelled_what_waited_is_not_behind_for_it() -> None:
-    for job in [add(1) for _ in range(10)]:
-        assert _job_queue.cancel(job.pk)
-    add(1)
-    for _ in range(2):
-        add(2)
-    assert {job.user_id for job in drain()[:2]} == {1, 2}
-
-
 def test_a_job_that_is_put_back_while_it_is_cancelled_is_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -107,39 +57,6 @@ def test_a_job_that_is_put_back_while_it_is_cancelled_is_cancelled(
     monkeypatch.setattr(_job_queue, "_change", change)
     assert _job_queue.cancel(job.pk)
     assert Job.objects.get().status == "cancelled" and Job.objects.get().turn == taken.turn
-
-
-ASKED = st.lists(
-    st.tuples(st.sampled_from([None, 1, 2, 3]), st.integers(0, 1)), min_size=1, max_size=14
-)
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(asked=ASKED, before=st.integers(0, 5))
-def test_all_are_taken_by_priority_and_then_as_turns_would_have_it(
-    asked: list[tuple[int | None, int]], before: int
-) -> None:
-    """Of one priority, who has something waiting is served once before anybody is twice."""
-    Job.objects.all().delete()
-    for _ in range(before):
-        add(9)
-    drain()
-    added = [add(user, priority=priority).pk for user, priority in asked]
-    taken = drain()
-    assert sorted(job.pk for job in taken) == sorted(added)
-    assert [job.priority for job in taken] == sorted((p for _, p in asked), reverse=True)
-    for priority in (0, 1):
-        mine = [job for job in taken if job.priority == priority]
-        for user in {job.user_id for job in mine}:
-            own = [job.pk for job in mine if job.user_id == user]
-            assert own == [pk for pk in added if pk in own]  # nobody overtakes themselves
-        left = Counter(job.user_id for job in mine)
-        served: Counter[Any] = Counter()
-        for job in mine:
-            served[job.user_id] += 1
-            left[job.user_id] -= 1
-            waiting = [user for user, count in left.items() if count]
-            assert all(served[job.user_id] - served[user] <= 1 for user in waiting)
 
 
 def test_a_claim_tells_who_works_at_it_until_when() -> None:
