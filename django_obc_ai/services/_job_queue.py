@@ -252,9 +252,11 @@ def cancel(pk: UUID) -> bool:
 
 
 def remove(pk: UUID) -> bool:
-    """Delete a job that nobody has taken; return whether it was there."""
+    """Delete a job that nobody has taken; return whether there is none then."""
     rows = _queued().filter(pk=pk, attempts=0)
-    return bool(_read(lambda: rows.delete()[0]))
+    _read(rows.delete)
+    # Asked of the table, for a DELETE whose connection broke may have been made.
+    return not _read(Job.objects.filter(pk=pk).exists)
 
 
 def expire(pk: UUID | None = None) -> int:
