@@ -16,6 +16,7 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import UnknownJobError
 from django_obc_ai.models import Job
 from django_obc_ai.models.connections import persist
+from django_obc_ai.models.writer import is_in_transaction
 from django_obc_ai.services import _job_json, _job_queue
 from django_obc_ai.types import GenerationResult
 from django_obc_ai.types.jobs import FINAL_STATUSES, JobProgress, JobStatus
@@ -104,9 +105,11 @@ class JobHandle:
 
         Raises:
             UnknownJobError: It has been deleted.
+            RuntimeError: It waits, the caller has a transaction open, and there is no timeout:
+                nobody would begin it before the commit.
         """
         for pause in _pauses(timeout_seconds):
-            self._look()
+            self._look_waiting(timeout_seconds)
             if self.is_ended:
                 break
             _sleep(pause)
@@ -133,7 +136,7 @@ class JobHandle:
     async def await_(self, timeout_seconds: float | None = None) -> bool:
         """See wait(); ``await`` itself is a word of the language."""
         for pause in _pauses(timeout_seconds):
-            await sync_to_async(self._look)()
+            await sync_to_async(self._look_waiting)(timeout_seconds)
             if self.is_ended:
                 break
             await asyncio.sleep(pause)
@@ -146,6 +149,15 @@ class JobHandle:
 
     def _look(self) -> None:
         self._job = find(self.id)
+
+    def _look_waiting(self, timeout_seconds: float | None) -> None:
+        self._look()
+        is_for_ever = timeout_seconds is None and self.status == "queued"
+        if is_for_ever and is_in_transaction(get_settings().database):
+            raise RuntimeError(
+                f"The job {self.id} may be part of the transaction that is open, and nobody begins"
+                " it before the commit. Wait after the atomic block, or with timeout_seconds."
+            )
 
 
 def find(job_id: UUID | str) -> Job:
