@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import UnknownJobError
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, JobHold
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import is_in_transaction
 from django_obc_ai.services import _job_json, _job_queue
@@ -95,7 +95,7 @@ class JobHandle:
         self._look()
         is_queued = self.status == "queued"
         self._ahead = _job_queue.count_before(self._job) if is_queued else 0
-        self._due_at = _job_queue.may_begin_at(self._job) if is_queued else self._job.due_at
+        self._due_at = _may_begin_at(self._job) if is_queued else self._job.due_at
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Return once it has ended; False if it has not within so many seconds.
@@ -108,7 +108,7 @@ class JobHandle:
             RuntimeError: It waits, the caller has a transaction open, and there is no timeout:
                 nobody would begin it before the commit.
         """
-        for pause in _pauses(timeout_seconds):
+        for pause in pauses(timeout_seconds):
             self._look_waiting(timeout_seconds)
             if self.is_ended:
                 break
@@ -135,7 +135,7 @@ class JobHandle:
 
     async def await_(self, timeout_seconds: float | None = None) -> bool:
         """See wait(); ``await`` itself is a word of the language."""
-        for pause in _pauses(timeout_seconds):
+        for pause in pauses(timeout_seconds):
             await sync_to_async(self._look_waiting)(timeout_seconds)
             if self.is_ended:
                 break
@@ -181,13 +181,19 @@ def _is_overdue(job: Job) -> bool:
     return is_queued and job.deadline_at is not None and job.deadline_at <= timezone.now()
 
 
+def _may_begin_at(job: Job) -> datetime.datetime:
+    """Return when a job that is queued may be taken, as far as that is known."""
+    hold = persist(get_settings().database, JobHold.objects.filter(provider=job.provider).first)
+    return job.due_at if hold is None else max(job.due_at, hold.until)
+
+
 def _aware(at: datetime.datetime | None) -> datetime.datetime | None:
     if at is None:
         return None
     return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(datetime.UTC)
 
 
-def _pauses(timeout_seconds: float | None) -> Iterator[float]:
+def pauses(timeout_seconds: float | None) -> Iterator[float]:
     """Yield how long to sleep before each further look, until the time is over."""
     ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     pause = _FIRST_PAUSE_SECONDS

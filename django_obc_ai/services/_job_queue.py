@@ -94,14 +94,8 @@ def next_due_at() -> datetime.datetime | None:
     """Return when the first job that waits may be taken; None if none waits."""
     alive = _alive(timezone.now()).order_by().values_list("provider")
     found = _read(lambda: list(alive.annotate(found=Min("due_at"))))
-    held = _read(holds)
+    held = dict(_read(lambda: list(JobHold.objects.values_list("provider", "until"))))
     return min((max(at, held.get(provider, at)) for provider, at in found), default=None)
-
-
-def may_begin_at(job: Job) -> datetime.datetime:
-    """Return when a job that is queued may be taken, as far as that is known."""
-    until = _read(JobHold.objects.filter(provider=job.provider).first)
-    return job.due_at if until is None else max(job.due_at, until.until)
 
 
 def line_of(provider: str) -> datetime.datetime | None:
@@ -169,9 +163,15 @@ def _mine(job: Job) -> Any:
 
 
 def renew(job: Job) -> None:
-    """Keep a job for another lease, if it is still this worker's."""
+    """Keep a job for another lease, if it is still this worker's, or was when it was cancelled."""
     lease = datetime.timedelta(seconds=get_settings().jobs.lease_seconds)
-    _change(_mine(job), lease_until=timezone.now() + lease)
+    rows = Job.objects.filter(pk=job.pk, owner=job.owner)
+    _change(rows, lease_until=timezone.now() + lease)
+
+
+def _release(job: Job) -> None:
+    """Say that this worker's call is over, of a job that was cancelled meanwhile."""
+    _change(Job.objects.filter(pk=job.pk, owner=job.owner), **_FREE)
 
 
 def finish(
@@ -192,6 +192,7 @@ def finish(
         values |= {"status": Job.Status.SUCCEEDED, "request": {}}
     if not _change(_mine(job), **values):
         events.JOBS_ANSWER_REFUSED.log(job_id=job.pk)
+        _release(job)
         return False
     events.JOBS_ENDED.log(job_id=job.pk, outcome=category or "success", attempts=job.attempts)
     return True
@@ -207,7 +208,10 @@ def put_back(job: Job, due_at: datetime.datetime, *, is_counted: bool) -> bool:
     """
     attempts = F("attempts") - (0 if is_counted else 1)
     values = {**_FREE, "status": Job.Status.QUEUED, "due_at": due_at, "attempts": attempts}
-    return bool(_change(_mine(job), **values))
+    if _change(_mine(job), **values):
+        return True
+    _release(job)
+    return False
 
 
 def hold_others(provider: str, due_at: datetime.datetime) -> None:
@@ -226,13 +230,21 @@ def hold_others(provider: str, due_at: datetime.datetime) -> None:
     _read(hold)
 
 
-def holds() -> dict[str, datetime.datetime]:
-    """Return until when no job of a provider is taken, by provider; past times, too."""
-    return dict(JobHold.objects.values_list("provider", "until"))
-
-
 def cancel(pk: UUID) -> bool:
     """Cancel a job that has not ended; False if it has. Its answer is written by nobody."""
+    is_done = bool(_cancel(Job.objects.filter(pk=pk)))
+    if is_done:
+        events.JOBS_ENDED.log(job_id=pk, outcome=JobCancelledError.code, attempts=0)
+    return is_done
+
+
+def cancel_all(user_id: Any) -> int:
+    """Cancel the jobs of a user that have not ended; return how many."""
+    return _cancel(Job.objects.filter(user_id=user_id))
+
+
+def _cancel(rows: Any) -> int:
+    """Cancel what has not ended. A call under way keeps its owner until it has."""
     error = JobCancelledError()
     values = _ended(
         status=Job.Status.CANCELLED,
@@ -240,15 +252,13 @@ def cancel(pk: UUID) -> bool:
         error_category=error.code,
         error_message=str(error),
     )
+    values = {name: value for name, value in values.items() if name not in _FREE}
     # One UPDATE, for a worker may put a running job back between two. What was never begun takes
     # no turn of its person's.
-    open_ones = Job.objects.filter(pk=pk, status__in=[Job.Status.QUEUED, Job.Status.RUNNING])
     begun = When(status=Job.Status.RUNNING, then=F("turn"))
     turn = Case(begun, default=0, output_field=BigIntegerField())
-    is_done = bool(_change(open_ones, turn=turn, **values))
-    if is_done:
-        events.JOBS_ENDED.log(job_id=pk, outcome=error.code, attempts=0)
-    return is_done
+    rows = rows.filter(status__in=[Job.Status.QUEUED, Job.Status.RUNNING])
+    return _change(rows, turn=turn, **values)
 
 
 def remove(pk: UUID) -> bool:
@@ -282,7 +292,8 @@ def take_up() -> int:
 
 def give_up(job: Job) -> None:
     """Let another try what this worker could not bring to its end."""
-    _let_go(job, _mine(job))
+    if not _let_go(job, _mine(job)):
+        _release(job)
 
 
 def _let_go(job: Job, mine: Any) -> bool:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from django_obc_ai.models import Job, JobHold
 from django_obc_ai.services import _job_queue
+from django_obc_ai.services._job_handle import _may_begin_at
 from django_obc_ai.services.text import GeminiService
 from django_obc_ai.testing import override_ai
 
@@ -84,9 +85,9 @@ def test_others_of_a_provider_that_refused_wait_as_long_and_no_shorter() -> None
     near, far, other = add(), add(due_at=now + 60 * SECOND), add(provider="other")
     _job_queue.hold_others("default", now + 30 * SECOND)
     new = add()
-    assert _job_queue.may_begin_at(near) == _job_queue.may_begin_at(new) == now + 30 * SECOND
-    assert _job_queue.may_begin_at(far) == now + 60 * SECOND
-    assert _job_queue.next_due_at() == _job_queue.may_begin_at(other) == other.due_at
+    assert _may_begin_at(near) == _may_begin_at(new) == now + 30 * SECOND
+    assert _may_begin_at(far) == now + 60 * SECOND
+    assert _job_queue.next_due_at() == _may_begin_at(other) == other.due_at
     assert [job.pk for job in drain()] == [other.pk]
     assert not _job_queue.has_due() and _job_queue.count_waiting() == 3
     assert _job_queue.next_due_at() == now + 30 * SECOND
