@@ -142,6 +142,16 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="JobHold",
+            fields=[
+                ("provider", models.CharField(max_length=50, primary_key=True, serialize=False)),
+                ("until", models.DateTimeField()),
+            ],
+            options={
+                "ordering": ["provider"],
+            },
+        ),
+        migrations.CreateModel(
             name="ProviderPause",
             fields=[
                 (
@@ -1097,6 +1107,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["provider", "priority", "turn"],
+                name="obc_ai_job_present",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
                 condition=models.Q(("started_at__isnull", False)),
                 fields=["priority", "-turn"],
                 name="obc_ai_job_taken",
@@ -1105,7 +1123,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
-                fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"
+                fields=["scope", "user", "provider", "priority", "-turn"], name="obc_ai_job_person"
             ),
         ),
         migrations.AddIndex(

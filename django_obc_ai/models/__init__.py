@@ -17,7 +17,7 @@ from django_obc_ai.models.indexes import (
     IndexVersion,
     Tombstone,
 )
-from django_obc_ai.models.jobs import Job, TaskState, Worker
+from django_obc_ai.models.jobs import Job, JobHold, TaskState, Worker
 from django_obc_ai.models.ledger import Ledger
 from django_obc_ai.models.operations import AIOperation, CostCorrection
 from django_obc_ai.models.operators import IndexRequest, ProviderPause
@@ -44,6 +44,7 @@ __all__ = [
     "IndexState",
     "IndexVersion",
     "Job",
+    "JobHold",
     "Ledger",
     "NanoDollarField",
     "OperationRollup",

@@ -96,13 +96,21 @@ class Job(models.Model):
             models.Index(
                 fields=["lease_until"], name="obc_ai_job_lease", condition=Q(status="running")
             ),
-            # These two say which turn a new job gets.
+            # These three say which turn a new job gets.
+            models.Index(
+                fields=["provider", "priority", "turn"],
+                name="obc_ai_job_present",
+                condition=Q(status="queued"),
+            ),
             models.Index(
                 fields=["priority", "-turn"],
                 name="obc_ai_job_taken",
                 condition=Q(started_at__isnull=False),
             ),
-            models.Index(fields=["scope", "user", "priority", "-turn"], name="obc_ai_job_person"),
+            models.Index(
+                fields=["scope", "user", "provider", "priority", "-turn"],
+                name="obc_ai_job_person",
+            ),
             models.Index(fields=["expires_at"], name="obc_ai_job_expires"),
             # How the queue of each provider stands.
             models.Index(
@@ -145,6 +153,22 @@ class Job(models.Model):
     def __str__(self) -> str:
         """Return key and status, not what was asked."""
         return f"{self.pk} ({self.status})"
+
+
+class JobHold(models.Model):
+    """Until when no job of a provider is taken, since it would be refused as another one was."""
+
+    provider = models.CharField(max_length=50, primary_key=True)
+    until = models.DateTimeField()
+
+    objects = ConfiguredManager["JobHold"]()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["provider"]
+
+    def __str__(self) -> str:
+        """Return the provider."""
+        return self.provider
 
 
 class TaskState(models.Model):

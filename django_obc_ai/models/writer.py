@@ -44,6 +44,14 @@ def transaction_on(connection: BaseDatabaseWrapper) -> Literal["none", "test", "
     return "test" if any(getattr(each, "_from_testcase", False) for each in blocks) else "caller"
 
 
+def is_in_transaction(alias: str) -> bool:
+    """Return whether rows are yet to be committed by the caller: in a ``TestCase``, by a block."""
+    # Any: see transaction_on().
+    blocks: list[Any] = connections[alias].atomic_blocks
+    is_nested = any(not getattr(each, "_from_testcase", False) for each in blocks)
+    return is_nested or transaction_of(alias) == "caller"
+
+
 class _Writers:
     """The open connections of this process by alias, for one thread at a time."""
 

@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import UnknownJobError
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, JobHold
 from django_obc_ai.models.connections import persist
+from django_obc_ai.models.writer import is_in_transaction
 from django_obc_ai.services import _job_json, _job_queue
 from django_obc_ai.types import GenerationResult
 from django_obc_ai.types.jobs import FINAL_STATUSES, JobProgress, JobStatus
@@ -36,6 +37,7 @@ class JobHandle:
         """Wrap a row."""
         self._job = job
         self._ahead = ahead
+        self._due_at = job.due_at
 
     def __repr__(self) -> str:
         """Return id and status."""
@@ -80,18 +82,20 @@ class JobHandle:
         return JobProgress(
             ahead=self._ahead,
             attempts=self._job.attempts,
-            due_at=_aware(self._job.due_at) if is_queued else None,
+            due_at=_aware(self._due_at) if is_queued else None,
             started_at=_aware(self._job.started_at),
         )
 
     def refresh(self) -> None:
-        """Look at it again; two queries at most.
+        """Look at it again; three queries at most.
 
         Raises:
             UnknownJobError: It has been deleted, by age or with its user.
         """
         self._look()
-        self._ahead = _job_queue.count_before(self._job) if self.status == "queued" else 0
+        is_queued = self.status == "queued"
+        self._ahead = _job_queue.count_before(self._job) if is_queued else 0
+        self._due_at = _may_begin_at(self._job) if is_queued else self._job.due_at
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Return once it has ended; False if it has not within so many seconds.
@@ -101,9 +105,11 @@ class JobHandle:
 
         Raises:
             UnknownJobError: It has been deleted.
+            RuntimeError: It waits, the caller has a transaction open, and there is no timeout:
+                nobody would begin it before the commit.
         """
-        for pause in _pauses(timeout_seconds):
-            self._look()
+        for pause in pauses(timeout_seconds):
+            self._look_waiting(timeout_seconds)
             if self.is_ended:
                 break
             _sleep(pause)
@@ -129,8 +135,8 @@ class JobHandle:
 
     async def await_(self, timeout_seconds: float | None = None) -> bool:
         """See wait(); ``await`` itself is a word of the language."""
-        for pause in _pauses(timeout_seconds):
-            await sync_to_async(self._look)()
+        for pause in pauses(timeout_seconds):
+            await sync_to_async(self._look_waiting)(timeout_seconds)
             if self.is_ended:
                 break
             await asyncio.sleep(pause)
@@ -143,6 +149,15 @@ class JobHandle:
 
     def _look(self) -> None:
         self._job = find(self.id)
+
+    def _look_waiting(self, timeout_seconds: float | None) -> None:
+        self._look()
+        is_for_ever = timeout_seconds is None and self.status == "queued"
+        if is_for_ever and is_in_transaction(get_settings().database):
+            raise RuntimeError(
+                f"The job {self.id} may be part of the transaction that is open, and nobody begins"
+                " it before the commit. Wait after the atomic block, or with timeout_seconds."
+            )
 
 
 def find(job_id: UUID | str) -> Job:
@@ -166,13 +181,19 @@ def _is_overdue(job: Job) -> bool:
     return is_queued and job.deadline_at is not None and job.deadline_at <= timezone.now()
 
 
+def _may_begin_at(job: Job) -> datetime.datetime:
+    """Return when a job that is queued may be taken, as far as that is known."""
+    hold = persist(get_settings().database, JobHold.objects.filter(provider=job.provider).first)
+    return job.due_at if hold is None else max(job.due_at, hold.until)
+
+
 def _aware(at: datetime.datetime | None) -> datetime.datetime | None:
     if at is None:
         return None
     return (timezone.make_aware(at) if timezone.is_naive(at) else at).astimezone(datetime.UTC)
 
 
-def _pauses(timeout_seconds: float | None) -> Iterator[float]:
+def pauses(timeout_seconds: float | None) -> Iterator[float]:
     """Yield how long to sleep before each further look, until the time is over."""
     ends_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     pause = _FIRST_PAUSE_SECONDS

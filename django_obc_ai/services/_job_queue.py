@@ -13,13 +13,13 @@ import socket
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Max, Min, Q
+from django.db.models import BigIntegerField, Case, F, Max, Min, Q, When
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import AbandonedCallError, JobCancelledError, JobDeadlineError
 from django_obc_ai.logs import events
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, JobHold
 from django_obc_ai.models.connections import persist
 from django_obc_ai.types.ids import new_id
 
@@ -49,7 +49,12 @@ def _running() -> Any:
 
 
 def _due(now: datetime.datetime) -> Any:
-    return _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now), due_at__lte=now)
+    held = JobHold.objects.filter(until__gt=now).values("provider")
+    return _alive(now).filter(due_at__lte=now).exclude(provider__in=held)
+
+
+def _alive(now: datetime.datetime) -> Any:
+    return _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now))
 
 
 def _ended(**values: Any) -> dict[str, Any]:
@@ -59,16 +64,23 @@ def _ended(**values: Any) -> dict[str, Any]:
 
 
 def turn_for(job: Job) -> int:
-    """Return the turn of a new job: its person's next one, and none that is past.
+    """Return the turn of a new job: its person's next one at its provider, and none that is past.
 
     So the jobs of persons who wait are taken by turns, one of each, and who comes later is not
-    behind all that somebody else has asked before. Past is what was before the last one taken.
+    behind all that somebody else has asked before. Past is what was before the first one that
+    waits for the same provider; what is due later does not count, or who comes would be put
+    before all who wait now. Where nothing waits, it is what was before the last one taken,
+    from whatever provider: one that was idle neither passes by the others nor waits for them.
     """
-    mine = {"scope": job.scope, "user_id": job.user_id, "priority": job.priority}
-    taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
-    present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
-    last = _read(lambda: Job.objects.filter(**mine).aggregate(found=Max("turn"))["found"])
-    return max(present, 0 if last is None else int(last) + 1)
+    alike = {"priority": job.priority, "provider": job.provider}
+    waiting = _queued().filter(**alike, due_at__lte=timezone.now())
+    present = _read(waiting.order_by("turn").values_list("turn", flat=True).first)
+    if present is None:
+        taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
+        present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
+    mine = Job.objects.filter(**alike, scope=job.scope, user_id=job.user_id)
+    last = _read(lambda: mine.aggregate(found=Max("turn"))["found"])
+    return int(max(present, 0 if last is None else last + 1))
 
 
 def count_waiting() -> int:
@@ -78,10 +90,10 @@ def count_waiting() -> int:
 
 def next_due_at() -> datetime.datetime | None:
     """Return when the first job that waits may be taken; None if none waits."""
-    now = timezone.now()
-    alive = _queued().filter(Q(deadline_at=None) | Q(deadline_at__gt=now))
-    found: datetime.datetime | None = _read(lambda: alive.aggregate(found=Min("due_at"))["found"])
-    return found
+    alive = _alive(timezone.now()).order_by().values_list("provider")
+    found = _read(lambda: list(alive.annotate(found=Min("due_at"))))
+    held = dict(_read(lambda: list(JobHold.objects.values_list("provider", "until"))))
+    return min((max(at, held.get(provider, at)) for provider, at in found), default=None)
 
 
 def has_due() -> bool:
@@ -131,9 +143,15 @@ def _mine(job: Job) -> Any:
 
 
 def renew(job: Job) -> None:
-    """Keep a job for another lease, if it is still this worker's."""
+    """Keep a job for another lease, if it is still this worker's, or was when it was cancelled."""
     lease = datetime.timedelta(seconds=get_settings().jobs.lease_seconds)
-    _change(_mine(job), lease_until=timezone.now() + lease)
+    rows = Job.objects.filter(pk=job.pk, owner=job.owner)
+    _change(rows, lease_until=timezone.now() + lease)
+
+
+def _release(job: Job) -> None:
+    """Say that this worker's call is over, of a job that was cancelled meanwhile."""
+    _change(Job.objects.filter(pk=job.pk, owner=job.owner), **_FREE)
 
 
 def finish(
@@ -154,6 +172,7 @@ def finish(
         values |= {"status": Job.Status.SUCCEEDED, "request": {}}
     if not _change(_mine(job), **values):
         events.JOBS_ANSWER_REFUSED.log(job_id=job.pk)
+        _release(job)
         return False
     events.JOBS_ENDED.log(job_id=job.pk, outcome=category or "success", attempts=job.attempts)
     return True
@@ -169,16 +188,43 @@ def put_back(job: Job, due_at: datetime.datetime, *, is_counted: bool) -> bool:
     """
     attempts = F("attempts") - (0 if is_counted else 1)
     values = {**_FREE, "status": Job.Status.QUEUED, "due_at": due_at, "attempts": attempts}
-    return bool(_change(_mine(job), **values))
+    if _change(_mine(job), **values):
+        return True
+    _release(job)
+    return False
 
 
 def hold_others(provider: str, due_at: datetime.datetime) -> None:
-    """Let all that wait for a provider wait until a time: they would be refused, too."""
-    _change(_queued().filter(provider=provider, due_at__lt=due_at), due_at=due_at)
+    """Let all that wait for a provider wait until a time: they would be refused, too.
+
+    Who was refused last knows best, so a time may be earlier than the one before. It is one row,
+    however many wait, and whoever comes meanwhile waits as well.
+    """
+    row = JobHold(provider=provider, until=due_at)
+
+    def hold() -> None:
+        JobHold.objects.bulk_create(
+            [row], update_conflicts=True, unique_fields=["provider"], update_fields=["until"]
+        )
+
+    _read(hold)
 
 
 def cancel(pk: UUID) -> bool:
     """Cancel a job that has not ended; False if it has. Its answer is written by nobody."""
+    is_done = bool(_cancel(Job.objects.filter(pk=pk)))
+    if is_done:
+        events.JOBS_ENDED.log(job_id=pk, outcome=JobCancelledError.code, attempts=0)
+    return is_done
+
+
+def cancel_all(user_id: Any) -> int:
+    """Cancel the jobs of a user that have not ended; return how many."""
+    return _cancel(Job.objects.filter(user_id=user_id))
+
+
+def _cancel(rows: Any) -> int:
+    """Cancel what has not ended. A call under way keeps its owner until it has."""
     error = JobCancelledError()
     values = _ended(
         status=Job.Status.CANCELLED,
@@ -186,17 +232,21 @@ def cancel(pk: UUID) -> bool:
         error_category=error.code,
         error_message=str(error),
     )
-    is_done = bool(_change(_queued().filter(pk=pk), turn=0, **values))
-    is_done = is_done or bool(_change(_running().filter(pk=pk), **values))
-    if is_done:
-        events.JOBS_ENDED.log(job_id=pk, outcome=error.code, attempts=0)
-    return is_done
+    values = {name: value for name, value in values.items() if name not in _FREE}
+    # One UPDATE, for a worker may put a running job back between two. What was never begun takes
+    # no turn of its person's.
+    begun = When(status=Job.Status.RUNNING, then=F("turn"))
+    turn = Case(begun, default=0, output_field=BigIntegerField())
+    rows = rows.filter(status__in=[Job.Status.QUEUED, Job.Status.RUNNING])
+    return _change(rows, turn=turn, **values)
 
 
 def remove(pk: UUID) -> bool:
-    """Delete a job that nobody has taken; return whether it was there."""
+    """Delete a job that nobody has taken; return whether there is none then."""
     rows = _queued().filter(pk=pk, attempts=0)
-    return bool(_read(lambda: rows.delete()[0]))
+    _read(rows.delete)
+    # Asked of the table, for a DELETE whose connection broke may have been made.
+    return not _read(Job.objects.filter(pk=pk).exists)
 
 
 def expire(pk: UUID | None = None) -> int:
@@ -222,7 +272,8 @@ def take_up() -> int:
 
 def give_up(job: Job) -> None:
     """Let another try what this worker could not bring to its end."""
-    _let_go(job, _mine(job))
+    if not _let_go(job, _mine(job)):
+        _release(job)
 
 
 def _let_go(job: Job, mine: Any) -> bool:

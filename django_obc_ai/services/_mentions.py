@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,6 @@ from django.db import models
 
 from django_obc_ai.gateway import erasing
 from django_obc_ai.models import AIOperation, ChatMessage, Conversation, StoredContent
-from django_obc_ai.services import _job_erasing
 
 #: Stands where a name stood.
 MARK = "[erased]"
@@ -41,15 +40,20 @@ def pattern_of(mentions: Collection[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(found), re.IGNORECASE) if found else None
 
 
+def marking(pattern: re.Pattern[str] | None) -> Callable[[str], str] | None:
+    """Return what puts a mark in the place of what a pattern finds in a text; None without one."""
+    return None if pattern is None else partial(pattern.sub, MARK)
+
+
 def forget_mentions(pattern: re.Pattern[str] | None, *, is_dry_run: bool = False) -> int:
     """Put a mark in the place of what a pattern finds in stored texts; delete cached answers.
 
-    Every text is read. Returns how many rows and cached answers had something.
+    Every text is read, but of jobs: see `_job_erasing`. Returns how many rows and cached answers
+    had something.
     """
     if pattern is None:
         return 0
     count = sum(_forget_in(*each, pattern, is_dry_run=is_dry_run) for each in _TEXTS)
-    count += _job_erasing.forget_mentions(partial(pattern.sub, MARK), is_dry_run=is_dry_run)
     return count + erasing.forget_answers(pattern, is_dry_run=is_dry_run)
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.task_runners import BaseTaskRunner, task_runners
 from django_obc_ai.exceptions import ConfigurationError, TaskRunnerError
-from django_obc_ai.models import Job, TaskState, Worker
+from django_obc_ai.models import Job, JobHold, TaskState, Worker
 from django_obc_ai.services.task_table import SCHEDULE
 
 #: The task that only the schedule starts, so that its last start is the schedule's last beat.
@@ -250,6 +250,9 @@ def _queues() -> tuple[Queue, ...]:
         waiting=Count(one), oldest_at=Min("created_at"), first_due=Min("due_at")
     )
     found = {row["provider"]: row for row in counted}
+    for alias, until in JobHold.objects.values_list("provider", "until"):
+        if alias in found:
+            found[alias]["first_due"] = max(found[alias]["first_due"], until)
     # Not grouped: for that SQLite would go through all jobs by provider. They are few.
     taken = Job.objects.filter(status=Job.Status.RUNNING).order_by()
     running = Counter(taken.values_list("provider", flat=True))

@@ -43,6 +43,8 @@ class ErasureReport:
         messages: Deleted with them.
         contents: Stored prompts and answers that were deleted.
         jobs: Questions in the background, and their answers, that were deleted.
+        jobs_running: Those whose calls had not ended when they had been waited for. They write
+            what they were asked and answered when they end, so erase again then.
         budgets: The user's own budgets and alerts that were deleted, and changes of budgets
             that no longer name the user.
         names: Corrections, prompts, pauses and the like that no longer name the user.
@@ -60,6 +62,7 @@ class ErasureReport:
     messages: int = 0
     contents: int = 0
     jobs: int = 0
+    jobs_running: int = 0
     budgets: int = 0
     names: int = 0
     chunks: int = 0
@@ -94,7 +97,8 @@ def erase_user(
     _refuse_in_transaction()
     erasing_user.send(get_user_model(), user_id=person.key, user=person.user)
     chunks = sum(_clean(index) for index in get_indexes())
-    jobs = _job_erasing.erase_jobs(person.key)  # first: none is begun any more
+    # First, so that no call is begun any more, and none is under way that would write later.
+    jobs = _job_erasing.erase_jobs(person.key, _mentions.marking(pattern))
     alias = get_settings().database
     ledger.drain(alias)
     files = erasing.detach_files(person.key, alias)
@@ -109,11 +113,12 @@ def erase_user(
         conversations=erase_conversations(person.key),
         messages=messages,
         contents=erase_content(person.key),
-        jobs=jobs,
+        jobs=jobs.jobs,
+        jobs_running=jobs.running,
         budgets=_attribution.forget_budgets(person),
         names=_attribution.forget_names(person),
         chunks=chunks,
-        mentions=_mentions.forget_mentions(pattern),
+        mentions=jobs.mentions + _mentions.forget_mentions(pattern),
         undeclared_indexes=_undeclared(),
     )
 
@@ -126,6 +131,10 @@ def _count(person: _people.Person, pattern: re.Pattern[str] | None) -> ErasureRe
         _attribution.changes_of(person),
     ]
     names = [*(rows for rows, _ in _attribution.named(person)), _attribution.prompts_by(person)]
+    marking = _mentions.marking(pattern)
+    mentions = 0
+    if marking is not None:
+        mentions = _job_erasing.count_mentions(marking, except_of=person.key)
     return ErasureReport(
         operations=operations,
         cached_answers=cached_answers,
@@ -137,7 +146,7 @@ def _count(person: _people.Person, pattern: re.Pattern[str] | None) -> ErasureRe
         jobs=_job_erasing.jobs_of(person.key).count(),
         budgets=sum(rows.count() for rows in budgets),
         names=sum(rows.count() for rows in names),
-        mentions=_mentions.forget_mentions(pattern, is_dry_run=True),
+        mentions=mentions + _mentions.forget_mentions(pattern, is_dry_run=True),
         undeclared_indexes=_undeclared(),
     )
 

@@ -31,7 +31,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.logs import events
 from django_obc_ai.models import Job
 from django_obc_ai.models.connections import persist
-from django_obc_ai.models.writer import transaction_of
+from django_obc_ai.models.writer import is_in_transaction
 from django_obc_ai.services import _job_json, _job_line, _job_queue, _tickets, job_running
 from django_obc_ai.services._job_handle import JobHandle, find
 from django_obc_ai.services.results import Call
@@ -238,7 +238,7 @@ def _submit(job: Job) -> JobHandle:
             f"{most} jobs wait, as many as OBC_AI['JOBS']['most_waiting'] allows. Try again later."
         )
     job.turn = _job_queue.turn_for(job)
-    if _is_in_transaction(alias):
+    if is_in_transaction(alias):
         runner.ping()
         job.save(force_insert=True, using=alias)
         _after_commit(lambda: job_running.send_ticket(job.due_at))
@@ -272,18 +272,10 @@ def _insert(job: Job, alias: str) -> None:
     persist(alias, insert)
 
 
-def _is_in_transaction(alias: str) -> bool:
-    """Return whether rows are to be committed by the caller; not that of a ``TestCase``."""
-    # Any: atomic_blocks and its mark of a TestCase are what Django's own durable=True reads.
-    blocks: list[Any] = connections[alias].atomic_blocks
-    is_nested = any(not getattr(each, "_from_testcase", False) for each in blocks)
-    return is_nested or transaction_of(alias) == "caller"
-
-
 def _after_commit(work: Callable[[], None]) -> None:
     """Do something once the caller's transaction is committed, or now if there is none."""
     alias = get_settings().database
-    if not _is_in_transaction(alias):
+    if not is_in_transaction(alias):
         work()
     elif connections[alias].in_atomic_block:
         transaction.on_commit(work, using=alias)

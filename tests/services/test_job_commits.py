@@ -40,6 +40,18 @@ def test_a_rollback_takes_the_job_along(tickets: list[Any]) -> None:
             job.refresh()
 
 
+def test_who_would_wait_for_the_own_commit_is_told(tickets: list[Any]) -> None:
+    with override_ai(["A"], TASK_RUNNERS=RUNNER):
+        with transaction.atomic():
+            job = GeminiService().submit("Q")
+            with pytest.raises(RuntimeError, match="transaction"):
+                job.wait()
+            assert not job.wait(0.01)
+        run_jobs()
+        with transaction.atomic():
+            assert job.wait()
+
+
 def test_without_a_broker_it_is_answered_after_the_commit() -> None:
     with override_ai(["A"]) as kit:
         with transaction.atomic():

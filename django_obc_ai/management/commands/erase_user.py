@@ -54,6 +54,11 @@ class Command(BaseCommand):
         self.stdout.write(f"Of {who} there {done} erased or left to nobody:")
         for name, count in _counts(report).items():
             self.stdout.write(f"  {name}: {count}")
+        if report.jobs_running:
+            self.stderr.write(
+                f"{report.jobs_running} jobs were still under way and will write what they were"
+                " asked and answered. Erase again when they have ended."
+            )
         for name in report.undeclared_indexes:
             self.stderr.write(
                 f"The index {name!r} is in the database, but no ai_indexes.py declares it, so"

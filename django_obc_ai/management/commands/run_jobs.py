@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import close_old_connections
+from django.db import connections
 
 from django_obc_ai.services.job_running import tidy, work
 from django_obc_ai.services.tasks import worker_name
@@ -68,9 +68,19 @@ class Command(BaseCommand):
             if time.monotonic() - tidied_at >= _TIDY_EVERY_SECONDS:
                 tidy()
                 tidied_at = time.monotonic()
-            count += work(most=most, is_stopped=stop.is_set)
-            if not options["forever"]:
+            # Not until none is due, which may be never.
+            taken = work(seconds=_TIDY_EVERY_SECONDS, most=most, is_stopped=stop.is_set)
+            count += taken
+            _close_old_connections()
+            if options["once"] or not (taken or options["forever"]):
                 break
-            close_old_connections()
-            stop.wait(options["interval"])
+            if not taken:
+                stop.wait(options["interval"])
         return count
+
+
+def _close_old_connections() -> None:
+    """Do what Django does between requests, but in no transaction of a caller, such as a test."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
