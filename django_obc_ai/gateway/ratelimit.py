@@ -9,9 +9,12 @@ are, in the cost store, and that one refuses.
 from __future__ import annotations
 
 import datetime
+import math
 import time
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +47,22 @@ WINDOW_SECONDS = 60.0
 #: How long a coordinator that failed is left alone.
 _AWAY_SECONDS = 1.0
 _away: dict[str, float] = {}
+_longest_wait: ContextVar[float] = ContextVar("obc_ai_longest_wait", default=math.inf)
 _alone = MemoryCoordinator()
 _UNLIMITED = RateLimitSettings(per_minute=None, tokens_per_minute=None, per_day=None)
 _days: dict[str, tuple[str, float, float]] = {}
 #: By alias: the settings and the day that limits were made of, and they.
 _limits: dict[str, tuple[AISettings, tuple[str, float, float], Limits]] = {}
+
+
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Let calls that are made inside wait so long for a permit, whatever the settings allow."""
+    token = _longest_wait.set(seconds)
+    try:
+        yield
+    finally:
+        _longest_wait.reset(token)
 
 
 def day_of(zone: str, at: float) -> tuple[str, float, float]:
@@ -172,6 +186,7 @@ class Permit:
     def _asked(self, tokens: int, patience_seconds: float) -> dict[str, Any]:
         if _rates_of(self.alias).when_exceeded != "wait":
             patience_seconds = 0.0
+        patience_seconds = min(patience_seconds, _longest_wait.get())
         return {"tokens": tokens, "limits": self.limits, "patience_seconds": patience_seconds}
 
     def _hear(self, answer: Admission, asked: Mapping[str, Any]) -> float:

@@ -78,7 +78,7 @@ def turn_for(job: Job) -> int:
     if present is None:
         taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
         present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
-    mine = Job.objects.filter(**alike, scope=job.scope, user_id=job.user_id)
+    mine = Job.objects.filter(**alike, scope=job.scope, user=job.user_id)
     last = _read(lambda: mine.aggregate(found=Max("turn"))["found"])
     return int(max(present, 0 if last is None else last + 1))
 

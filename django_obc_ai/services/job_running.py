@@ -29,7 +29,7 @@ from django_obc_ai.exceptions import (
     RateLimitError,
     TaskRunnerError,
 )
-from django_obc_ai.gateway import keeper
+from django_obc_ai.gateway import keeper, ratelimit
 from django_obc_ai.gateway.call import call
 from django_obc_ai.gateway.foreign import is_interruption
 from django_obc_ai.gateway.refusals import REFUSALS
@@ -40,6 +40,8 @@ from django_obc_ai.services.results import result_of
 
 #: Nothing was sent, and it is not the job's fault.
 _NOT_ITS_FAULT = (RateLimitedError, ProviderPausedError, CostStoreError)
+#: A worker that waits for a limit keeps others waiting; the job can do that by itself.
+_PATIENCE_SECONDS = 1.0
 #: Who says no does not always know until when, and somebody may lift it earlier.
 _LEAST_SECONDS, _USUAL_SECONDS, _MOST_SECONDS = 0.1, 30.0, 600.0
 
@@ -170,7 +172,7 @@ def _ask(job: Job) -> None:
             _job_queue.finish(job, None, category=error.code, message=str(error))
             return
     request, info = _job_json.read_call(job)
-    with ending_within(left):
+    with ending_within(left), ratelimit.waiting_at_most(_PATIENCE_SECONDS):
         outcome = call(request, info)
     failure = outcome.error
     if failure is not None and _is_put_back(job, failure, is_sent=outcome.attempts > 0):

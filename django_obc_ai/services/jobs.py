@@ -222,7 +222,7 @@ def _fit(text: str, length: int) -> str:
 def _submit_apart(job: Job) -> JobHandle:
     """Submit in a savepoint where the caller has a transaction open, which no fault may break."""
     alias = get_settings().database
-    if not (_is_in_transaction(alias) and connections[alias].in_atomic_block):
+    if not (is_in_transaction(alias) and connections[alias].in_atomic_block):
         return _submit(job)
     with transaction.atomic(using=alias):
         return _submit(job)

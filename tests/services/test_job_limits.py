@@ -22,7 +22,7 @@ from django_obc_ai.services.chat import ChatService
 from django_obc_ai.services.job_running import run_jobs
 from django_obc_ai.services.pauses import pause_provider, resume_provider
 from django_obc_ai.services.text import GeminiService
-from tests.gateway.conftest import run_async
+from tests.gateway.conftest import run_async, waits  # noqa: F401 - a fixture
 from tests.services.test_job_running import kit, submit
 from tests.services.ticket_runner import TicketRunner
 
@@ -67,6 +67,15 @@ def test_what_the_limits_refuse_waits_in_its_place_with_all_the_others(action: s
             job.refresh()
     assert [job.status for job in jobs] == ["succeeded"] * 5
     assert [request.prompt for request in given.provider.requests] == [f"Q{n}" for n in range(5)]
+
+
+def test_a_worker_does_not_wait_for_a_limit_the_job_does(waits: list[float]) -> None:
+    with kit("A", "B", RETRY={"attempts": 3, "deadline_seconds": 600}, **limits("wait")) as given:
+        submit(3)
+        assert run_jobs() == 3
+        (left,) = Job.objects.filter(status="queued")
+    assert waits == [] and len(given.provider.requests) == 2
+    assert left.attempts == 0
 
 
 def test_beyond_the_limits_a_question_becomes_a_job_and_is_answered_later() -> None:
