@@ -107,7 +107,7 @@ def _pages(except_of: Any) -> Iterator[list[Job]]:
 
 def _forget(change: Callable[[str], str], *, except_of: Any) -> tuple[int, list[Job]]:
     """Rewrite the texts of all others' jobs; see `_forget_in_all`."""
-    count, late = 0, []
+    count, late = 0, list[Job]()
     for page in _pages(except_of):
         more, held = _forget_in_all(page, change)
         count, late = count + more, [*late, *held]

@@ -11,6 +11,8 @@ import datetime
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -45,12 +47,21 @@ _LEAST_SECONDS, _USUAL_SECONDS, _MOST_SECONDS = 0.1, 30.0, 600.0
 _ticket_at: list[datetime.datetime] = []
 
 
-def run_jobs() -> int:
+def run_jobs(job_id: str = "") -> int:
     """Answer jobs that are due, for as long as ``OBC_AI["JOBS"]["slice_seconds"]``.
+
+    Args:
+        job_id: Answer this one only: for somebody who waits in front of it, and not for what
+            others have asked.
 
     Returns:
         How many this worker has answered, or had to put back.
     """
+    if job_id:
+        job = _job_queue.claim(UUID(job_id))
+        if job is not None:
+            _run(job)
+        return int(job is not None)
     if not task_runners["default"].is_immediate:
         return _run_and_pass_on()
     return work(seconds=get_settings().jobs.slice_seconds)
@@ -132,10 +143,10 @@ def _pass_on_due() -> None:
         send_ticket()
 
 
-def send_ticket(*, delay_seconds: float = 0.0) -> None:
+def send_ticket(*, delay_seconds: float = 0.0, **arguments: Any) -> None:
     """Tell the task runner that jobs wait; what it does not take is made good by the schedule."""
     try:
-        tasks.send("generate_text", delay_seconds=delay_seconds)
+        tasks.send("generate_text", delay_seconds=delay_seconds, **arguments)
     except TaskRunnerError as error:
         events.JOBS_NO_TICKET.log(error=error)
 

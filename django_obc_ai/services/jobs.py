@@ -205,14 +205,16 @@ def _submit(job: Job) -> JobHandle:
         )
     job.turn = _job_queue.turn_for(job)
     delay = (job.due_at - job.created_at).total_seconds()
+    # A broker's ticket is for any job; who runs it here answers no more than the own one.
+    which = {"job_id": str(job.pk)} if task_runners["default"].is_immediate else {}
     if is_in_transaction(alias):
         task_runners["default"].ping()
         job.save(force_insert=True, using=alias)
-        _after_commit(lambda: job_running.send_ticket(delay_seconds=delay))
+        _after_commit(lambda: job_running.send_ticket(delay_seconds=delay, **which))
     else:
         _insert(job, alias)
         try:
-            tasks.send("generate_text", delay_seconds=delay, priority=job.priority)
+            tasks.send("generate_text", delay_seconds=delay, priority=job.priority, **which)
         except TaskRunnerError:
             if _job_queue.remove(job.pk):
                 raise  # else a worker has begun it already, so there is a job
