@@ -20,7 +20,7 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     ProviderTimeoutError,
 )
-from django_obc_ai.gateway import budget, ledger, pauses, prices, ratelimit, shrink
+from django_obc_ai.gateway import budget, ledger, limit_refusals, pauses, prices, ratelimit, shrink
 from django_obc_ai.gateway.answers import check_answer
 from django_obc_ai.gateway.bill import Bill
 from django_obc_ai.gateway.budget import Hold
@@ -78,7 +78,7 @@ class AttemptBook(ABC):
         if deadlines.is_over():
             raise JobDeadlineError
         pauses.refuse_if_paused(self.info.provider)
-        ratelimit.refuse_to_overtake(self.info)
+        limit_refusals.refuse_to_overtake(self.info)
         self.provider.get_ready()  # or the permit would be older than what it is for
         permit = self._permit = self._permit or ratelimit.permit_for(self.info.provider)
         at = datetime.datetime.now(datetime.UTC)  # one time for ceiling and cost

@@ -29,15 +29,14 @@ from django_obc_ai.exceptions import (
     JobDeadlineError,
     ObcAIError,
     QuotaExhaustedError,
-    RateLimitedError,
     RateLimitError,
     StreamInterruptedError,
     TransientError,
 )
+from django_obc_ai.gateway.limit_refusals import moment_of, refusal_of
 from django_obc_ai.gateway.telling import tell
 from django_obc_ai.logs import events
 from django_obc_ai.signals import provider_closed, provider_reopened
-from django_obc_ai.types import CallInfo
 from django_obc_ai.types.coordination import UNQUEUED, Admission, GateState, Limits, Verdict
 from django_obc_ai.types.ids import new_id
 from django_obc_ai.types.settings import BreakerSettings, RateLimitSettings
@@ -195,7 +194,7 @@ class Permit:
             return 0.0
         if answer.reason in UNQUEUED or not 0 < answer.wait_seconds <= asked["patience_seconds"]:
             self.end("unsent")
-            raise _refusal(self.alias, answer, self.limits, asked["tokens"])
+            raise refusal_of(self.alias, answer, self.limits, asked["tokens"])
         self.is_queued = True
         wait = round(answer.wait_seconds * 1000)
         events.TRAFFIC_WAITED.log(alias=self.alias, reason=answer.reason, wait_ms=wait)
@@ -296,66 +295,9 @@ def _announce(alias: str, state: GateState | None) -> None:
     if state is None:
         return
     if state.reason:
-        until = None if state.until is None else _moment(state.until)
+        until = None if state.until is None else moment_of(state.until)
         events.PROVIDER_CLOSED.log(about=alias, alias=alias, reason=state.reason, until=until)
         tell(provider_closed, alias=alias, reason=state.reason, until=until)
     else:
         events.PROVIDER_REOPENED.log(about=alias, alias=alias)
         tell(provider_reopened, alias=alias)
-
-
-def _moment(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-
-
-_CODES = {"day": "quota_exhausted", "quota": "quota_exhausted", "breaker": "transient"}
-
-
-def refuse_to_overtake(info: CallInfo) -> None:
-    """Refuse a call before which jobs wait for the limits of who is asked now.
-
-    Raises:
-        RateLimitedError: It has to queue.
-    """
-    alias = info.provider
-    until = None if info.line is None else info.line(alias)
-    if until is None:
-        return
-    error = RateLimitedError(
-        f"Questions that were asked before wait as jobs for the provider {alias!r}, and go first."
-        " Nothing was sent."
-    )
-    error.alias, error.reason, error.until = alias, "queue", until
-    events.TRAFFIC_REFUSED.log(about=f"{alias} queue", alias=alias, reason="queue")
-    raise error
-
-
-def _refusal(alias: str, answer: Admission, limits: Limits, tokens: int) -> RateLimitedError:
-    where = f"OBC_AI['RATE_LIMITS'][{alias!r}]"
-    until = None if answer.until is None else _moment(answer.until)
-    end = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S} UTC"
-    wait = f"; there is room in {answer.wait_seconds:.1f} seconds" if answer.wait_seconds else ""
-    window = f"{limits.window_seconds:.0f} seconds"
-    text = {
-        "requests": f"{where} allows {limits.requests} requests in {window}{wait}.",
-        "queue": f"{where} allows {limits.requests} requests in {window}, and others wait{wait}.",
-        "tokens": f"{where} allows {limits.tokens} tokens in {window}, and this call may take"
-        f" {tokens}{wait}. Lower max_output_tokens, or raise the limit.",
-        "day": f"{where} allows {limits.per_day} requests a day, and they are used up{end}.",
-        "throttled": f"The provider {alias!r} answers that too much is asked of it, so no worker"
-        f" asks it{end}.",
-        "quota": f"The daily quota of {alias!r} is used up, so no worker asks it{end}.",
-        "breaker": f"The provider {alias!r} has failed {limits.failures} times in a row, so no"
-        f" worker asks it{end}.",
-        "reopening": f"The provider {alias!r} is asked by a few at first, after it was closed.",
-    }[answer.reason or "requests"]
-    is_final = answer.reason == "tokens" and not answer.wait_seconds
-    remedy = " Nothing was sent."
-    if not is_final:
-        remedy += " Try later, or name another alias in OBC_AI['FALLBACKS']."
-    error = RateLimitedError(text + remedy, retry_after_seconds=answer.wait_seconds or None)
-    error.is_final = is_final
-    error.code = _CODES.get(answer.reason, error.code)
-    error.alias, error.reason, error.until = alias, answer.reason, until
-    events.TRAFFIC_REFUSED.log(about=f"{alias} {answer.reason}", alias=alias, reason=answer.reason)
-    return error

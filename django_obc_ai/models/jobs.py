@@ -155,22 +155,6 @@ class Job(models.Model):
         return f"{self.pk} ({self.status})"
 
 
-class JobHold(models.Model):
-    """Until when no job of a provider is taken, since it would be refused as another one was."""
-
-    provider = models.CharField(max_length=50, primary_key=True)
-    until = models.DateTimeField()
-
-    objects = ConfiguredManager["JobHold"]()
-
-    class Meta:
-        ordering: ClassVar[list[str]] = ["provider"]
-
-    def __str__(self) -> str:
-        """Return the provider."""
-        return self.provider
-
-
 class TaskState(models.Model):
     """How a task last ended; a row with a key tells of one thing that it is done for.
 
@@ -222,3 +206,19 @@ class Worker(models.Model):
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+
+class JobHold(models.Model):
+    """Until when no job of a provider is taken, since it would be refused as another one was."""
+
+    provider = models.CharField(max_length=50, primary_key=True)
+    until = models.DateTimeField()
+
+    objects = ConfiguredManager["JobHold"]()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["provider"]
+
+    def __str__(self) -> str:
+        """Return the provider."""
+        return self.provider

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.logs import events
-from django_obc_ai.models import Job
+from django_obc_ai.models import Job, JobHold
 from django_obc_ai.models.connections import persist
 from django_obc_ai.models.writer import transaction_of
 
@@ -85,7 +85,10 @@ def _first(provider: str) -> datetime.datetime | None:
         due_at__lte=now + _LINE,
     )
     first = waiting.order_by("due_at").values_list("due_at", flat=True).first()
-    return first if first is not None and _is_served(provider, now) else None
+    if first is None or not _is_served(provider, now):
+        return None
+    held = JobHold.objects.filter(provider=provider, until__gt=first)
+    return held.values_list("until", flat=True).first() or first
 
 
 def _is_served(provider: str, now: datetime.datetime) -> bool:

@@ -72,14 +72,15 @@ def turn_for(job: Job) -> int:
     before all who wait now. Where nothing waits, it is what was before the last one taken,
     from whatever provider: one that was idle neither passes by the others nor waits for them.
     """
-    alike = {"priority": job.priority, "provider": job.provider}
+    # Any: the project's own user model has the key.
+    alike: dict[str, Any] = {"priority": job.priority, "provider": job.provider}
     waiting = _queued().filter(**alike, due_at__lte=timezone.now())
     present = _read(waiting.order_by("turn").values_list("turn", flat=True).first)
     if present is None:
         taken = Job.objects.filter(priority=job.priority, started_at__isnull=False)
         present = _read(lambda: taken.aggregate(found=Max("turn"))["found"]) or 0
-    mine = Job.objects.filter(**alike, scope=job.scope, user=job.user_id)
-    last = _read(lambda: mine.aggregate(found=Max("turn"))["found"])
+    mine = {**alike, "scope": job.scope, "user_id": job.user_id}
+    last = _read(lambda: Job.objects.filter(**mine).aggregate(found=Max("turn"))["found"])
     return int(max(present, 0 if last is None else last + 1))
 
 
@@ -93,7 +94,7 @@ def next_due_at() -> datetime.datetime | None:
     alive = _alive(timezone.now()).order_by().values_list("provider")
     found = _read(lambda: list(alive.annotate(found=Min("due_at"))))
     held = dict(_read(lambda: list(JobHold.objects.values_list("provider", "until"))))
-    return min((max(at, held.get(provider, at)) for provider, at in found), default=None)
+    return min((max(at, held.get(name, at)) for name, at in found), default=None)
 
 
 def has_due() -> bool:
@@ -109,13 +110,14 @@ def count_before(job: Job) -> int:
     return int(_read(lambda: _queued().filter(ahead).count()))
 
 
-def claim() -> Job | None:
-    """Take the next job that is due, for this worker alone; None if there is none."""
+def claim(only: UUID | None = None) -> Job | None:
+    """Take the next job that is due, or only a certain one, for this worker alone; or None."""
     settings = get_settings().jobs
     lease = datetime.timedelta(seconds=settings.lease_seconds)
     while True:
         now = timezone.now()
-        due = _due(now).order_by(*_ORDER).values_list("pk", flat=True)
+        rows = _due(now) if only is None else _due(now).filter(pk=only)
+        due = rows.order_by(*_ORDER).values_list("pk", flat=True)
         found = _read(lambda: list(due[:_LOOK_AT]))  # noqa: B023 - called at once
         if not found:
             return None
@@ -138,20 +140,23 @@ def claim() -> Job | None:
                 return job
 
 
+def _borne(job: Job) -> Any:
+    return Job.objects.filter(pk=job.pk, owner=job.owner)
+
+
 def _mine(job: Job) -> Any:
-    return _running().filter(pk=job.pk, owner=job.owner)
+    return _borne(job).filter(status=Job.Status.RUNNING)
 
 
 def renew(job: Job) -> None:
     """Keep a job for another lease, if it is still this worker's, or was when it was cancelled."""
     lease = datetime.timedelta(seconds=get_settings().jobs.lease_seconds)
-    rows = Job.objects.filter(pk=job.pk, owner=job.owner)
-    _change(rows, lease_until=timezone.now() + lease)
+    _change(_borne(job), lease_until=timezone.now() + lease)
 
 
 def _release(job: Job) -> None:
     """Say that this worker's call is over, of a job that was cancelled meanwhile."""
-    _change(Job.objects.filter(pk=job.pk, owner=job.owner), **_FREE)
+    _change(_borne(job), **_FREE)
 
 
 def finish(
@@ -212,10 +217,10 @@ def hold_others(provider: str, due_at: datetime.datetime) -> None:
 
 def cancel(pk: UUID) -> bool:
     """Cancel a job that has not ended; False if it has. Its answer is written by nobody."""
-    is_done = bool(_cancel(Job.objects.filter(pk=pk)))
-    if is_done:
-        events.JOBS_ENDED.log(job_id=pk, outcome=JobCancelledError.code, attempts=0)
-    return is_done
+    if not _cancel(Job.objects.filter(pk=pk)):
+        return False
+    events.JOBS_ENDED.log(job_id=pk, outcome=JobCancelledError.code, attempts=0)
+    return True
 
 
 def cancel_all(user_id: Any) -> int:
@@ -226,12 +231,8 @@ def cancel_all(user_id: Any) -> int:
 def _cancel(rows: Any) -> int:
     """Cancel what has not ended. A call under way keeps its owner until it has."""
     error = JobCancelledError()
-    values = _ended(
-        status=Job.Status.CANCELLED,
-        request={},
-        error_category=error.code,
-        error_message=str(error),
-    )
+    told = {"request": {}, "error_category": error.code, "error_message": str(error)}
+    values = _ended(status=Job.Status.CANCELLED, **told)
     values = {name: value for name, value in values.items() if name not in _FREE}
     # One UPDATE, for a worker may put a running job back between two. What was never begun takes
     # no turn of its person's.
@@ -319,7 +320,7 @@ def retry(pk: UUID) -> bool:
         "error_category": "",
         "error_message": "",
     }
-    ended = ("deadline_at", "started_at", "finished_at", "expires_at")
+    ended = ("not_before", "deadline_at", "started_at", "finished_at", "expires_at")
     return bool(_change(failed, **again, **dict.fromkeys(ended)))
 
 

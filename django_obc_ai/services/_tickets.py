@@ -28,10 +28,12 @@ _FARTHEST = datetime.timedelta(minutes=10)
 _TASK, _KEY = "generate_text", "ticket"
 
 
-def send(*, must_reach: bool = False) -> None:
+def send(job_id: str = "", *, must_reach: bool = False) -> None:
     """Send a ticket, unless one is on its way.
 
     Args:
+        job_id: Of the job that it is for. A ticket is for any job, but a runner without workers
+            answers no more than this one for who waits in front of it.
         must_reach: Raise also if nothing is to be sent and the broker cannot be reached.
 
     Raises:
@@ -40,7 +42,7 @@ def send(*, must_reach: bool = False) -> None:
     now = timezone.now()
     on_its_way = Q(started_at__range=(now - LOST_AFTER, now + LOST_AFTER))
     if task_runners["default"].is_immediate:
-        tasks.send(_TASK)
+        tasks.send(_TASK, **({"job_id": job_id} if job_id else {}))
     elif _note(~on_its_way | Q(started_at=None), started_at=now):
         _send("started_at")
     elif must_reach:

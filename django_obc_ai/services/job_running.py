@@ -10,6 +10,7 @@ import datetime
 import time
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
@@ -46,15 +47,22 @@ _PATIENCE_SECONDS = 1.0
 _LEAST_SECONDS, _USUAL_SECONDS, _MOST_SECONDS = 0.1, 30.0, 600.0
 
 
-def run_jobs(is_delayed: bool = False) -> int:
+def run_jobs(job_id: str = "", is_delayed: bool = False) -> int:
     """Answer jobs that are due, for as long as ``OBC_AI["JOBS"]["slice_seconds"]``.
 
     Args:
+        job_id: Answer this one only: for somebody who waits in front of it, and not for what
+            others have asked.
         is_delayed: Whether it is the ticket that was sent for later.
 
     Returns:
         How many this worker has answered, or had to put back.
     """
+    if job_id:
+        job = _job_queue.claim(UUID(job_id))
+        if job is not None:
+            _run(job)
+        return int(job is not None)
     if not task_runners["default"].is_immediate:
         return _run_and_pass_on(is_delayed=is_delayed)
     return work(seconds=get_settings().jobs.slice_seconds)
@@ -137,11 +145,11 @@ def _pass_on_due() -> None:
         send_ticket(timezone.now())
 
 
-def send_ticket(due_at: datetime.datetime) -> None:
+def send_ticket(due_at: datetime.datetime, job_id: str = "") -> None:
     """Tell the task runner that jobs wait; what it does not take is made good by the schedule."""
     try:
         if due_at <= timezone.now():
-            _tickets.send()
+            _tickets.send(job_id)
         else:
             _tickets.send_later(due_at)
     except TaskRunnerError as error:

@@ -241,7 +241,7 @@ def _submit(job: Job) -> JobHandle:
     if is_in_transaction(alias):
         runner.ping()
         job.save(force_insert=True, using=alias)
-        _after_commit(lambda: job_running.send_ticket(job.due_at))
+        _after_commit(lambda: job_running.send_ticket(job.due_at, str(job.pk)))
     else:
         _insert(job, alias)
         try:
@@ -259,7 +259,7 @@ def _send_ticket(job: Job) -> None:
     if job.due_at > job.created_at:
         _tickets.send_later(job.due_at, must_reach=True)
     else:
-        _tickets.send(must_reach=True)
+        _tickets.send(str(job.pk), must_reach=True)
 
 
 def _insert(job: Job, alias: str) -> None:

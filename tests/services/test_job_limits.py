@@ -22,7 +22,7 @@ from django_obc_ai.services.chat import ChatService
 from django_obc_ai.services.job_running import run_jobs
 from django_obc_ai.services.pauses import pause_provider, resume_provider
 from django_obc_ai.services.text import GeminiService
-from tests.gateway.conftest import run_async, waits  # noqa: F401 - a fixture
+from tests.gateway.conftest import run_async
 from tests.services.test_job_running import kit, submit
 from tests.services.ticket_runner import TicketRunner
 

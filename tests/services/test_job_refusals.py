@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.exceptions import RateLimitedError, TransientError
 from django_obc_ai.gateway import ratelimit
-from django_obc_ai.models import AIOperation, Job
+from django_obc_ai.models import AIOperation, Job, JobHold
 from django_obc_ai.services.job_running import run_jobs
 from django_obc_ai.services.text import GeminiService
 from django_obc_ai.testing import override_ai
@@ -30,6 +30,7 @@ def _fresh(tickets: list[Any]) -> None:
 
 def due() -> None:
     Job.objects.filter(status="queued").update(due_at=timezone.now())
+    JobHold.objects.all().delete()
 
 
 def narrow(**others: Any) -> dict[str, Any]:

@@ -191,6 +191,17 @@ def test_a_running_job_that_is_cancelled_keeps_no_answer(tickets: list[Any]) -> 
     assert AIOperation.objects.get().success  # what was used is booked
 
 
+def test_who_submits_without_a_broker_answers_nothing_of_others() -> None:
+    with override_ai(["mine", "old"]) as kit:
+        old = GeminiService().submit("Old?", delay_seconds=60)
+        Job.objects.update(due_at=timezone.now())
+        job = GeminiService().submit("Mine?")
+        assert job.result is not None and job.result.text == "mine"
+        old.refresh()
+        assert old.status == "queued" and len(kit.provider.requests) == 1
+        assert run_jobs() == 1
+
+
 def test_a_failed_job_can_be_tried_again_and_no_other(tickets: list[Any]) -> None:
     with override_ai([InvalidRequestError("No."), "A"], TASK_RUNNERS=RUNNER):
         job = GeminiService().submit("Q", deadline_seconds=60)
