@@ -42,7 +42,7 @@ def send(job_id: str = "", *, must_reach: bool = False) -> None:
     now = timezone.now()
     on_its_way = Q(started_at__range=(now - LOST_AFTER, now + LOST_AFTER))
     if task_runners["default"].is_immediate:
-        tasks.send(_TASK, **({"job_id": job_id} if job_id else {}))
+        tasks.send(_TASK, job_id=job_id)
     elif _note(~on_its_way | Q(started_at=None), started_at=now):
         _send("started_at")
     elif must_reach:

@@ -15,6 +15,7 @@ from django_obc_ai.exceptions import (
     CostStoreError,
     JobQueuedError,
     QuotaExhaustedError,
+    RateLimitedError,
 )
 from django_obc_ai.gateway import budget, pauses, ratelimit
 from django_obc_ai.models import AIOperation, Job, JobHold
@@ -69,7 +70,9 @@ def test_what_the_limits_refuse_waits_in_its_place_with_all_the_others(action: s
     assert [request.prompt for request in given.provider.requests] == [f"Q{n}" for n in range(5)]
 
 
-def test_a_worker_does_not_wait_for_a_limit_the_job_does(waits: list[float]) -> None:
+def test_a_worker_does_not_wait_for_a_limit_the_job_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("django_obc_ai.gateway.call._sleep", waits.append)
     with kit("A", "B", RETRY={"attempts": 3, "deadline_seconds": 600}, **limits("wait")) as given:
         submit(3)
         assert run_jobs() == 3
@@ -123,7 +126,7 @@ def test_streams_and_chat_are_refused_and_never_queued() -> None:
         for _ in range(2):
             GeminiService().generate_text("Q", use_cache=False)
         stream = GeminiService().stream_text("Q", use_cache=False)
-        with pytest.raises(ratelimit.RateLimitedError):
+        with pytest.raises(RateLimitedError):
             list(stream)
         assert ChatService().send("Where?", user=None).error == "rate_limited"
     assert not Job.objects.exists()
