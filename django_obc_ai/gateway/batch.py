@@ -41,8 +41,7 @@ _FULL = 100
 _LATE_SECONDS, _LATE = 2.0, 1_000
 _MOST = 10_000
 _LINGER_SECONDS = 10.0
-_AVOID_SECONDS = 5.0
-_REST_SECONDS = 10.0
+_AVOID_SECONDS, _REST_SECONDS = 5.0, 10.0
 #: How long rows that could not be written rest before the next try: twice as long each time.
 _AGAIN_SECONDS, _AGAIN_MOST = 0.5, 10.0
 
@@ -215,11 +214,12 @@ class RowBatch:
 
     def _is_to_store(self) -> bool:
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting, _LINGER_SECONDS):
-                self._thread = None
-                return False
-            self._changed.wait_for(self._is_enough, _PAUSE_SECONDS)
-            return True
+            while self._changed.wait_for(lambda: self._waiting, _LINGER_SECONDS):
+                self._changed.wait_for(self._is_enough, _PAUSE_SECONDS)
+                if self._waiting:  # else somebody else has written them
+                    return True
+            self._thread = None
+            return False
 
     def _is_enough(self) -> bool:
         batches = self._waiting.values()

@@ -108,4 +108,4 @@ def test_a_scheduled_task_that_failed_is_a_warning() -> None:
 def test_the_figures_are_read_once_for_all_parts() -> None:
     with override_ai(TASK_RUNNERS=runner()), CaptureQueriesContext(connection) as caught:
         check_health(only=["jobs", "workers", "schedule"])
-    assert len(caught) == 5
+    assert len(caught) == 6
