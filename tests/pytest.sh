@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # tests/pytest.sh PYTHON [pytest arguments]: run the suite against the package installed for PYTHON,
-# on two cores where there are two. With arguments the run is partial, in one process.
+# in three processes where there are two cores, since tests of servers wait a lot. With arguments the
+# run is partial, in one process.
 #
 #   OBC_AI_TEST_COVERAGE=1   measure branch coverage too, with its gate, which takes a third longer
 set -euo pipefail
@@ -15,7 +16,7 @@ export PYTHONDEVMODE=1 PYTHONWARNINGS="$strict"
 
 workers=()
 if (($# == 0)) && (($(nproc) > 1)); then
-    workers=(--numprocesses=2 --dist=worksteal)
+    workers=(--numprocesses=3 --dist=worksteal)
 fi
 
 if [[ "${OBC_AI_TEST_COVERAGE:-}" != 1 ]]; then

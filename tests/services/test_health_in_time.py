@@ -46,8 +46,9 @@ def _over() -> Iterator[None]:
     HangingStore.over = threading.Event()
     yield
     HangingStore.over.set()
+    lingering = ("obc-ai-rows", "obc-ai-leases")  # which wait for what may still come
     for thread in threading.enumerate():
-        if thread.name.startswith("obc-ai-"):
+        if thread.name.startswith("obc-ai-") and thread.name not in lingering:
             thread.join(30)
 
 
