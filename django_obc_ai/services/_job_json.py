@@ -27,7 +27,7 @@ from django_obc_ai.exceptions import (
 )
 from django_obc_ai.logs import correlation
 from django_obc_ai.models import Job
-from django_obc_ai.services.results import Call
+from django_obc_ai.services.results import Call, without_call
 from django_obc_ai.telemetry import carry_context, restore_context
 from django_obc_ai.types import (
     CallInfo,
@@ -180,24 +180,9 @@ def read_result(job: Job) -> GenerationResult | None:
 
 
 def _without_call(job: Job) -> GenerationResult:
-    return GenerationResult(
-        success=False,
-        text="",
-        error=job.error_category,
-        error_message=job.error_message,
-        tokens_used=0,
-        cost=Decimal(0),
-        response_time=0.0,
-        model="",
-        cached=False,
-        coalesced=False,
-        finish_reason="",
-        data=None,
-        usage=Usage(),
-        is_offline=False,
-        operation_id=job.operation_id,
-        exception=_error_of(job.error_category, job.error_message, {}),
-    )
+    category, message = job.error_category, job.error_message
+    error = _error_of(category, message, {})
+    return without_call(category, message, exception=error, operation_id=job.operation_id)
 
 
 def _error_of(code: str, message: str, facts: Mapping[str, Any]) -> ObcAIError | ConfigurationError:

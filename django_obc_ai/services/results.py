@@ -8,11 +8,12 @@ from contextlib import aclosing
 from decimal import Decimal
 from types import TracebackType
 from typing import Self, TypeAlias
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 
 from django_obc_ai.backends.providers import providers
-from django_obc_ai.exceptions import ConfigurationError
+from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.gateway.call import astream, stream
 from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.types import CallInfo, CallOutcome, GenerationRequest, GenerationResult, Usage
@@ -132,11 +133,22 @@ def result_of(outcome: CallOutcome, request: GenerationRequest, info: CallInfo) 
 
 def unconfigured(error: ConfigurationError) -> GenerationResult:
     """Return the result of a call that could not even be prepared; it leaves no row."""
+    return without_call(error.code, str(error), exception=error)
+
+
+def without_call(
+    code: str,
+    message: str,
+    *,
+    exception: ObcAIError | ConfigurationError | None,
+    operation_id: UUID | None = None,
+) -> GenerationResult:
+    """Return the result of what came to no call, with nothing counted."""
     return GenerationResult(
         success=False,
         text="",
-        error=error.code,
-        error_message=str(error),
+        error=code,
+        error_message=message,
         tokens_used=0,
         cost=Decimal(0),
         response_time=0.0,
@@ -147,6 +159,6 @@ def unconfigured(error: ConfigurationError) -> GenerationResult:
         data=None,
         usage=Usage(),
         is_offline=False,
-        operation_id=None,
-        exception=error,
+        operation_id=operation_id,
+        exception=exception,
     )

@@ -57,6 +57,7 @@ INTERNAL = {
     "result_of",
     "scope_of",
     "unconfigured",
+    "without_call",
     "begin_turn",
     "noted",
     "turn_span",
