@@ -44,6 +44,7 @@ from django_obc_ai.conf.values import (
     suggest,
     wrong_type,
 )
+from django_obc_ai.conf.web import parse_web
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import BackendSpec, PriceRow
 from django_obc_ai.types.chat import ChatSettings
@@ -55,6 +56,7 @@ from django_obc_ai.types.settings import (
     MetricsSettings,
     RateLimitSettings,
     RetrySettings,
+    WebSettings,
 )
 
 __all__ = [
@@ -113,6 +115,7 @@ class AISettings:
     log: LogSettings
     chat: ChatSettings
     metrics: MetricsSettings
+    web: WebSettings
 
     def backends(self, key: str) -> Mapping[str, BackendSpec]:
         """Return the specifications of a family by its settings key."""
@@ -244,6 +247,7 @@ _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     "LOG": (parse_log, {}),
     "CHAT": (parse_chat, {}),
     "METRICS": (parse_metrics, {}),
+    "WEB": (parse_web, {}),
 }
 #: Every key that ``OBC_AI`` may hold.
 KEYS = tuple(_PARSERS)

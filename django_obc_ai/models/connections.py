@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
 
-from django_obc_ai.models.writer import transaction_of
+from django_obc_ai.models.writer import transaction_of, transaction_on
 
 ResultT = TypeVar("ResultT")
 _ATTEMPTS = 5
@@ -38,6 +38,16 @@ def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPT
             connection.close_if_unusable_or_obsolete()
             _sleep(0.05 * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def release_connections() -> None:
+    """Give back this thread's connections, but for those in a transaction.
+
+    A thread that waits for a provider for minutes would keep them for as long.
+    """
+    for connection in connections.all(initialized_only=True):
+        if transaction_on(connection) == "none":
+            connection.close()
 
 
 def apart(work: Callable[[], ResultT]) -> ResultT:

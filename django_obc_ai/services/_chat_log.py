@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -12,12 +11,17 @@ from django.utils import timezone
 from django_obc_ai.chat.citations import to_json
 from django_obc_ai.chat.plan import as_mapping
 from django_obc_ai.conf import get_settings
-from django_obc_ai.exceptions import UnknownConversationError
 from django_obc_ai.logs import events
 from django_obc_ai.models import ChatMessage, Conversation
 from django_obc_ai.models.chat import TITLE_LENGTH
 from django_obc_ai.models.connections import persist
-from django_obc_ai.services.conversations import start_conversation
+from django_obc_ai.services.conversations import (
+    get_conversation,
+    key_of,
+    owned_by,
+    start_conversation,
+    unknown_conversation,
+)
 from django_obc_ai.services.text import scope_of
 from django_obc_ai.types.chat import ChatAnswer
 
@@ -79,26 +83,12 @@ def open_log(message: str, *, user: Any, conversation: Any) -> ChatLog:
     if conversation is None:
         found = start_conversation(user=user)
     else:
-        found = find_conversation(conversation, user=user)
+        found = get_conversation(conversation, user=user)
     found.title = found.title or " ".join(text.split())[:TITLE_LENGTH]
     found.updated_at = timezone.now()
     found.save(update_fields=["title", "updated_at"])
     question = ChatMessage.objects.create(conversation=found, role=ChatMessage.Role.USER, text=text)
     return ChatLog(user=user, scope=found.scope, conversation=found, question=question)
-
-
-def find_conversation(conversation: Any, *, user: Any) -> Conversation:
-    """Return a conversation of this user, in this user's tenant, by row or key.
-
-    Raises:
-        UnknownConversationError: There is none.
-    """
-    key = conversation.pk if isinstance(conversation, Conversation) else conversation
-    own = Conversation.objects.filter(scope=scope_of(user), **_owned_by(user))
-    found = own.filter(pk=_uuid_of(key)).first()
-    if found is None:
-        raise _unknown()
-    return found
 
 
 def find_answer(message_id: Any, *, user: Any) -> ChatMessage:
@@ -107,29 +97,11 @@ def find_answer(message_id: Any, *, user: Any) -> ChatMessage:
     Raises:
         UnknownConversationError: There is none.
     """
-    owned = {f"conversation__{name}": value for name, value in _owned_by(user).items()}
+    owned = {f"conversation__{name}": value for name, value in owned_by(user).items()}
     rows = ChatMessage.objects.filter(
         role=ChatMessage.Role.ASSISTANT, conversation__scope=scope_of(user), **owned
     )
-    found = rows.filter(key=_uuid_of(message_id)).first()
+    found = rows.filter(key=key_of(message_id)).first()
     if found is None:
-        raise _unknown()
+        raise unknown_conversation()
     return found
-
-
-def _uuid_of(key: Any) -> UUID:
-    try:
-        return key if isinstance(key, UUID) else UUID(str(key))
-    except ValueError:
-        raise _unknown() from None
-
-
-def _owned_by(user: Any) -> dict[str, Any]:
-    key = getattr(user, "pk", None)  # AnonymousUser has none
-    return {"user_id__isnull": True} if key is None else {"user_id": key}
-
-
-def _unknown() -> UnknownConversationError:
-    return UnknownConversationError(
-        "There is no such conversation or message. Give the key of one of this user's own."
-    )

@@ -10,7 +10,6 @@ from typing import Any, Self, TypeAlias
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
-from django.db import connections
 
 from django_obc_ai import telemetry
 from django_obc_ai.chat import query
@@ -23,6 +22,7 @@ from django_obc_ai.exceptions import (
     ObcAIError,
     UnknownConversationError,
 )
+from django_obc_ai.models.connections import release_connections
 from django_obc_ai.safe_csv import write_rows
 from django_obc_ai.services._chat_calls import Ask, ChatText
 from django_obc_ai.services._chat_log import find_answer, open_log
@@ -31,7 +31,7 @@ from django_obc_ai.services._chat_turn import Asking, Turn
 from django_obc_ai.services.results import AsyncTextStream, TextStream, unconfigured
 from django_obc_ai.services.text import TextService
 from django_obc_ai.types import GenerationResult
-from django_obc_ai.types.chat import ChatAnswer, QueryPlan
+from django_obc_ai.types.chat import ChatAnswer, QueryPlan, QueryResult
 
 _Step: TypeAlias = tuple[Ask | None, ChatAnswer | None]
 
@@ -108,8 +108,8 @@ class ChatService:
             module=self._module,
         )
 
-    def export_csv(self, message_id: Any, *, user: Any) -> str:
-        """Return the rows of an answer as CSV: today's rows, with today's rights.
+    def read_rows(self, message_id: Any, *, user: Any) -> QueryResult:
+        """Return the rows of an answer anew: today's rows, with today's rights.
 
         Args:
             message_id: ``ChatAnswer.message_id`` of one of this user's answers.
@@ -119,7 +119,11 @@ class ChatService:
             UnknownConversationError: The user has no such answer, or it rests on no rows.
             DangerousQuery: The user may no longer ask that.
         """
-        found = query.run(_plan_of(message_id, user=user), user=user)
+        return query.run(_plan_of(message_id, user=user), user=user)
+
+    def export_csv(self, message_id: Any, *, user: Any) -> str:
+        """Return the rows of an answer as CSV; see read_rows()."""
+        found = self.read_rows(message_id, user=user)
         return write_rows(found.labels, found.rows)
 
     def show_query(self, message_id: Any, *, user: Any) -> str:
@@ -131,8 +135,8 @@ class ChatService:
 
         Raises:
             PermissionDenied: The user is not.
-            UnknownConversationError: See export_csv().
-            DangerousQuery: See export_csv().
+            UnknownConversationError: See read_rows().
+            DangerousQuery: See read_rows().
         """
         if not (getattr(user, "is_staff", False) and getattr(user, "is_active", False)):
             raise PermissionDenied("Only staff may see how a query is written.")
@@ -316,15 +320,11 @@ def _advance(turn: Asking, result: GenerationResult | None) -> _Step:
 
 
 def _released(turn: Asking, result: GenerationResult | None) -> _Step:
-    """Do the same, and let connections go that Django would close after a request.
-
-    A call may take minutes, and the thread's connections would wait for its end.
-    """
+    """Do the same and let connections go: a call may take minutes."""
     try:
         return _advance(turn, result)
     finally:
-        for connection in connections.all(initialized_only=True):
-            connection.close_if_unusable_or_obsolete()
+        release_connections()
 
 
 def _ended(answer: ChatAnswer | None) -> ChatAnswer:

@@ -1,13 +1,16 @@
-"""Conversations that begin before a question, and that end: too old, or with their user."""
+"""Conversations: begun before a question, found again by their owner, deleted."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Any
+from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
+from django_obc_ai.exceptions import UnknownConversationError
 from django_obc_ai.models import Conversation
 from django_obc_ai.services.text import scope_of
 
@@ -21,6 +24,42 @@ def start_conversation(*, user: Any) -> Conversation:
         user: Whose it is; a user, an AnonymousUser or None.
     """
     return Conversation.objects.create(user_id=getattr(user, "pk", None), scope=scope_of(user))
+
+
+def get_conversation(conversation: Any, *, user: Any) -> Conversation:
+    """Return a conversation of this user, in this user's tenant, by row or key.
+
+    Conversations of people who did not log in are found by whoever knows their key.
+
+    Raises:
+        UnknownConversationError: There is none of that key, it is another user's, or it
+            belongs to another tenant; the error does not say which.
+    """
+    key = conversation.pk if isinstance(conversation, Conversation) else conversation
+    own = Conversation.objects.filter(scope=scope_of(user), **owned_by(user))
+    found = own.filter(pk=key_of(key)).first()
+    if found is None:
+        raise unknown_conversation()
+    return found
+
+
+def list_conversations(*, user: Any) -> QuerySet[Conversation]:
+    """Return this user's conversations in this user's tenant, the last one first.
+
+    Those in which nothing was asked are left out. People who did not log in have no list.
+    """
+    if getattr(user, "pk", None) is None:
+        return Conversation.objects.none()
+    return Conversation.objects.filter(scope=scope_of(user), user_id=user.pk).exclude(title="")
+
+
+def delete_conversation(conversation: Any, *, user: Any) -> None:
+    """Delete a conversation of this user, with its messages; operations stay in the ledger.
+
+    Raises:
+        UnknownConversationError: See get_conversation().
+    """
+    get_conversation(conversation, user=user).delete()
 
 
 def purge_conversations(days: int | None = None, *, is_dry_run: bool = False) -> int:
@@ -59,3 +98,28 @@ def _delete(rows: Any) -> int:
         Conversation.objects.filter(pk__in=keys).delete()
         count += len(keys)
     return count
+
+
+def key_of(key: Any) -> UUID:
+    """Return a key as a UUID.
+
+    Raises:
+        UnknownConversationError: It is none.
+    """
+    try:
+        return key if isinstance(key, UUID) else UUID(str(key))
+    except ValueError:
+        raise unknown_conversation() from None
+
+
+def owned_by(user: Any) -> dict[str, Any]:
+    """Return the condition under which a conversation is this user's."""
+    key = getattr(user, "pk", None)  # AnonymousUser has none
+    return {"user_id__isnull": True} if key is None else {"user_id": key}
+
+
+def unknown_conversation() -> UnknownConversationError:
+    """Return the error that does not say whether there is such a conversation."""
+    return UnknownConversationError(
+        "There is no such conversation or message. Give the key of one of this user's own."
+    )

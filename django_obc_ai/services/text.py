@@ -272,10 +272,15 @@ GeminiService = TextService
 def scope_of(user: Any) -> str:
     """Return the tenant key that ``OBC_AI["SCOPE"]`` gives a user; "" without that setting.
 
+    People who did not log in have ``OBC_AI["WEB"]["anonymous_scope"]``, if that is set.
+
     Raises:
         ConfigurationError: It names nothing that can be asked, or returned no text.
     """
-    scope = get_settings().scope
+    settings = get_settings()
+    if settings.web.anonymous_scope is not None and getattr(user, "is_anonymous", False):
+        return settings.web.anonymous_scope
+    scope = settings.scope
     if scope is None:
         return ""
     if isinstance(scope, str):

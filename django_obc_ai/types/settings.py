@@ -118,3 +118,32 @@ class MetricsSettings:
     """``OBC_AI["METRICS"]``: what lets a monitoring system read the metrics; None: nothing."""
 
     token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """So many requests in any so many seconds."""
+
+    requests: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """``OBC_AI["WEB"]``.
+
+    Attributes:
+        anonymous_scope: Tenant key of people who did not log in; None: they may ask nothing.
+        throttles: "anon" by address, "user" by account, "burst" for both; None switches one off.
+        throttle_cache: Alias of the Django cache that counts them.
+        trusted_proxies: How many proxies in front add to ``X-Forwarded-For``.
+        max_body_bytes: Longer requests are refused.
+        keep_alive_seconds: A stream that says nothing for so long sends a comment.
+    """
+
+    anonymous_scope: str | None
+    throttles: Mapping[str, Rate | None]
+    throttle_cache: str
+    trusted_proxies: int
+    max_body_bytes: int
+    keep_alive_seconds: float

@@ -82,6 +82,24 @@ CHAT_ANSWER_NOT_STORED = Event(
     message="An answer of the conversation %(conversation)s was not stored.",
     fields=("conversation",),
 )
+WEB_STREAM_FAILED = Event(
+    name="web.stream_failed",
+    level=ERROR,
+    message="A stream of the chat broke off.",
+    every_seconds=OFTEN,
+)
+WEB_REQUEST_FAILED = Event(
+    name="web.request_failed",
+    level=ERROR,
+    message="A request to the REST API failed unexpectedly.",
+    every_seconds=OFTEN,
+)
+WEB_THROTTLE_AWAY = Event(
+    name="web.throttle_away",
+    level=ERROR,
+    message="Requests are not counted, since the cache cannot be reached.",
+    every_seconds=OFTEN,
+)
 HEALTH_CHECK_FAILED = Event(
     name="health.check_failed",
     level=ERROR,

@@ -1,0 +1,73 @@
+"""Questions about a project's data, answered at once or in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.http import StreamingHttpResponse
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from django_obc_ai.api.answers import Answer, Question
+from django_obc_ai.api.base import View
+from django_obc_ai.models import Conversation
+from django_obc_ai.services.chat import ChatService
+from django_obc_ai.types.chat import ChatAnswer
+from django_obc_ai.web.asking import open_conversation
+from django_obc_ai.web.event_stream import tell_turn, write_event
+
+
+class ChatView(View):
+    """Answer a question."""
+
+    def post(self, request: Request) -> Response:
+        """Answer a question about the project's data, with the asking user's own rights."""
+        asked = Question(data=request.data)
+        asked.is_valid(raise_exception=True)
+        conversation = open_conversation(request, asked.validated_data.get("conversation"))
+        message = asked.validated_data["message"]
+        answer = ChatService().send(message, user=request.user, conversation=conversation)
+        return Response(Answer(answer).data)
+
+
+class EventStreamRenderer(BaseRenderer):
+    """Lets clients accept event streams; the view writes them itself."""
+
+    media_type = "text/event-stream"
+    format = "event-stream"
+
+
+class JSONTeller:
+    """Events with data for programs: "conversation", "text" and "answer"."""
+
+    def begin(self, conversation: Conversation) -> Iterator[bytes]:
+        """See `Teller`."""
+        yield write_event("conversation", {"conversation": str(conversation.pk)})
+
+    def piece(self, text: str) -> Iterator[bytes]:
+        """See `Teller`."""
+        yield write_event("text", {"text": text})
+
+    def end(self, answer: ChatAnswer) -> Iterator[bytes]:
+        """See `Teller`."""
+        yield write_event("answer", Answer(answer).data)
+
+
+class ChatStreamView(View):
+    """Answer a question in pieces."""
+
+    renderer_classes = (EventStreamRenderer, JSONRenderer)
+
+    def post(self, request: Request) -> StreamingHttpResponse:
+        """Answer a question in a stream of events: conversation, text …, answer or error."""
+        asked = Question(data=request.data)
+        asked.is_valid(raise_exception=True)
+        return tell_turn(
+            request._request,
+            ChatService(),
+            asked.validated_data["message"],
+            user=request.user,
+            conversation=open_conversation(request, asked.validated_data.get("conversation")),
+            teller=JSONTeller(),
+        )

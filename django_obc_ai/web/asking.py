@@ -1,0 +1,54 @@
+"""Who may ask, and in which conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_obc_ai.conf import get_settings
+from django_obc_ai.models import Conversation
+from django_obc_ai.services.conversations import (
+    get_conversation,
+    start_conversation,
+    unknown_conversation,
+)
+
+#: In the session of somebody who did not log in: keys of the conversations begun there.
+SESSION_KEY = "django_obc_ai.conversations"
+_MOST_KEPT = 20
+
+
+def may_ask(user: Any) -> bool:
+    """Return whether somebody may chat and search: logged in, or the settings say so."""
+    if getattr(user, "is_authenticated", False):
+        return True
+    return get_settings().web.anonymous_scope is not None
+
+
+def open_conversation(request: Any, key: Any = None) -> Conversation:
+    """Return the conversation of a request, or a new one.
+
+    Somebody who did not log in goes on only with what the same session began: a key alone, which
+    may have been seen in an address, opens nothing.
+
+    Args:
+        request: Of Django, or of Django REST framework.
+        key: Of the conversation; None begins one.
+
+    Raises:
+        UnknownConversationError: There is none, or it is somebody else's.
+    """
+    # Any: both kinds of requests; sessions are optional in a project.
+    session: Any = getattr(request, "session", None)
+    is_known = request.user.is_authenticated
+    if key is not None:
+        if not is_known and str(key) not in _kept(session):
+            raise unknown_conversation()
+        return get_conversation(key, user=request.user)
+    conversation = start_conversation(user=request.user)
+    if not is_known and session is not None:
+        session[SESSION_KEY] = [*_kept(session), str(conversation.pk)][-_MOST_KEPT:]
+    return conversation
+
+
+def _kept(session: Any) -> list[str]:
+    return [] if session is None else list(session.get(SESSION_KEY, ()))

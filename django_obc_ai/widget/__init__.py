@@ -1,0 +1,1 @@
+"""The chat page and the widget: plain Django views, which need no REST framework."""
