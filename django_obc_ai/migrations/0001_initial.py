@@ -424,6 +424,8 @@ class Migration(migrations.Migration):
                 ("is_refused", models.BooleanField(default=False)),
                 ("is_offline", models.BooleanField(default=False)),
                 ("error", models.CharField(blank=True, default="", max_length=50)),
+                ("found_by", models.TextField(blank=True, default="")),
+                ("warnings", models.JSONField(blank=True, default=list)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "conversation",

@@ -74,6 +74,8 @@ class ChatMessage(models.Model):
         is_refused: Nothing was done; neither question nor answer is shown to a model again.
         is_offline: No language model had a part in it.
         error: Category of a failure, or "".
+        found_by: In words, how the rows were found; "" without rows.
+        warnings: What a check of the answer noticed, in words for people.
     """
 
     class Role(models.TextChoices):
@@ -94,6 +96,8 @@ class ChatMessage(models.Model):
     is_refused = models.BooleanField(default=False)
     is_offline = models.BooleanField(default=False)
     error = models.CharField(max_length=50, blank=True, default="")
+    found_by = models.TextField(blank=True, default="")
+    warnings = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ConfiguredManager["ChatMessage"]()

@@ -51,6 +51,8 @@ class ChatLog:
             is_refused=answer.is_refused,
             is_offline=answer.is_offline,
             error=(answer.error or "")[:50],
+            found_by=answer.found_by,
+            warnings=list(answer.warnings),
         )
         alias = get_settings().database
         try:
