@@ -43,7 +43,7 @@ _ATTRIBUTES = {
     "th": {"class"},
     "td": {"class"},
 }
-_CLASSES = {*_ALIGNED.values(), "obc-ai-cite", "obc-ai-scroll"}
+_CLASSES = {*_ALIGNED.values(), "obc-ai-cite", "obc-ai-frame"}
 _HREF = re.compile(r"#obc-ai-source-[\w-]{1,64}-\d{1,3}")
 #: A block that grows is rendered anew when it has grown by this share, so that a long one costs
 #: no more than its length.
@@ -201,7 +201,7 @@ def _adapt_layout(state: StateCore) -> None:
 def _open_table(*_arguments: Any) -> str:
     """Return the start of a table that can be scrolled, by the keyboard as well."""
     label = _("Table").replace('"', "")
-    return f'<div class="obc-ai-scroll" tabindex="0" role="group" aria-label="{label}"><table>\n'
+    return f'<div class="obc-ai-frame" tabindex="0" role="group" aria-label="{label}"><table>\n'
 
 
 def _clean(html: str) -> SafeString:

@@ -81,7 +81,7 @@ def page(request: HttpRequest) -> HttpResponseBase:
     the browser is sent to the conversation.
     """
     if request.method != "POST":
-        return _page(request)
+        return _page(request, message=_proposed(request))
     try:
         return _ask(request)
     except _Refused as refused:
@@ -107,7 +107,7 @@ def conversation(request: HttpRequest, key: UUID) -> HttpResponseBase:
     if request.GET.get("part") == "log":
         context = {"chat_messages": shown, "conversation": found}
         return render(request, "django_obc_ai/chat/log.html", context)
-    return _page(request, conversation=found, shown=shown)
+    return _page(request, conversation=found, shown=shown, message=_proposed(request))
 
 
 @_own
@@ -171,6 +171,11 @@ def _ask(request: HttpRequest) -> HttpResponseBase:
     # Nothing would tell the next request whose it is.
     shown = show_turn(message, answer, user=request.user, addresses=addresses)
     return _page(request, shown=shown)
+
+
+def _proposed(request: HttpRequest) -> str:
+    """Return what a link to an example or a suggestion puts into the form; it is not asked yet."""
+    return request.GET.get("message", "")[: get_settings().chat.max_message_characters]
 
 
 def _message_of(request: HttpRequest) -> str:
