@@ -60,4 +60,5 @@ def _show_number(value: float | Decimal, *, is_figure: bool) -> str:
         if is_figure or isinstance(value, float) or len(written) > 2 * _PLACES:
             # A small share would be nought with two places.
             places = 0 if is_whole else _PLACES if abs(exact) >= 1 else 2 * _PLACES
+            value = round(exact, places)  # number_format() only cuts
     return number_format(value, decimal_pos=places, use_l10n=True, force_grouping=is_figure)

@@ -31,7 +31,7 @@ _OFF = (
 _CITATION = re.compile(r"\[(\d{1,3}(?:, \d{1,3}){0,9})\]")
 _HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5"}
 _LOWEST_HEADING = "h6"
-_ALIGNED = {"text-align:right": "obc-ai-right", "text-align:center": "obc-ai-center"}
+_FIGURE = "obc-ai-figure"
 _TAGS = {
     "p", "br", "hr", "h3", "h4", "h5", "h6", "strong", "em", "code", "pre", "blockquote",
     "ul", "ol", "li", "div", "table", "thead", "tbody", "tr", "th", "td", "a",
@@ -43,7 +43,7 @@ _ATTRIBUTES = {
     "th": {"class"},
     "td": {"class"},
 }
-_CLASSES = {*_ALIGNED.values(), "obc-ai-cite", "obc-ai-frame"}
+_CLASSES = {_FIGURE, "obc-ai-cite", "obc-ai-frame"}
 _HREF = re.compile(r"#obc-ai-source-[\w-]{1,64}-\d{1,3}")
 #: A block that grows is rendered anew when it has grown by this share, so that a long one costs
 #: no more than its length.
@@ -191,9 +191,8 @@ def _adapt_layout(state: StateCore) -> None:
         if token.type in ("heading_open", "heading_close"):
             token.tag = _HEADINGS.get(token.tag, _LOWEST_HEADING)
         elif token.type in ("th_open", "td_open"):
-            style = _ALIGNED.get(str(token.attrs.pop("style", "")))
-            if style:
-                token.attrs["class"] = style
+            if token.attrs.pop("style", "") == "text-align:right":
+                token.attrs["class"] = _FIGURE
         elif token.type == "fence":
             token.info = ""
 
