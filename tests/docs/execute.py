@@ -4,6 +4,7 @@ A block is understood by its language:
 
 - ``python`` that begins with a comment ``# some/path.py`` is that file; with ``# some/path.py,
   at the end`` it is added to the file. Other ``python`` blocks run as a script.
+- ``html`` that begins with ``{# some/path.html #}`` is that template.
 - ``console`` holds commands behind ``$`` and what they print; ``...`` stands for anything.
 - ``pycon`` is what somebody types into ``manage.py shell``; it runs as a doctest.
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from tests.docs.markdown import Block, blocks
 from tests.subprocesses import run_python
 
-_FILE = re.compile(r"# (?P<path>[\w./-]+\.\w+)(?P<append>, at the end)?\n")
+_FILE = re.compile(r"(?:\{)?# (?P<path>[\w./-]+\.\w+)(?P<append>, at the end)?(?: #\})?\n")
 #: What a reader does to get an environment, which the tests have got already.
 #: tests/check_package.sh installs the built wheel into an empty one.
 _ENVIRONMENT = ("python -m venv ", ". .venv/", "pip install ", "mkdir ", "cd ")
@@ -47,7 +48,7 @@ class Page:
         self._folder = folder
         self._settings = settings
 
-    def follow(self, languages: Sequence[str] = ("python", "console", "pycon")) -> int:
+    def follow(self, languages: Sequence[str] = ("python", "console", "pycon", "html")) -> int:
         """Do everything the page says, in order, and return the number of blocks."""
         done = 0
         for block in blocks(self._path):

@@ -11,6 +11,7 @@ from tests.docs.markdown import DOCS
 
 #: Those that need a server for a provider, an optional package or a browser have their own tests.
 SERVED = {
+    "add-the-chat",
     "choose-an-embedder",
     "gemini",
     "openai-compatible",
