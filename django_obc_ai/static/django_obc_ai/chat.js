@@ -40,6 +40,7 @@
       root.dataset.ready = "";
       this.point();
       if (this.kind === "inline" || root.open) this.load();
+      if (this.kind === "page" && !location.hash && scrollY === 0) this.follow();
     }
 
     find(name, within = this.root) {
@@ -309,15 +310,16 @@
       if (!source) return;
       this.root.querySelectorAll(".obc-ai-shown").forEach((each) => each.classList.remove("obc-ai-shown"));
       source.classList.add("obc-ai-shown");
-      source.querySelector("details").open = true;
-      source.querySelector("summary").focus({ preventScroll: true });
+      const details = source.querySelector("details"); // rows of a query have no more to show
+      if (details) details.open = true;
+      (details?.querySelector("summary") ?? source).focus({ preventScroll: true });
       source.scrollIntoView({ block: "nearest" });
     }
 
     async copy(button) {
       const answer = button.closest("[data-obc-ai-answer]");
       const text = this.find("text", answer).innerText.trim();
-      const sources = [...answer.querySelectorAll("[data-obc-ai-source] summary")];
+      const sources = [...answer.querySelectorAll("[data-obc-ai-source] :is(summary, .obc-ai-plain)")];
       const list = sources.map((each) => `[${each.innerText.trim().replace(/\s+/, "] ")}`);
       try {
         await navigator.clipboard.writeText([text, ...(list.length ? ["", ...list] : [])].join("\n"));
