@@ -222,7 +222,7 @@ def _page(
             "page": addresses.page,
             "delete": "" if conversation is None else addresses.delete(conversation.pk),
         },
-        "examples": show_examples(request.user),
+        "examples": () if shown else show_examples(request.user),
     }
     return render(request, "django_obc_ai/chat/page.html", context, status=status)
 
