@@ -44,14 +44,3 @@ class AskForm(SearchForm):
         """Hide the province, which was chosen in the search."""
         super().__init__(*args, auto_id="ask_%s", **kwargs)
         self.fields["province"].widget = forms.HiddenInput()
-
-
-class ChatForm(forms.Form):
-    """A question, and the conversation that it goes on with."""
-
-    message = forms.CharField(
-        label="Ask about the communities",
-        max_length=500,
-        widget=forms.TextInput(attrs={"autocomplete": "off"}),
-    )
-    conversation = forms.UUIDField(required=False, widget=forms.HiddenInput)

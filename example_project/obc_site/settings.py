@@ -69,6 +69,9 @@ if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
             "limit_usd": os.environ.get("OBC_SITE_DAY_BUDGET", "5.00"),
         }
     ]
+# Where answers cost nothing anybody may ask; else people log in first.
+if not GOOGLE_API_KEY:
+    OBC_AI["WEB"] = {"anonymous_scope": "visitors"}
 
 # With a broker, tasks are carried to Celery's workers (obc_site/celery.py); without one they run
 # at once, in the process that asks.
@@ -90,8 +93,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "communities",  # before the next, whose templates it replaces
     "django_obc_ai",
-    "communities",
 ]
 
 # Django 6.0 brought its own Content-Security-Policy; Django 5.2 gets a few lines of ours.

@@ -7,5 +7,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("chat/", include("django_obc_ai.widget.urls")),
+    path("api/", include("django_obc_ai.api.urls")),
     path("", include("communities.urls")),
 ]

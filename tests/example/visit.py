@@ -81,6 +81,17 @@ def visit_answers(client: Client) -> None:
         keep("ask_fails", client.post("/search/ask/", QUESTION))
 
 
+def visit_chat(client: Client) -> None:
+    keep("chat", client.get("/chat/"))
+    asked = client.post("/chat/", {"message": "How many barangays are in Basilan?"})
+    keep("chat_asked", asked)
+    keep("chat_answer", client.get(asked["Location"]))
+    keep("chat_of_others", Client().get(asked["Location"]))
+    sent = {"message": "Ilang barangay ang nasa Lanao del Sur?"}
+    api = client.post("/api/chat/", sent, content_type="application/json")
+    pages["chat_api"] = {"status": api.status_code, **api.json()}
+
+
 def visit_admin(client: Client) -> None:
     for name in ("region", "province", "municipality", "community"):
         keep(f"admin_{name}", client.get(f"/admin/communities/{name}/?q=upi"))
@@ -102,6 +113,7 @@ if __name__ == "__main__":
     get_user_model().objects.create_superuser("ana", "ana@example.org", "not-a-secret")
     browser = Client()
     visit_pages(browser)
+    visit_chat(browser)
     visit_answers(browser)
     visit_admin(browser)
     change_rows(browser)
