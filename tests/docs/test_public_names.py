@@ -61,6 +61,9 @@ INTERNAL = {
     "begin_turn",
     "noted",
     "turn_span",
+    "key_of",
+    "owned_by",
+    "unknown_conversation",
 }
 
 
