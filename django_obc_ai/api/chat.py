@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.http import StreamingHttpResponse
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from drf_spectacular.types import OpenApiTypes
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from django_obc_ai.api.answers import Answer, Question
-from django_obc_ai.api.base import View
+from django_obc_ai.api.base import Renderer, View
+from django_obc_ai.api.schema import described
 from django_obc_ai.models import Conversation
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.types.chat import ChatAnswer
@@ -21,6 +23,7 @@ from django_obc_ai.web.event_stream import tell_turn, write_event
 class ChatView(View):
     """Answer a question."""
 
+    @described("ask", answer=Answer, body=Question, errors=[404])
     def post(self, request: Request) -> Response:
         """Answer a question about the project's data, with the asking user's own rights."""
         asked = Question(data=request.data)
@@ -57,8 +60,15 @@ class JSONTeller:
 class ChatStreamView(View):
     """Answer a question in pieces."""
 
-    renderer_classes = (EventStreamRenderer, JSONRenderer)
+    renderer_classes = (EventStreamRenderer, Renderer)
 
+    @described(
+        "ask_in_pieces",
+        answer=OpenApiTypes.STR,
+        media_type="text/event-stream",
+        body=Question,
+        errors=[404],
+    )
     def post(self, request: Request) -> StreamingHttpResponse:
         """Answer a question in a stream of events: conversation, text …, answer or error."""
         asked = Question(data=request.data)
