@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.http import StreamingHttpResponse
-from drf_spectacular.types import OpenApiTypes
+from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -57,6 +58,17 @@ class JSONTeller:
         yield write_event("answer", Answer(answer).data)
 
 
+class StreamEvent(serializers.Serializer[Any]):
+    """One event of a stream."""
+
+    event = serializers.ChoiceField(choices=("conversation", "text", "answer", "error"))
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the fields; one has the name of a property."""
+        told = "An object, as JSON in one line."
+        return {**super().get_fields(), "data": serializers.CharField(help_text=told)}
+
+
 class ChatStreamView(View):
     """Answer a question in pieces."""
 
@@ -64,7 +76,7 @@ class ChatStreamView(View):
 
     @described(
         "ask_in_pieces",
-        answer=OpenApiTypes.STR,
+        answer=StreamEvent,
         media_type="text/event-stream",
         body=Question,
         errors=[404],

@@ -42,7 +42,20 @@ class Strict(serializers.Serializer[Any]):
 
 
 class Text(serializers.CharField):
-    """Text, and no number."""
+    """Text, and no number; without the character NUL, which databases refuse."""
+
+    def __init__(self, **arguments: Any) -> None:
+        """Let the schema say what is refused as blank."""
+        if not arguments.get("allow_blank"):
+            arguments.setdefault("min_length", 1)
+        super().__init__(**arguments)
+
+    @property
+    def pattern(self) -> str:
+        """Return what it matches, for the schema; as a check it would be slow."""
+        if self.allow_blank:
+            return r"^[^\u0000]*$"
+        return r"^[^\u0000]*[^\s\u0000][^\u0000]*$" if self.trim_whitespace else r"^[^\u0000]+$"
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text."""
@@ -55,7 +68,9 @@ class WholeNumber(serializers.IntegerField):
     """A whole number, as JSON writes it."""
 
     def to_internal_value(self, data: Any) -> int:
-        """Return the number."""
+        """Return the number; for JSON 5.0 is one."""
+        if isinstance(data, float) and data.is_integer():
+            data = int(data)
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -105,6 +120,11 @@ class Moment(serializers.DateTimeField):
         """Return it as ISO 8601 writes it."""
         aware = timezone.make_aware(value) if timezone.is_naive(value) else value
         return aware.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+@extend_schema_field({"type": "string", "format": "date", "pattern": r"^2[0-9]{3}-[0-9]{2}-"})
+class AskedDay(Day):
+    """A date of this millennium."""
 
 
 @extend_schema_field({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "example": "0.004"})

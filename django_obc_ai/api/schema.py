@@ -18,7 +18,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 
 from django_obc_ai import __version__
-from django_obc_ai.api.fields import Strict
+from django_obc_ai.api.fields import Strict, Text
 from django_obc_ai.api.problems import CONTENT_TYPE
 
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
@@ -57,6 +57,16 @@ class Described(AutoSchema):
         found: list[Any] = super().get_auth()
         may_be_anonymous = any(getattr(each, "is_open", False) for each in self.view_permissions())
         return [*found, {}] if may_be_anonymous and {} not in found else found
+
+    def _get_format_parameters(self) -> list[Any]:
+        """Return none: see `Negotiation`."""
+        return []
+
+    def _map_serializer_field(self, field: Any, *arguments: Any, **more: Any) -> dict[str, Any]:
+        """Also say what text may be."""
+        mapped: Any = super()._map_serializer_field  # which has no types
+        found: dict[str, Any] = mapped(field, *arguments, **more)
+        return {**found, "pattern": field.pattern} if isinstance(field, Text) else found
 
     def view_permissions(self) -> list[Any]:
         """Return the permissions of the view."""

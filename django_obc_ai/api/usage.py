@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from django_obc_ai.api.base import View
-from django_obc_ai.api.fields import Day, Dollars, Strict, Text
+from django_obc_ai.api.fields import AskedDay, Day, Dollars, Strict, Text
 from django_obc_ai.api.pages import read_query
 from django_obc_ai.api.schema import described
 from django_obc_ai.querysets import current_day
@@ -19,14 +19,16 @@ from django_obc_ai.services.usage import read_usage
 
 PERMISSION = "django_obc_ai.view_dashboard"
 _USUAL_DAYS, _MOST_DAYS = 30, 366
-_FIRST, _LAST = datetime.date(2000, 1, 1), datetime.date(2999, 12, 31)
+_FIRST, _LAST = datetime.date(2000, 1, 1), datetime.date(2998, 12, 31)
 
 
 class UsageQuery(Strict):
     """Whose usage, and when."""
 
-    start = Day(required=False, help_text="The first day; usually 29 days before the last.")
-    end = Day(required=False, help_text="The last day; usually today.")
+    start = AskedDay(required=False, help_text="The first day; usually 29 days before the last.")
+    end = AskedDay(
+        required=False, help_text="The last day; usually today, or a year after the first."
+    )
     scope = Text(
         required=False,
         allow_blank=True,
@@ -37,10 +39,14 @@ class UsageQuery(Strict):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Complete the days, a year of them at most."""
-        end = attrs.get("end") or max(current_day(), attrs.get("start", _FIRST))
-        if not _FIRST <= end <= _LAST:
-            raise serializers.ValidationError({"end": [f"Give a day from {_FIRST} to {_LAST}."]})
-        start = attrs.get("start") or end - datetime.timedelta(days=_USUAL_DAYS - 1)
+        start, end, year = attrs.get("start"), attrs.get("end"), datetime.timedelta(_MOST_DAYS - 1)
+        for name, day in (("start", start), ("end", end)):
+            if day is not None and not _FIRST <= day <= _LAST:
+                raise serializers.ValidationError({name: [f"Give a day from {_FIRST} to {_LAST}."]})
+        if end is None:
+            today = current_day()
+            end = today if start is None else min(max(today, start), start + year)
+        start = start or end - datetime.timedelta(days=_USUAL_DAYS - 1)
         if not 0 <= (end - start).days < _MOST_DAYS:
             raise serializers.ValidationError(
                 {"start": [f"Give a day before the end, and {_MOST_DAYS} days at most."]}
