@@ -6,6 +6,7 @@ third of the requests ask for other people's keys. See `_api_schema_hooks.py`.
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import importlib.util
 import io
@@ -97,7 +98,6 @@ def prove(*, is_small: bool, folder: str, report: Report) -> None:
             apps=("rest_framework.authtoken",),
             PROVIDERS={"default": {"BACKEND": OFFLINE}},
             CHAT={"models": {"testapp.Place": place}},
-            TASK_RUNNERS={"default": {"BACKEND": "tests.background.ScriptedRunner"}},
         )
         people = _fill()
         victims, before = list(people), _untouched(people)
@@ -171,13 +171,14 @@ def _plant(person: Person, user: Any) -> None:
         person.canaries.append(f"canary{uuid.uuid4().hex}")
         return person.canaries[-1]
 
+    now = timezone.now()
     for _ in range(3):
         conversation = Conversation.objects.create(user=user, title=canary())
         for role in ("user", "assistant"):
             ChatMessage.objects.create(conversation=conversation, role=role, text=canary())
-        queued = Job.objects.create(user=user, request={"prompt": canary()})
+        later = now + datetime.timedelta(days=1)  # so that nobody answers it meanwhile
+        queued = Job.objects.create(user=user, request={"prompt": canary()}, due_at=later)
         result = {"success": True, "text": canary()}
-        now = timezone.now()
         ended = Job.objects.create(
             user=user, status="succeeded", result=result, started_at=now, finished_at=now
         )
