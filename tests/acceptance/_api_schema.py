@@ -1,12 +1,14 @@
 """schemathesis against the served schema, as several people; a part of api.py.
 
-Everybody has conversations, jobs and hidden places, each with a text that nobody else may see. A
-third of the requests ask for other people's keys. See `_api_schema_hooks.py`.
+Everybody has conversations, jobs and hidden places, each with a text that nobody else may see. Half
+of the requests that take a key ask for other people's (see `_api_schema_hooks.py`), and in the end
+everybody asks for each thing of everybody else.
 """
 
 from __future__ import annotations
 
 import datetime
+import http.client
 import importlib.metadata
 import importlib.util
 import io
@@ -16,6 +18,8 @@ import re
 import subprocess
 import sys
 import uuid
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,13 +42,31 @@ class Person:
     Attributes:
         headers: That let them in.
         canaries: Texts in what is theirs.
-        keys: Of their conversations and jobs.
+        conversations: Their keys.
+        jobs: Likewise.
     """
 
     name: str
     headers: dict[str, str] = field(default_factory=dict)
     canaries: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
+    conversations: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Sent:
+    """What one person sent.
+
+    Attributes:
+        to_others: Requests for what is somebody else's.
+        with_own: Answers that showed the person's own texts.
+    """
+
+    requests: int
+    to_others: int
+    with_own: int
+    statuses: list[int]
+    faults: list[str]
 
 
 class Site(ApiSite):
@@ -109,18 +131,23 @@ def prove(*, is_small: bool, folder: str, report: Report) -> None:
                 for name in names:
                     person = next((p for p in people if p.name == name), Person(name))
                     told = f"{name}, scope {scope!r}" if name == "anonymous" else name
-                    calls, failed = _run(port, person, victims, count=count, folder=folder)
-                    rows.append((told, calls))
-                    for each in failed:
-                        report.fault(f"{told}: {each}")
+                    sent = _run(port, person, victims, count=count, folder=folder)
+                    rows.append((told, sent))
+                    others = [each for each in people if each.name != name]
+                    for fault in (*sent.faults, *_knock(port, person, others)):
+                        report.fault(f"{told}: {fault}")
+                    is_seeing = bool(sent.with_own) == bool(person.canaries)
+                    report.expect(is_seeing, f"{told}: own texts were seen {sent.with_own} times")
         report.expect(before == _untouched(people), "Something of another user was changed.")
     version = importlib.metadata.version("schemathesis")
     report.line(f"schemathesis {version}, all checks, {count} examples an operation:")
     report.line("")
-    report.line("| As | Requests |")
-    report.line("| --- | ---: |")
-    for told, calls in rows:
-        report.line(f"| {told} | {calls:,} |")
+    report.line("| As | Requests | For what is others' | That showed own texts | Statuses |")
+    report.line("| --- | ---: | ---: | ---: | --- |")
+    for told, sent in rows:
+        statuses = ", ".join(map(str, sent.statuses))
+        counts = f"{sent.requests:,} | {sent.to_others:,} | {sent.with_own:,}"
+        report.line(f"| {told} | {counts} | {statuses} |")
 
 
 _NAMES = ("session", "token", "staff")
@@ -165,6 +192,7 @@ def _plant(person: Person, user: Any) -> None:
     from django.utils import timezone
 
     from django_obc_ai.models import AIOperation, ChatMessage, Conversation, Job
+    from django_obc_ai.services.text import TextService
     from tests.testapp.models import Place
 
     def canary() -> str:
@@ -178,11 +206,11 @@ def _plant(person: Person, user: Any) -> None:
             ChatMessage.objects.create(conversation=conversation, role=role, text=canary())
         later = now + datetime.timedelta(days=1)  # so that nobody answers it meanwhile
         queued = Job.objects.create(user=user, request={"prompt": canary()}, due_at=later)
-        result = {"success": True, "text": canary()}
-        ended = Job.objects.create(
-            user=user, status="succeeded", result=result, started_at=now, finished_at=now
-        )
-        person.keys += [str(each.pk) for each in (conversation, queued, ended)]
+        ended = Job.objects.get(pk=TextService().submit("Whose land?", user=user).id)
+        ended.result["text"] = canary()
+        ended.save()
+        person.conversations.append(str(conversation.pk))
+        person.jobs += [str(queued.pk), str(ended.pk)]
         Place.objects.create(name=canary(), province="Lanao", is_hidden=True, owner=user)
         AIOperation.objects.create(user=user, scope="north", success=True, module=canary())
     Place.objects.create(name=f"Marawi {person.name}", province="Lanao")
@@ -190,29 +218,46 @@ def _plant(person: Person, user: Any) -> None:
 
 def _untouched(people: list[Person]) -> list[Any]:
     """Return what belongs to people who send nothing."""
-    from django.db.models import Q
-
     from django_obc_ai.models import ChatMessage, Conversation, Job
 
-    keys = [key for each in people if each.name in ("victim", "nobody") for key in each.keys]
-    mine = Conversation.objects.filter(Q(pk__in=keys)).order_by("pk")
+    quiet = [each for each in people if each.name in ("victim", "nobody")]
+    keys = [key for each in quiet for key in each.conversations]
+    mine = Conversation.objects.filter(pk__in=keys).order_by("pk")
     said = ChatMessage.objects.filter(conversation__in=keys).order_by("pk")
-    jobs = Job.objects.filter(pk__in=keys).order_by("pk")
+    jobs = Job.objects.filter(pk__in=[key for each in quiet for key in each.jobs]).order_by("pk")
     return [list(mine.values()), list(said.values()), list(jobs.values("pk", "status", "result"))]
 
 
-def _run(
-    port: int, person: Person, victims: list[Person], *, count: int, folder: str
-) -> tuple[int, list[str]]:
-    """Run schemathesis as one person; return how many requests it sent, and what was wrong."""
+def _knock(port: int, person: Person, others: list[Person]) -> Iterator[str]:
+    """Ask for everything that is somebody else's, one by one; yield what was answered."""
+    for other in others:
+        asked = [(method, f"conversations/{key}/") for key in other.conversations
+                 for method in ("GET", "DELETE")]  # fmt: skip
+        asked += [("GET", f"jobs/{key}/") for key in other.jobs]
+        asked += [("POST", f"jobs/{key}/cancel/") for key in other.jobs]
+        for method, path in asked:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request(method, f"/ai/api/{path}", headers=person.headers)
+            status = connection.getresponse().status
+            connection.close()
+            if status not in (403, 404):
+                yield f"{method} {path} of {other.name} answered {status}"
+
+
+def _run(port: int, person: Person, victims: list[Person], *, count: int, folder: str) -> Sent:
+    """Run schemathesis as one person."""
     others = [each for each in victims if each.name != person.name]
     facts = Path(folder, "schemathesis.json")
     calls = Path(folder, "calls.txt")
-    calls.write_text("")
+    calls.write_text("")  # a line for each
     told = {
         "canaries": [text for each in others for text in each.canaries],
-        "keys": [key for each in others for key in each.keys],
-        "own": person.keys,
+        "others": {
+            kind: [key for each in others for key in getattr(each, kind)]
+            for kind in ("conversations", "jobs")
+        },
+        "own": {"conversations": person.conversations, "jobs": person.jobs},
+        "own_canaries": person.canaries,
         "calls": str(calls),
     }
     facts.write_text(json.dumps(told))
@@ -244,4 +289,13 @@ def _run(
     if found.returncode:
         failures = re.findall(r"^(?:_+ (.+?) _+|- (.+))$", out, re.MULTILINE)
         failures = [" ".join(filter(None, each)) for each in failures] or [out[-2_000:]]
-    return calls.stat().st_size, failures
+    notes = [json.loads(line) for line in calls.read_text().splitlines()]
+    leaks = Counter(each["where"] for each in notes if each["leaks"])
+    failures += [f"{where} showed texts of others {n} times" for where, n in leaks.items()]
+    return Sent(
+        requests=len(notes),
+        to_others=sum(each["asks_for_others"] for each in notes),
+        with_own=sum(each["shows_own"] for each in notes),
+        statuses=sorted({each["status"] for each in notes}),
+        faults=failures,
+    )

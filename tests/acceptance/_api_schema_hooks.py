@@ -17,10 +17,11 @@ _facts: dict[str, Any] = json.loads(Path(os.environ["OBC_AI_SCHEMATHESIS"]).read
 _chance = random.Random(20261129)
 
 
-def _some_key() -> str | None:
-    """Somebody else's key in a third of the cases, in another third an own one."""
-    kind = _chance.choice(["keys", "own", ""])
-    return _chance.choice(_facts[kind]) if kind and _facts[kind] else None
+def _some_key(path: str) -> str | None:
+    """Somebody else's key in half of the cases, in a quarter an own one."""
+    whose = _chance.choice(["others", "others", "own", ""])
+    kind = "jobs" if path.startswith("/jobs/") else "conversations"
+    return _chance.choice(_facts[whose][kind]) if whose and _facts[whose][kind] else None
 
 
 #: That the index of places has; each gets the values that were made for other names.
@@ -37,7 +38,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if filters:
         case.body["filters"] = dict(zip(_FILTERS, filters.values(), strict=False))
         case.body["index"] = "places"
-    key = _some_key()
+    key = _some_key(case.path)
     if key is None:
         return
     if "key" in (case.path_parameters or {}):
@@ -48,12 +49,16 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
+    # No check, since those that are added here are not among "all".
+    text, asked = response.content.decode(errors="replace"), (case.path_parameters, case.body)
+    note = {
+        "where": f"{case.method} {case.path}",
+        "status": response.status_code,
+        "asks_for_others": any(
+            key in str(asked) for each in _facts["others"].values() for key in each
+        ),
+        "leaks": any(canary in text for canary in _facts["canaries"]),
+        "shows_own": any(canary in text for canary in _facts["own_canaries"]),
+    }
     with Path(_facts["calls"]).open("a") as file:
-        file.write(".")
-
-
-@schemathesis.check
-def nothing_of_others(context: Any, response: Any, case: Any) -> None:
-    text = response.content.decode(errors="replace")
-    for canary in _facts["canaries"]:
-        assert canary not in text, f"a text of another user in {case.method} {case.path}"
+        file.write(json.dumps(note) + "\n")
