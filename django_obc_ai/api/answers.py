@@ -1,4 +1,4 @@
-"""How conversations and answers look in JSON."""
+"""How questions, conversations, answers and what was found look in JSON."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import Any
 
 from rest_framework import serializers
 
+from django_obc_ai.api.fields import Cell, Key, Moment, Number, Strict, Text, WholeNumber
 from django_obc_ai.conf import get_settings
+from django_obc_ai.models import ChatMessage
 from django_obc_ai.types.chat import ChatAnswer
 
+_MOST_FOUND = 50
+_QUERY_LENGTH = 1_000
 
-class Question(serializers.Serializer[Any]):
+
+class Question(Strict):
     """A question, and the conversation that it goes on with."""
 
-    message = serializers.CharField(help_text="A question, in any language.")
-    conversation = serializers.UUIDField(
+    message = Text(help_text="A question, in any language.")
+    conversation = Key(
         required=False, allow_null=True, help_text="To go on with; without it one begins."
     )
 
@@ -32,7 +37,13 @@ class SourceField(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     title = serializers.CharField()
     url = serializers.CharField(help_text='"" if it has no page.')
-    text = serializers.CharField()
+    text = serializers.CharField(help_text='The passage; "" where it was not kept.')
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return a `Citation`, or what was stored of one."""
+        if isinstance(instance, dict):
+            instance = {"title": "", "url": "", "text": "", **instance}
+        return super().to_representation(instance)
 
 
 class Rows(serializers.Serializer[Any]):
@@ -40,7 +51,7 @@ class Rows(serializers.Serializer[Any]):
 
     columns = serializers.ListField(child=serializers.CharField())
     labels = serializers.ListField(child=serializers.CharField())
-    rows = serializers.ListField(child=serializers.ListField())
+    rows = serializers.ListField(child=serializers.ListField(child=Cell()))
     total = serializers.IntegerField(allow_null=True)
     is_cut = serializers.BooleanField()
 
@@ -53,9 +64,97 @@ class Answer(serializers.Serializer[ChatAnswer]):
     text = serializers.CharField()
     citations = SourceField(many=True)
     rows = Rows(allow_null=True)
-    found_by = serializers.CharField()
+    found_by = serializers.CharField(help_text='How the rows were found; "" without rows.')
     suggestions = serializers.ListField(child=serializers.CharField())
     warnings = serializers.ListField(child=serializers.CharField())
     is_refused = serializers.BooleanField()
+    is_offline = serializers.BooleanField(help_text="No language model had a part in it.")
+    error = serializers.CharField(allow_null=True, help_text="Category of a failure.")
+
+
+class ConversationItem(serializers.Serializer[Any]):
+    """A conversation."""
+
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+    created_at = Moment()
+    updated_at = Moment()
+
+
+class SaidMessage(serializers.Serializer[Any]):
+    """One question or one answer."""
+
+    id = serializers.UUIDField(source="key")
+    role = serializers.ChoiceField(choices=ChatMessage.Role.values)
+    text = serializers.CharField()
+    citations = SourceField(many=True)
+    is_refused = serializers.BooleanField()
     is_offline = serializers.BooleanField()
-    error = serializers.CharField(allow_null=True)
+    error = serializers.CharField(help_text='Category of a failure, or "".')
+    created_at = Moment()
+
+
+class ConversationDetail(ConversationItem):
+    """A conversation, and what was said in it."""
+
+    messages = SaidMessage(many=True, help_text="In order; the newest ones where it is cut.")
+    is_cut = serializers.BooleanField(help_text="Whether earlier messages were left out.")
+
+
+class Before(Strict):
+    """Which part of a conversation."""
+
+    before = Key(required=False, help_text="Key of a message: only what was said before it.")
+
+
+class SearchQuery(Strict):
+    """What to search for."""
+
+    query = Text(max_length=_QUERY_LENGTH)
+    index = Text(required=False, max_length=100, help_text="Without it all are searched.")
+    k = WholeNumber(
+        required=False, default=10, min_value=1, max_value=_MOST_FOUND, help_text="Results wanted."
+    )
+    threshold = Number(
+        required=False, allow_null=True, min_value=-1, max_value=1, help_text="Least similarity."
+    )
+    filters = serializers.DictField(
+        required=False, help_text="Django lookups on fields that the index offers; needs index."
+    )
+
+    def validate_filters(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what no database takes."""
+        if _has_nul(value):
+            raise serializers.ValidationError("A value holds a NUL character.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Let filters go with the index that offers them."""
+        if attrs.get("filters") and "index" not in attrs:
+            raise serializers.ValidationError({"filters": ["Give the index, too."]})
+        return attrs
+
+
+class Found(serializers.Serializer[Any]):
+    """An object that was found."""
+
+    index = serializers.CharField()
+    key = serializers.CharField(help_text="Primary key.")
+    title = serializers.CharField()
+    url = serializers.CharField(help_text='"" if it has no page.')
+    text = serializers.CharField(help_text="The passage that matched.")
+    score = serializers.FloatField(help_text="Cosine similarity, higher is closer.")
+
+
+class SearchAnswer(serializers.Serializer[Any]):
+    """What was found, best first."""
+
+    results = Found(many=True)
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(each) for each in (*value, *value.values()))
+    if isinstance(value, list):
+        return any(_has_nul(each) for each in value)
+    return isinstance(value, str) and "\x00" in value

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.http import StreamingHttpResponse
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework import serializers
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from django_obc_ai.api.answers import Answer, Question
-from django_obc_ai.api.base import View
+from django_obc_ai.api.base import Renderer, View
+from django_obc_ai.api.schema import described
 from django_obc_ai.models import Conversation
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.types.chat import ChatAnswer
@@ -21,6 +24,7 @@ from django_obc_ai.web.event_stream import tell_turn, write_event
 class ChatView(View):
     """Answer a question."""
 
+    @described("ask", answer=Answer, body=Question, errors=[404])
     def post(self, request: Request) -> Response:
         """Answer a question about the project's data, with the asking user's own rights."""
         asked = Question(data=request.data)
@@ -54,11 +58,29 @@ class JSONTeller:
         yield write_event("answer", Answer(answer).data)
 
 
+class StreamEvent(serializers.Serializer[Any]):
+    """One event of a stream."""
+
+    event = serializers.ChoiceField(choices=("conversation", "text", "answer", "error"))
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the fields; one has the name of a property."""
+        told = "An object, as JSON in one line."
+        return {**super().get_fields(), "data": serializers.CharField(help_text=told)}
+
+
 class ChatStreamView(View):
     """Answer a question in pieces."""
 
-    renderer_classes = (EventStreamRenderer, JSONRenderer)
+    renderer_classes = (EventStreamRenderer, Renderer)
 
+    @described(
+        "ask_in_pieces",
+        answer=StreamEvent,
+        media_type="text/event-stream",
+        body=Question,
+        errors=[404],
+    )
     def post(self, request: Request) -> StreamingHttpResponse:
         """Answer a question in a stream of events: conversation, text …, answer or error."""
         asked = Question(data=request.data)

@@ -94,6 +94,7 @@ class Ledger:
         end: datetime.datetime | None = None,
         *,
         scope: str | None = None,
+        user_id: Any = None,
     ) -> None:
         """Take [start, end), both first instants of quarters of an hour; None is no bound.
 
@@ -101,12 +102,17 @@ class Ledger:
             start: The first instant.
             end: The first instant after it.
             scope: One tenant; None takes all.
+            user_id: One user; None takes all. Of a tenant's users all are taken, since purged
+                sums know no parts of parts.
         """
         self.rows = AIOperation.objects.all()
         self._quarters = OperationRollup.objects.filter(is_day=False, purged__isnull=False)
-        self._scope = scope
+        assert scope is None or user_id is None  # noqa: S101 - see the argument
+        self._part: tuple[str, str] | None = None
         if scope is not None:
-            self.rows = self.rows.filter(scope=scope)
+            self.rows, self._part = self.rows.filter(scope=scope), ("scope", scope)
+        elif user_id is not None:
+            self.rows, self._part = self.rows.filter(user_id=user_id), ("user", str(user_id))
         if start is not None:
             self.rows = self.rows.filter(created_at__gte=start)
             self._quarters = self._quarters.filter(start__gte=start)
@@ -122,9 +128,10 @@ class Ledger:
         zone: zoneinfo.ZoneInfo | None = None,
         *,
         scope: str | None = None,
+        user_id: Any = None,
     ) -> Ledger:
         """Return that of the days first to last, in the project's time zone by default."""
-        return cls(*day_bounds(first, last, zone), scope=scope)
+        return cls(*day_bounds(first, last, zone), scope=scope, user_id=user_id)
 
     @_steadily
     def exists(self) -> bool:
@@ -243,12 +250,14 @@ class Ledger:
             yield start, PurgedSums.from_json(values)
 
     def _amounts(self) -> Iterator[tuple[datetime.datetime, list[int]]]:
-        """Yield the amounts of each quarter, of the one tenant if it is one."""
+        """Yield the amounts of each quarter, of the one tenant or user if it is one."""
         for start, sums in self._purged():
-            if self._scope is None:
+            if self._part is None:
                 yield start, sums.total
-            elif self._scope in sums.by["scope"]:
-                yield start, sums.by["scope"][self._scope]
+            else:
+                name, value = self._part
+                if value in sums.by[name]:
+                    yield start, sums.by[name][value]
 
 
 def _dearest_first(row: dict[str, Any]) -> tuple[Any, ...]:

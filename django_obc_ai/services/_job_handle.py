@@ -172,8 +172,13 @@ def find(job_id: UUID | str) -> Job:
     if job is not None and _is_overdue(job) and _job_queue.expire(key):
         job = persist(alias, rows.first)
     if job is None:
-        raise UnknownJobError(f"There is no job {key}; it may have been deleted since it ended.")
+        raise unknown_job(key)
     return job
+
+
+def unknown_job(key: UUID) -> UnknownJobError:
+    """Return the error that says nothing of whether somebody else has such a job."""
+    return UnknownJobError(f"There is no job {key}; it may have been deleted since it ended.")
 
 
 def _is_overdue(job: Job) -> bool:

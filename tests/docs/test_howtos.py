@@ -17,6 +17,7 @@ SERVED = {
     "openai-compatible",
     "operate-in-the-admin",
     "trace-and-measure",
+    "use-the-rest-api",
     "watch-the-dashboard",
 }
 HOWTOS = sorted({path.stem for path in (DOCS / "howto").glob("*.md")} - SERVED)
