@@ -139,12 +139,16 @@ class ChatSite(Site):
         super().__init__(url, session)
         self.gemini = gemini
 
-    def will(self, marker: str, plan: dict[str, Any], text: str = "", **reply: Any) -> None:
-        """Let a question that holds `marker` be planned and answered so, however often."""
-        planned = replies.answer(json.dumps(plan))
-        told = replies.answer(text, **reply) if "cut" not in reply else replies.Reply(text=text, **reply)
-        for operation, each in (("generateContent", planned), ("streamGenerateContent", told)):
-            self.gemini.script(each, operation=operation, marker=marker, is_repeated=True)
+    def will(self, plan: dict[str, Any], text: str = "", **reply: Any) -> None:
+        """Let every question from now on be planned and answered so."""
+        from django.core.cache import cache
+
+        cache.clear()  # an answer that is known already would not come in pieces
+        self.gemini.reset()
+        planned, told = json.dumps(plan), replies.Reply(text=text, **reply)
+        # An answer that does not come in pieces is asked for as a plan is: the prompt differs.
+        self.gemini.script(replies.answer(planned), marker="into a plan, as JSON", is_repeated=True)
+        self.gemini.script(told, is_repeated=True)
 
 
 @contextmanager

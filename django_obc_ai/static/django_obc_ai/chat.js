@@ -89,6 +89,7 @@
     async load() {
       if (this.isLoaded || this.running) return;
       this.isLoaded = true;
+      if (!this.key) this.remember(this.remembered()); // of another chat on this page
       if (!this.key) return;
       try {
         const response = await fetch(`${this.address()}?part=log`, { redirect: "manual", cache: "no-store" });
