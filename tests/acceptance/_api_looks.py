@@ -19,7 +19,7 @@ _STICKS_OUT = """() => {
   const scrolls = (each) => each.closest(".obc-ai-frame, pre, .obc-ai-side, .obc-ai-unseen");
   const out = [...document.querySelectorAll(".obc-ai *")].find((each) => {
     const box = each.getBoundingClientRect();
-    return box.width && !scrolls(each) && (box.right > innerWidth + 1 || box.left < -1);
+    return each.checkVisibility() && box.width && !scrolls(each) && (box.right > innerWidth + 1 || box.left < -1);
   });
   return out ? out.outerHTML.slice(0, 90) : "";
 }"""

@@ -10,7 +10,7 @@ from tests.acceptance._browser_probes import Result
 
 _FOCUS = """() => {
   const here = document.activeElement;
-  return here.dataset.obcAiAsk ?? here.name ?? here.getAttribute("aria-label") ?? here.innerText;
+  return here.dataset.obcAiAsk || here.getAttribute("aria-label") || here.innerText;
 }"""
 _SEEN = """() => {
   const here = document.activeElement, style = getComputedStyle(here);
