@@ -31,7 +31,10 @@ _AT_ONCE = 500
 _NOT_TOLD = ("user", "prompt_hash", "cache_entry")
 _OPERATION = tuple(field.name for field in AIOperation._meta.fields if field.name not in _NOT_TOLD)
 _CONVERSATION = ("id", "scope", "title", "summary", "created_at", "updated_at")
-_MESSAGE = ("key", "role", "text", "is_refused", "is_offline", "error", "created_at", "citations")
+_MESSAGE = (
+    "key", "role", "text", "is_refused", "is_offline", "error", "created_at", "citations",
+    "found_by", "warnings",
+)  # fmt: skip
 _CONTENT = ("operation_id", "system", "prompt", "history", "answer", "created_at")
 _BUDGET = ("key", "period", "limit_usd", "limit_tokens", "limit_requests", "enforce", "time_zone")
 _PROMPT = ("name", "version", "status", "created_at", "activated_at", "created_by_id")

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 
 from django_obc_ai.chat.paths import allowed_models
@@ -48,7 +49,7 @@ def show_answer(answer: ChatAnswer, *, user: Any, addresses: Addresses) -> Shown
     )
     return ShownAnswer(
         key=key,
-        html=render_markdown(answer.text, key=key, numbers=[each.number for each in citations]),
+        html=_html(answer, key, citations),
         citations=citations,
         table=show_table(answer.rows),
         chart=draw_chart(answer.rows),
@@ -164,7 +165,7 @@ def _stored(message: ChatMessage, *, user: Any, addresses: Addresses, is_read: b
     result = _rows(key, user) if is_read and _is_query(message) else None
     return ShownAnswer(
         key=key,
-        html=render_markdown(message.text, key=key, numbers=[each.number for each in citations]),
+        html=_html(message, key, citations),
         citations=citations,
         table=show_table(result),
         chart=draw_chart(result),
@@ -176,6 +177,14 @@ def _stored(message: ChatMessage, *, user: Any, addresses: Addresses, is_read: b
         rows_url=addresses.rows(key) if _is_query(message) else "",
         sql=_sql(key, user) if result is not None else "",
     )
+
+
+def _html(
+    answer: ChatAnswer | ChatMessage, key: str, citations: tuple[ShownCitation, ...]
+) -> SafeString:
+    numbers = [each.number for each in citations]
+    # Without a model nobody wrote Markdown, but rows may be called like it.
+    return render_markdown(answer.text, key=key, numbers=numbers, is_plain=answer.is_offline)
 
 
 def _is_query(message: ChatMessage) -> bool:

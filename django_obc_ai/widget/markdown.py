@@ -66,15 +66,18 @@ def require_markdown() -> None:
             )
 
 
-def render_markdown(text: str, *, key: str = "", numbers: Collection[int] = ()) -> SafeString:
+def render_markdown(
+    text: str, *, key: str = "", numbers: Collection[int] = (), is_plain: bool = False
+) -> SafeString:
     """Return a text as HTML.
 
     Args:
         text: What a model wrote, made inert.
         key: Of the answer, for the links to its sources.
         numbers: Of the sources that there are; ``[1]`` becomes a link to the first.
+        is_plain: Whether it is no Markdown: names of rows stay as they are, whatever is in them.
     """
-    parser = _parser()
+    parser = _plain_parser() if is_plain else _parser()
     env = {"key": key, "numbers": frozenset(numbers)}
     return _clean(parser.renderer.render(parser.parse(text, env), parser.options, env))
 
@@ -133,6 +136,17 @@ def _parser() -> MarkdownIt:
     parser.core.ruler.push("obc_ai_layout", _adapt_layout)
     parser.add_render_rule("table_open", _open_table)
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    return parser
+
+
+@cache
+def _plain_parser() -> MarkdownIt:
+    """Return a parser that knows paragraphs and lines alone, and our links."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("zero", {"html": False, "linkify": False, "breaks": True})
+    parser.enable("newline")
+    parser.core.ruler.before("text_join", "obc_ai_citations", _link_citations)
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -41,6 +42,7 @@ from django_obc_ai.widget.teller import HTMLTeller
 
 # Any: a request of Django whose user may be of any class.
 _View: TypeAlias = Callable[..., HttpResponseBase]
+_TOO_LONG = 413
 
 
 class _Refused(Exception):
@@ -146,7 +148,7 @@ def rows(request: HttpRequest, key: UUID) -> HttpResponseBase:
 
 def _ask(request: HttpRequest) -> HttpResponseBase:
     if _length_of(request) > get_settings().web.max_body_bytes:
-        raise _Refused(413, _("The message is too long."))
+        raise _Refused(_TOO_LONG, _("The message is too long."))
     if wait := seconds_to_wait(request):
         raise _Refused(429, _too_often(wait), wait=wait)
     message = _message_of(request)
@@ -196,8 +198,23 @@ def _refuse(request: HttpRequest, refused: _Refused) -> HttpResponse:
     if _wants_stream(request):
         return JsonResponse({"detail": refused.detail}, status=refused.status)
     # What was too long for us to read is not read for the form, either.
-    message = "" if refused.status == 413 else request.POST.get("message", "")
-    return _page(request, form_error=refused.detail, message=message, status=refused.status)
+    message = "" if refused.status == _TOO_LONG else request.POST.get("message", "")
+    found: Conversation | None = None
+    shown: tuple[ShownMessage, ...] = ()
+    with suppress(UnknownConversationError):
+        if key := request.POST.get("conversation"):
+            found = open_conversation(request, key)
+            shown = show_messages(
+                found, user=request.user, addresses=Addresses(request), is_with_rows=False
+            )
+    return _page(
+        request,
+        conversation=found,
+        shown=shown,
+        form_error=refused.detail,
+        message=message,
+        status=refused.status,
+    )
 
 
 def _page(
@@ -222,7 +239,7 @@ def _page(
             "page": addresses.page,
             "delete": "" if conversation is None else addresses.delete(conversation.pk),
         },
-        "examples": show_examples(request.user),
+        "examples": () if shown else show_examples(request.user),
     }
     return render(request, "django_obc_ai/chat/page.html", context, status=status)
 

@@ -112,6 +112,14 @@ def test_the_sanitiser_holds_even_if_the_parser_let_something_through() -> None:
     )
 
 
+def test_plain_text_stays_as_it_is() -> None:
+    html = render_markdown("# *Sta. Maria* <b>\n- `x` [1]", key="k", numbers=[1], is_plain=True)
+    assert html == (
+        '<p># *Sta. Maria* &lt;b&gt;<br>\n- `x` <a class="obc-ai-cite"'
+        ' href="#obc-ai-source-k-1" aria-label="Source 1">[1]</a></p>\n'
+    )
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 50, 10_000])
 def test_pieces_of_any_size_grow_into_the_same_blocks(size: int) -> None:
     growing = GrowingMarkdown()

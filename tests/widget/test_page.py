@@ -158,6 +158,14 @@ def test_a_message_that_cannot_be_asked_comes_back(
     assert not Conversation.objects.exists()
 
 
+def test_a_refusal_does_not_lose_the_conversation(places: Users) -> None:
+    client = client_of(places["amina"])
+    key = ask(client).url.split("/")[-2]
+    refused = ask(client, "", conversation=key)
+    assert refused.status_code == 400 and str(refused.context["conversation"].pk) == key
+    assert [each.role for each in refused.context["chat_messages"]] == ["user", "assistant"]
+
+
 def test_a_body_that_is_too_long_is_not_read(places: Users) -> None:
     refused = ask(client_of(places["amina"]), "x" * 70_000)
     assert refused.status_code == 413 and refused.context["message"] == ""
