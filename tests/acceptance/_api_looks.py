@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.acceptance._api_scenes import NARROW, WIDE, ask, opened
@@ -38,6 +39,14 @@ class Looker:
         self._where, self._axe, self._shots = where, axe, shots
         self.count = 0
 
+    def see(self, through: Callable[[Any, ChatSite, Looker], None], site: ChatSite) -> None:
+        """Go through the states of a page; where one does not come, a picture tells more."""
+        try:
+            through(self._page, site, self)
+        except Exception as error:
+            self._page.screenshot(path=f"{self._shots}/{self._where.replace(' ', '-')}-FAILED.png")
+            self._result.faults.append(f"{self._where}: {str(error)[:600]}")
+
     def look(self, state: str, *, full_page: bool = False, is_still: bool = True) -> None:
         where = f"{self._where} {state}"
         name = where.replace(" ", "-")
@@ -61,19 +70,19 @@ def look_at_all(
             browser, site, result, color_scheme=scheme, size=size, locale=locale, **more
         ) as page:
             looker = Looker(page, result, where=f"widget {where}", axe=axe, shots=shots)
-            _widget(page, site, looker)
+            looker.see(_widget, site)
             count += looker.count
             if size == NARROW:
                 small = page.evaluate(_TOO_SMALL)
                 result.expect(not small, f"{where}: too small for a finger: {small}")
             looker = Looker(page, result, where=f"page {where}", axe=axe, shots=shots)
-            _page(page, site, looker)
+            looker.see(_page, site)
             count += looker.count
             lang = page.locator("html").get_attribute("lang")
             result.expect(lang == locale[:3].strip("-"), f"{where}: the page is in {lang}")
     with opened(browser, site, result, forced_colors="active", reduced_motion="reduce") as page:
         looker = Looker(page, result, where="widget forced-colors", axe=axe, shots=shots)
-        _widget(page, site, looker)
+        looker.see(_widget, site)
         moving = page.evaluate("document.getAnimations().length")
         result.expect(not moving, f"{moving} things move, where nothing should")
     return count + looker.count

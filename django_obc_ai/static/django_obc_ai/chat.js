@@ -33,6 +33,7 @@
       });
       this.field.addEventListener("keydown", (event) => this.typed(event));
       root.addEventListener("click", (event) => this.clicked(event));
+      root.addEventListener("submit", (event) => "obcAiDelete" in event.target.dataset && this.remember(""));
       root.addEventListener("keydown", (event) => this.escaped(event));
       root.addEventListener("toggle", () => this.opened());
       addEventListener("pagehide", () => this.stop(true));
