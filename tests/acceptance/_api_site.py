@@ -59,6 +59,7 @@ def _settings(gemini: GeminiServer) -> dict[str, Any]:
         "OBC_AI": {
             "PROVIDERS": {"default": {"BACKEND": provider, "OPTIONS": options}},
             "RETRY": {"attempts": 1},
+            "RATE_LIMITS": {"default": {"per_minute": 10_000, "per_day": None}},
             "WEB": {"throttles": {"user": None, "burst": None}},
             "CHAT": {
                 "models": {
