@@ -62,7 +62,7 @@ def main() -> None:
 
     from tests.acceptance._api_looks import look_at_all
     from tests.acceptance._api_site import STRICT, serve_chat
-    from tests.acceptance._api_uses import USES, UNDER_WSGI
+    from tests.acceptance._api_uses import UNDER_WSGI, USES
     from tests.acceptance._browser_probes import Result
 
     Path(options.shots).mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ _STICKS_OUT = """() => {
   return out ? out.outerHTML.slice(0, 90) : "";
 }"""
 _TOO_SMALL = """() => [...document.querySelectorAll(
-  ".obc-ai :is(button, summary, .obc-ai-ask, .obc-ai-tool, .obc-ai-button, .obc-ai-icon, textarea)"
+  ".obc-ai :is(button, summary, .obc-ai-ask, .obc-ai-tool, .obc-ai-button, .obc-ai-icon)"
 )].filter((each) => each.checkVisibility()).map((each) => [each, each.getBoundingClientRect()])
   .filter(([, box]) => box.width && box.height < 43.5)
   .map(([each, box]) => `${each.className} ${box.height}`)"""

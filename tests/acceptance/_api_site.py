@@ -17,7 +17,13 @@ from tests.servers.new_database import use_database
 STRICT = f"{POLICY}; require-trusted-types-for 'script'; trusted-types obc-ai"
 MODEL = "gemini-3.5-flash-lite"
 LONG = "Integrated Municipal Development and Coordination Office"
-PROVINCES = {"Basilan": 7, "Lanao del Sur": 19, "Maguindanao del Norte": 13, "Sulu": 9, "Tawi-Tawi": 4}
+PROVINCES = {
+    "Basilan": 7,
+    "Lanao del Sur": 19,
+    "Maguindanao del Norte": 13,
+    "Sulu": 9,
+    "Tawi-Tawi": 4,
+}
 PASSWORD = "only for this proof"
 
 #: Style of a page that says much about bare elements, as many do.
@@ -154,7 +160,7 @@ class ChatSite(Site):
 
 @contextmanager
 def serve_chat(folder: str, *, is_async: bool) -> Iterator[ChatSite]:
-    """Run the site under uvicorn, or under WSGI in threads, with somebody of the staff logged in."""
+    """Run the site under uvicorn, or under WSGI in threads; somebody of the staff is logged in."""
     with ExitStack() as stack:
         os.environ["OBC_AI_TEST_BASE_DIR"] = folder
         use_database("sqlite", folder, stack)

@@ -159,13 +159,16 @@ def use_twice(browser: Any, site: ChatSite, result: Result) -> None:
         own = page.locator(".obc-ai-widget .obc-ai-source summary:focus").count()
         result.expect(own == 1, "a citation leads into the other chat")
         ask(page, site, "line", root=".obc-ai-widget")
-        turns = [page.locator(f"{each} .obc-ai-turn").count() for each in (".obc-ai-inline", ".obc-ai-widget")]
+        turns = [
+            page.locator(f"{each} .obc-ai-turn").count()
+            for each in (".obc-ai-inline", ".obc-ai-widget")
+        ]
         result.expect(turns == [2, 4], f"two chats hold {turns} messages")
 
 
 def use_pieces(browser: Any, site: ChatSite, result: Result) -> None:
     """A stream that was cut anywhere, with other ends of lines and comments, is read."""
-    html = '<div class=\\"obc-ai-text\\" data-obc-ai-text>Ñañá – 52 ✓ \\u2028 {}</div>'
+    html = '<div class=\\"obc-ai-text\\" data-obc-ai-text>Ñañá ₱52 ✓ \\u2028 {}</div>'
     events = [
         ": a sign of life", 'event: block\ndata: {"number":0,"html":"<p>Sa ₱52</p>"}',
         "event: answer\ndata:{\ndata: \"html\":\"" + html + "\"}",
@@ -177,7 +180,7 @@ def use_pieces(browser: Any, site: ChatSite, result: Result) -> None:
             page.evaluate(_DRIP, text)
             ask(page, site, "line", root=".obc-ai-inline")
             told = page.locator(".obc-ai-inline .obc-ai-reply").inner_text()
-            result.expect("Ñañá – 52 ✓" in told, f"pieces with {end!r}: {told!r}")
+            result.expect("Ñañá ₱52 ✓" in told, f"pieces with {end!r}: {told!r}")
 
 
 def use_badly(browser: Any, site: ChatSite, result: Result) -> None:
@@ -197,13 +200,13 @@ def use_badly(browser: Any, site: ChatSite, result: Result) -> None:
             kind = {"content-type": "application/json", **headers}
             return lambda route: route.fulfill(status=status, body=body, headers=kind)
 
-        detail = '{"detail": "That was too often."}'
+        stream, detail = "text/event-stream", '{"detail": "That was too often."}'
         for name, handler, wanted in (
             ("429", answered(429, detail, **{"Retry-After": "1"}), "That was too often."),
             ("500", answered(500, "<h1>Oh</h1>", **{"content-type": "text/html"}), "went wrong"),
             ("broken JSON", answered(400, "{"), "went wrong"),
             ("no network", lambda route: route.abort(), "broke off"),
-            ("an end too early", answered(200, ":\n\n", **{"content-type": "text/event-stream"}), "broke off"),
+            ("an early end", answered(200, ":\n\n", **{"content-type": stream}), "broke off"),
             ("a page to log in", answered(302, "", Location="/admin/login/"), "session has ended"),
         ):  # fmt: skip
             page.route("**/ai/", handler)
