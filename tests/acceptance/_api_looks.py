@@ -20,7 +20,8 @@ _STICKS_OUT = """() => {
   const scrolls = (each) => each.closest(".obc-ai-frame, pre, .obc-ai-side, .obc-ai-unseen");
   const out = [...document.querySelectorAll(".obc-ai *")].find((each) => {
     const box = each.getBoundingClientRect();
-    return each.checkVisibility() && box.width && !scrolls(each) && (box.right > innerWidth + 1 || box.left < -1);
+    if (!each.checkVisibility() || !box.width || scrolls(each)) return false;
+    return box.right > innerWidth + 1 || box.left < -1;
   });
   return out ? out.outerHTML.slice(0, 90) : "";
 }"""

@@ -26,8 +26,9 @@ SCENES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "How many places are there in each province?",
         {**_PLACES, "group_by": ["province"], "aggregate": [_COUNT], "order_by": ["-count"]},
         (
-            "**Lanao del Sur** has the most places, 19 of 52 [1].\n\n- Maguindanao del Norte follows"
-            " with 13,\n- then Sulu with 9 and Basilan with 7.\n\nTawi-Tawi has the fewest: 4 [1]."
+            "**Lanao del Sur** has the most places, 19 of 52 [1].\n\n- Maguindanao del Norte"
+            " follows with 13,\n- then Sulu with 9 and Basilan with 7.\n\nTawi-Tawi has the"
+            " fewest: 4 [1]."
         ),
         {"chunks": 12, "chunk_interval_seconds": 0.1},
     ),
@@ -41,8 +42,8 @@ SCENES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "Which houses stand by the sea?",
         {"kind": "search", "search": "house by the sea", "index": "places"},
         (
-            "Some houses stand by the sea [1], more of them in Sulu [2, 3].\n\n### What they are called"
-            "\n\n1. Their names say `House by the sea`.\n2. One name comes first [1]."
+            "Some houses stand by the sea [1], more of them in Sulu [2, 3].\n\n### What they are"
+            " called\n\n1. Their names say `House by the sea`.\n2. One name comes first [1]."
         ),
         {},
     ),
