@@ -17,7 +17,13 @@ from tests.servers.new_database import use_database
 STRICT = f"{POLICY}; require-trusted-types-for 'script'; trusted-types obc-ai"
 MODEL = "gemini-3.5-flash-lite"
 LONG = "Integrated Municipal Development and Coordination Office"
-PROVINCES = {"Basilan": 7, "Lanao del Sur": 19, "Maguindanao del Norte": 13, "Sulu": 9, "Tawi-Tawi": 4}
+PROVINCES = {
+    "Basilan": 7,
+    "Lanao del Sur": 19,
+    "Maguindanao del Norte": 13,
+    "Sulu": 9,
+    "Tawi-Tawi": 4,
+}
 PASSWORD = "only for this proof"
 
 #: Style of a page that says much about bare elements, as many do.
@@ -59,6 +65,7 @@ def _settings(gemini: GeminiServer) -> dict[str, Any]:
         "OBC_AI": {
             "PROVIDERS": {"default": {"BACKEND": provider, "OPTIONS": options}},
             "RETRY": {"attempts": 1},
+            "RATE_LIMITS": {"default": {"per_minute": 10_000, "per_day": None}},
             "WEB": {"throttles": {"user": None, "burst": None}},
             "CHAT": {
                 "models": {
@@ -139,17 +146,21 @@ class ChatSite(Site):
         super().__init__(url, session)
         self.gemini = gemini
 
-    def will(self, marker: str, plan: dict[str, Any], text: str = "", **reply: Any) -> None:
-        """Let a question that holds `marker` be planned and answered so, however often."""
-        planned = replies.answer(json.dumps(plan))
-        told = replies.answer(text, **reply) if "cut" not in reply else replies.Reply(text=text, **reply)
-        for operation, each in (("generateContent", planned), ("streamGenerateContent", told)):
-            self.gemini.script(each, operation=operation, marker=marker, is_repeated=True)
+    def will(self, plan: dict[str, Any], text: str = "", **reply: Any) -> None:
+        """Let every question from now on be planned and answered so."""
+        from django.core.cache import cache
+
+        cache.clear()  # an answer that is known already would not come in pieces
+        self.gemini.reset()
+        planned, told = json.dumps(plan), replies.Reply(text=text, **reply)
+        # An answer that does not come in pieces is asked for as a plan is: the prompt differs.
+        self.gemini.script(replies.answer(planned), marker="into a plan, as JSON", is_repeated=True)
+        self.gemini.script(told, is_repeated=True)
 
 
 @contextmanager
 def serve_chat(folder: str, *, is_async: bool) -> Iterator[ChatSite]:
-    """Run the site under uvicorn, or under WSGI in threads, with somebody of the staff logged in."""
+    """Run the site under uvicorn, or under WSGI in threads; somebody of the staff is logged in."""
     with ExitStack() as stack:
         os.environ["OBC_AI_TEST_BASE_DIR"] = folder
         use_database("sqlite", folder, stack)

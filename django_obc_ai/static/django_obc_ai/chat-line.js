@@ -20,9 +20,9 @@
     let name = "";
     let data = [];
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return; // what was begun and not ended does not count
-      const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);
+      const { done, value = "" } = await reader.read();
+      // A CR at the end of a piece may be half of a CRLF.
+      const lines = (rest + value).split(done ? /\r\n|\n|\r/ : /\r\n|\n|\r(?!$)/);
       rest = lines.pop();
       for (const line of lines) {
         if (line === "") {
@@ -34,6 +34,7 @@
         if (field === "event") name = text;
         else if (field === "data") data.push(text ?? "");
       }
+      if (done) return; // what was begun and not ended does not count
     }
   }
 

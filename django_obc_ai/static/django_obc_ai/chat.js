@@ -33,6 +33,7 @@
       });
       this.field.addEventListener("keydown", (event) => this.typed(event));
       root.addEventListener("click", (event) => this.clicked(event));
+      root.addEventListener("submit", (event) => "obcAiDelete" in event.target.dataset && this.remember(""));
       root.addEventListener("keydown", (event) => this.escaped(event));
       root.addEventListener("toggle", () => this.opened());
       addEventListener("pagehide", () => this.stop(true));
@@ -89,6 +90,7 @@
     async load() {
       if (this.isLoaded || this.running) return;
       this.isLoaded = true;
+      if (!this.key) this.remember(this.remembered()); // of another chat on this page
       if (!this.key) return;
       try {
         const response = await fetch(`${this.address()}?part=log`, { redirect: "manual", cache: "no-store" });
