@@ -1,0 +1,187 @@
+"""Two hundred streams of the chat at once, and clients that go away; see api.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tests.acceptance._api_clients import Told, ask, ask_provider
+from tests.acceptance._api_report import Report
+from tests.acceptance._api_site import MODEL, ApiSite, Sampler
+from tests.acceptance._budget_bills import cost_of
+from tests.acceptance._traffic import percentile
+
+CHUNKS, SECONDS = 25, 5.0
+#: Before a plan, and before the first piece of an answer; a real provider takes longer.
+THINKS_SECONDS = 0.2
+#: What the page promises: so much later than the provider at most, in 95 of 100 turns.
+LATER_SECONDS = 0.3
+POOL = 10
+PIECE = "There are three places in the province that was asked about [1]. "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Streams that are begun one after another.
+
+    Attributes:
+        streams: How many.
+        a_second: How many of them begin in each second.
+        seconds: That each answer takes.
+        leaves: Whether the clients go away at some time before the end.
+    """
+
+    name: str
+    streams: int
+    a_second: float
+    seconds: float = SECONDS
+    leaves: bool = False
+
+
+def rounds(*, is_small: bool) -> list[Round]:
+    """Return what is tried."""
+    if is_small:
+        return [
+            Round(name="one after another", streams=20, a_second=5, seconds=2.0),
+            Round(name="clients leave", streams=10, a_second=5, seconds=2.0, leaves=True),
+        ]
+    return [
+        Round(name="one after another", streams=200, a_second=20),
+        # The first of them is told for longer than it takes all to begin.
+        Round(name="all open at once", streams=200, a_second=20, seconds=15.0),
+        Round(name="clients leave", streams=100, a_second=20, leaves=True),
+    ]
+
+
+class Trial:
+    """One site, its clients and what they were told."""
+
+    def __init__(self, site: ApiSite, port: int, sessions: list[str], report: Report) -> None:
+        self.site, self.port, self.sessions, self.report = site, port, sessions, report
+        self.asked = 0
+        self.chance = random.Random(20261129)
+
+    def script(self, seconds: float) -> None:
+        """Let the provider answer each question: a count, and a text in pieces."""
+        from tests.servers.gemini import replies
+
+        count = {"function": "count", "path": "", "alias": "count"}
+        plan = {"kind": "query", "model": "testapp.Place", "aggregate": [count]}
+        self.site.gemini.script(
+            replies.answer(json.dumps(plan), delay_seconds=THINKS_SECONDS),
+            operation="generateContent", is_repeated=True,
+        )  # fmt: skip
+        self.site.gemini.script(
+            replies.answer(
+                PIECE * CHUNKS,
+                chunks=CHUNKS,
+                delay_seconds=THINKS_SECONDS,
+                chunk_interval_seconds=(seconds - THINKS_SECONDS) / (CHUNKS - 1),
+            ),
+            operation="streamGenerateContent", is_repeated=True,
+        )  # fmt: skip
+
+    async def run(self, each: Round) -> tuple[list[Told], list[float], int]:
+        """Make a round; return what the clients and the provider's own were told, and the most
+        that were open at once."""
+        done, most, now_open = asyncio.Event(), 0, 0
+        own: list[float] = []
+
+        async def one(number: int) -> Told:
+            nonlocal most, now_open
+            self.asked += 1
+            message = f"How many places are there? I ask as number {self.asked}."
+            await asyncio.sleep(number / each.a_second)
+            leave = self.chance.uniform(0.05, each.seconds + 0.3) if each.leaves else None
+            now_open += 1
+            most = max(most, now_open)
+            try:
+                session = self.sessions[number % len(self.sessions)]
+                return await ask(self.port, session, message, leave_after=leave)
+            finally:
+                now_open -= 1
+
+        async def compare() -> None:
+            while not done.is_set():
+                own.append(await ask_provider(self.site.gemini.url, self.site.gemini.key, MODEL))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.25):
+                        await done.wait()
+
+        comparing = asyncio.create_task(compare())
+        told = await asyncio.gather(*(one(number) for number in range(each.streams)))
+        done.set()
+        await comparing
+        return told, own, most
+
+    def prove(self, each: Round) -> None:
+        """Make a round and say what came of it."""
+        self.site.gemini.reset()
+        self.script(each.seconds)
+        with Sampler(self.site.dsn) as sampler:
+            told, own, most = asyncio.run(self.run(each))
+        expect = self.report.expect
+        complete = sum(one.is_complete for one in told)
+        firsts = [one.first_seconds for one in told if one.first_seconds is not None]
+        late = percentile(firsts, 95) - percentile(own, 95)
+        if not each.leaves:
+            wrong = {one.failure or str(one.names[-2:]) for one in told if not one.is_complete}
+            expect(not wrong, f"{each.name}: {each.streams - complete} are not whole: {wrong}")
+            expect(
+                late <= LATER_SECONDS,
+                f"{each.name}: the first text comes {late * 1000:.0f} ms later than the provider's",
+            )
+        bound = self.site.pool * self.site.workers
+        expect(sampler.most <= bound, f"{each.name}: {sampler.most} connections, {bound} allowed")
+        self.report.line(
+            f"| {each.name} | {each.streams}, {each.a_second:g} a second | {most} | {complete} |"
+            f" {percentile(own, 50):.3f} s, {percentile(own, 95):.3f} s |"
+            f" {percentile(firsts, 50):.3f} s, {percentile(firsts, 95):.3f} s |"
+            f" {late * 1000:.0f} ms | {sampler.most} of {bound} in {sampler.samples} samples |"
+        )
+        self.settle(each)
+
+    def settle(self, each: Round) -> None:
+        """Wait until the books are closed, and compare them with the provider's bill."""
+
+
+COLUMNS = (
+    "| round | streams | most open | whole | provider's first text, median and p95 |"
+    " ours | p95 later by | connections |"
+)
+
+
+def prove(*, is_small: bool, folder: str, report: Report) -> None:
+    """Make all rounds."""
+    with ExitStack() as stack:
+        site = ApiSite(stack, folder, pool=POOL)
+        sessions = site.persons(20)
+        fill()
+        with site.served() as port:
+            trial = Trial(site, port, sessions, report)
+            trial.script(0.5)
+            asyncio.run(warm(port, sessions))
+            report.line(COLUMNS)
+            report.line("|---" * COLUMNS.count("| ") + "|")
+            for each in rounds(is_small=is_small):
+                trial.prove(each)
+
+
+async def warm(port: int, sessions: list[str]) -> None:
+    """Let the server import and connect."""
+    for _ in range(2):
+        told = await asyncio.gather(*(ask(port, each, "How many?") for each in sessions[:5]))
+    if not all(one.is_complete for one in told):
+        raise SystemExit(f"The site does not answer: {told[0]}")
+
+
+def fill() -> None:
+    """Store what is asked about."""
+    from tests.testapp.models import Place
+
+    Place.objects.bulk_create(Place(name=f"place {n}", province="Lanao") for n in range(30))
