@@ -12,6 +12,7 @@ from django_obc_ai.backends.providers import _openai as wire
 from django_obc_ai.backends.providers._network import (
     Deadline,
     PerProcess,
+    connection_limits,
     httpx_hooks,
     make_async_client,
     translate_network_error,
@@ -254,7 +255,12 @@ class OpenAICompatibleProvider(BaseProvider):
             "timeout": self.timeout_seconds,
         }
         sync = bind_client(
-            httpx.Client(verify=context, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
+            httpx.Client(
+                verify=context,
+                limits=connection_limits(httpx),
+                event_hooks=httpx_hooks(),
+                timeout=self.timeout_seconds,
+            )
         )
         clients = _Clients(
             sync=sdk.OpenAI(**options, http_client=sync),
