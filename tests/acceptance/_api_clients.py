@@ -72,9 +72,7 @@ async def read_head(reader: asyncio.StreamReader) -> int:
     return int(head.split(b" ", 2)[1])
 
 
-async def ask(
-    port: int, session: str, message: str, *, leave_after: float | None = None
-) -> Told:
+async def ask(port: int, session: str, message: str, *, leave_after: float | None = None) -> Told:
     """Ask in a stream and read it to its end, or go away after so many seconds."""
     told = Told()
     began = time.perf_counter()

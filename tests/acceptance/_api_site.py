@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.acceptance._traffic import DEADLINE, NO_BREAKER, ROOT
 
@@ -198,7 +198,7 @@ class Sampler:
         self._over = threading.Event()
         self.most = self.most_idle_in_transaction = self.samples = 0
 
-    def __enter__(self) -> Sampler:
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         return self

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from tests.acceptance._api_clients import Told, ask, ask_provider
 from tests.acceptance._api_report import Report
 from tests.acceptance._api_site import MODEL, ApiSite, Sampler
-from tests.acceptance._budget_bills import cost_of
 from tests.acceptance._traffic import percentile
 
 CHUNKS, SECONDS = 25, 5.0
