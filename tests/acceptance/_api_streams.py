@@ -18,7 +18,8 @@ CHUNKS, SECONDS = 25, 5.0
 THINKS_SECONDS = 0.2
 #: What the page promises: so much later than the provider at most, in 95 of 100 turns.
 LATER_SECONDS = 0.3
-POOL = 10
+#: One process a core, and the connections that they may have together.
+WORKERS, POOL = 2, 10
 PIECE = "There are three places in the province that was asked about [1]. "
 
 
@@ -156,7 +157,7 @@ COLUMNS = (
 def prove(*, is_small: bool, folder: str, report: Report) -> None:
     """Make all rounds."""
     with ExitStack() as stack:
-        site = ApiSite(stack, folder, pool=POOL)
+        site = ApiSite(stack, folder, workers=WORKERS, pool=POOL // WORKERS)
         sessions = site.persons(20)
         fill()
         with site.served() as port:
@@ -171,7 +172,7 @@ def prove(*, is_small: bool, folder: str, report: Report) -> None:
 
 async def warm(port: int, sessions: list[str]) -> None:
     """Let the server import and connect."""
-    for _ in range(2):
+    for _ in range(6):
         told = await asyncio.gather(*(ask(port, each, "How many?") for each in sessions[:5]))
     if not all(one.is_complete for one in told):
         raise SystemExit(f"The site does not answer: {told[0]}")
