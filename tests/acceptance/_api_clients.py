@@ -12,6 +12,8 @@ from typing import Any
 from tests.acceptance._api_site import TOKEN
 
 PATIENCE_SECONDS = 90
+#: What only `ask_provider` asks.
+OWN = "What does it take?"
 
 
 @dataclass
@@ -130,7 +132,7 @@ async def ask_provider(url: str, key: str, model: str) -> float:
     """
     host = url.removeprefix("http://")
     address, port = host.split(":")
-    body = {"contents": [{"role": "user", "parts": [{"text": "What does it take?"}]}]}
+    body = {"contents": [{"role": "user", "parts": [{"text": OWN}]}]}
     began = time.perf_counter()
     for method in ("generateContent", "streamGenerateContent?alt=sse"):
         reader, writer = await asyncio.open_connection(address, int(port))

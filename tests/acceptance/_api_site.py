@@ -127,11 +127,7 @@ class ApiSite:
     @contextmanager
     def served(self, *, program: tuple[str, ...] = ("-m", "uvicorn")) -> Iterator[int]:
         """Run uvicorn; the value is its port."""
-        from django.db import connections
-
-        connections.close_all()  # what is counted below is uvicorn's alone
-        for pool in _pools():
-            pool.close()
+        close_own_connections()
         port = free_port()
         command = [
             sys.executable, *program, "--factory", "django.core.asgi:get_asgi_application",
@@ -157,12 +153,15 @@ def all_rows(queryset: Any, user: Any) -> Any:
     return queryset
 
 
-def _pools() -> list[Any]:
+def close_own_connections() -> None:
+    """Close those of this process, its pools' included."""
+    from django.db import connections
     from django.db.backends.postgresql.base import DatabaseWrapper
 
-    found = list(DatabaseWrapper._connection_pools.values())
-    DatabaseWrapper._connection_pools.clear()
-    return found
+    connections.close_all()
+    pools = DatabaseWrapper._connection_pools
+    while pools:
+        pools.popitem()[1].close()
 
 
 def free_port() -> int:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
-from tests.acceptance._api_clients import Told, ask, ask_provider
+from tests.acceptance._api_clients import OWN, Told, ask, ask_provider
 from tests.acceptance._api_report import Report
-from tests.acceptance._api_site import MODEL, ApiSite, Sampler
+from tests.acceptance._api_site import MODEL, ApiSite, Sampler, close_own_connections
+from tests.acceptance._budget_bills import cost_of, reconcile
 from tests.acceptance._traffic import percentile
+from tests.servers.gemini.journal import JournalEntry
 
 CHUNKS, SECONDS = 25, 5.0
 #: Before a plan, and before the first piece of an answer; a real provider takes longer.
@@ -61,7 +65,8 @@ class Trial:
 
     def __init__(self, site: ApiSite, port: int, sessions: list[str], report: Report) -> None:
         self.site, self.port, self.sessions, self.report = site, port, sessions, report
-        self.asked = 0
+        self.asked = self.bill = self.rows_before = 0
+        self.name, self.folder, self.key = "streams", site.folder, "global:total:always"
         self.chance = random.Random(20261129)
 
     def script(self, seconds: float) -> None:
@@ -119,8 +124,8 @@ class Trial:
 
     def prove(self, each: Round) -> None:
         """Make a round and say what came of it."""
-        self.site.gemini.reset()
-        self.script(each.seconds)
+        self.begin(each.seconds)
+        close_own_connections()  # what is counted is the site's alone
         with Sampler(self.site.dsn) as sampler:
             told, own, most = asyncio.run(self.run(each))
         expect = self.report.expect
@@ -144,8 +149,69 @@ class Trial:
         )
         self.settle(each)
 
+    def begin(self, seconds: float) -> None:
+        """Empty the provider's journal, whose bill is kept, and let it answer again."""
+        self.bill += sum(cost_of(entry.billed) for entry in self.journal())
+        self.site.gemini.reset()
+        self.script(seconds)
+
+    def journal(self) -> list[JournalEntry]:
+        """Return what the provider did for the site."""
+        return [each for each in self.site.gemini.journal if not _is_own(each)]
+
     def settle(self, each: Round) -> None:
         """Wait until the books are closed, and compare them with the provider's bill."""
+        from django_obc_ai.backends.cost_stores import cost_stores
+        from django_obc_ai.models import AIOperation
+
+        end = time.monotonic() + 60
+        while True:
+            journal, rows = self.journal(), list(AIOperation.objects.all())
+            held = cost_stores["default"].totals([self.key])[self.key].held_nano
+            # A call that was stopped before it was sent has a row and no entry.
+            missing = len(journal) - (len(rows) - self.rows_before)
+            if not held and missing <= 0 and all(entry.is_finished for entry in journal):
+                break
+            if time.monotonic() > end:
+                self.report.fault(f"{each.name}: {held} nano-dollars held, {missing} rows missing")
+                break
+            time.sleep(0.2)
+        new = sorted(rows, key=lambda row: row.recorded_at)[self.rows_before :]
+        self.rows_before = len(rows)
+        whole = [entry for entry in journal if entry.is_complete]
+        billed = sum(cost_of(entry.billed) for entry in whole)
+        booked = sum(nano_of(row) for row in new if row.success)
+        # The provider may have sent the end to somebody who was no longer there.
+        if each.leaves:
+            cut = [row for row in new if not row.success]
+            unknown = sum(not row.cost_known for row in cut)
+            total = sum(cost_of(entry.billed) for entry in journal)
+            self.report.line(
+                f"\nOf {len(new)} calls {len(cut)} were cut. Billed ${total / 1e9:.9f}, booked"
+                f" ${sum(map(nano_of, new)) / 1e9:.9f}; {unknown} cut calls, of which nobody knows"
+                f" what was billed, stand at their ceilings. Nothing is held."
+            )
+            exact = [row for row in cut if row.cost_known and row.tokens_exact]
+            self.report.expect(not exact, f"{len(exact)} cut calls claim to be counted exactly")
+        else:
+            self.report.expect(
+                billed == booked, f"{each.name}: billed {billed}, booked {booked} nano-dollars"
+            )
+
+    def reconcile(self) -> None:
+        """Give the books the provider's bill: nothing may be left over."""
+        self.begin(SECONDS)
+        left = reconcile(self, self.bill)
+        self.report.line(f"Reconciled with the bill of all rounds, the books differ by {left}.")
+
+
+def _is_own(entry: JournalEntry) -> bool:
+    return OWN in json.dumps(entry.body)
+
+
+def nano_of(row: Any) -> int:
+    """Return what a row costs."""
+    return int(row.cost_usd * 10**9)
 
 
 COLUMNS = (
@@ -164,10 +230,12 @@ def prove(*, is_small: bool, folder: str, report: Report) -> None:
             trial = Trial(site, port, sessions, report)
             trial.script(0.5)
             asyncio.run(warm(port, sessions))
+            trial.settle(Round(name="the first", streams=0, a_second=1))
             report.line(COLUMNS)
             report.line("|---" * COLUMNS.count("| ") + "|")
             for each in rounds(is_small=is_small):
                 trial.prove(each)
+        trial.reconcile()
 
 
 async def warm(port: int, sessions: list[str]) -> None:
