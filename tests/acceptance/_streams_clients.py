@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.acceptance._api_site import TOKEN
+from tests.acceptance._streams_site import TOKEN
 
 PATIENCE_SECONDS = 90
 #: What only `ask_provider` asks.

@@ -63,9 +63,9 @@ class ApiSite:
         self.dsn = f"host={os.environ['OBC_AI_TEST_POSTGRES_HOST']} user=postgres dbname=test"
         self.gemini = stack.enter_context(run_gemini_process())
         self.redis = stack.enter_context(run_redis())
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.acceptance._api_project"
+        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.acceptance._streams_project"
         self.facts = self.folder / "facts.json"
-        os.environ["OBC_AI_API_FACTS"] = str(self.facts)
+        os.environ["OBC_AI_STREAMS_FACTS"] = str(self.facts)
         self.configure()
         subprocess.run(
             [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"],
