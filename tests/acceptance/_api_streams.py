@@ -10,10 +10,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tests.acceptance._streams_clients import OWN, Told, ask, ask_provider
 from tests.acceptance._api_report import Report
-from tests.acceptance._streams_site import MODEL, ApiSite, Sampler, close_own_connections
 from tests.acceptance._budget_bills import cost_of, reconcile
+from tests.acceptance._streams_clients import OWN, Told, ask, ask_provider
+from tests.acceptance._streams_site import MODEL, ApiSite, Sampler, close_own_connections
 from tests.acceptance._traffic import percentile
 from tests.servers.gemini.journal import JournalEntry
 
