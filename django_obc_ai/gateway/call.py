@@ -230,7 +230,7 @@ class _Course:
         try:
             return self._advance(self._came)
         except BaseException as end:
-            _under_way.discard(self._flow)  # type: ignore[arg-type]  # it is one by now
+            _under_way.discard(self._flow)
             if isinstance(end, StopIteration):
                 return None
             raise

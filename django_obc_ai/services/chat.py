@@ -318,12 +318,9 @@ def _advance(turn: Asking, result: GenerationResult | None) -> _Step:
 
 
 def _begun(begin: Callable[[], Asking]) -> tuple[Asking, _Step]:
-    """Begin a turn, and let it go on to its first call; see _released()."""
-    try:
-        turn = begin()
-        return turn, _advance(turn, None)
-    finally:
-        release_connections()
+    """Begin a turn, and let it go on to its first call."""
+    turn = begin()
+    return turn, _released(turn, None)
 
 
 def _released(turn: Asking, result: GenerationResult | None) -> _Step:
