@@ -98,7 +98,7 @@ class Flight:
         self._pause = _FIRST_PAUSE_SECONDS
         self._unpublished: list[str] = []
         self._publish_seconds = _PUBLISH_TO_ONE_SECONDS if info.varies_by_user else _PUBLISH_SECONDS
-        self._published_at = 0.0
+        self._published_at = time.monotonic() if info.varies_by_user else 0.0
         self._stands_since: float | None = None
         self.is_led = False
         self.was_boarded_late = False
