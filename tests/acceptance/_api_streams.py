@@ -249,9 +249,9 @@ def prove(*, is_small: bool, folder: str, report: Report) -> None:
 
 
 async def warm(port: int, sessions: list[str]) -> None:
-    """Let the server import and connect."""
-    for _ in range(6):
-        told = await asyncio.gather(*(ask(port, each, "How many?") for each in sessions[:5]))
+    """Let both processes import and connect: who is idle takes what comes first."""
+    for _ in range(5):
+        told = await asyncio.gather(*(ask(port, each, "How many?") for each in sessions))
     if not all(one.is_complete for one in told):
         raise SystemExit(f"The site does not answer: {told[0]}")
 
