@@ -34,7 +34,9 @@ def register_all() -> None:
         ("indexes", "check_indexes"),
         ("chat", "check_chat"),
         ("tasks", "check_task_runners"),
+        ("web", "check_web"),
     ):
         checks.register(_deferred(module, name), TAG)
     checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)
+    checks.register(_deferred("web", "check_shared_throttles"), TAG, deploy=True)
     checks.register(_deferred("indexes", "check_index_embedders"), checks.Tags.database)

@@ -10,10 +10,9 @@ from django.core.checks import CheckMessage
 from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.checks.messages import warning
+from django_obc_ai.checks.web import PRIVATE_CACHES
 from django_obc_ai.conf import find_errors, get_settings
 from django_obc_ai.exceptions import ConfigurationError
-
-_PRIVATE_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
 
 
 def check_deployment(**_: Any) -> list[CheckMessage]:
@@ -24,7 +23,7 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     parsed = get_settings()
     alias = parsed.cache.alias
     backend = settings.CACHES.get(alias, {}).get("BACKEND", "") if alias else ""
-    if backend.endswith(_PRIVATE_CACHES):
+    if backend.endswith(PRIVATE_CACHES):
         messages.append(
             warning(
                 "W003",

@@ -21,7 +21,18 @@ from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import StreamInterruptedError
 from django_obc_ai.gateway import cache
 from django_obc_ai.gateway.book import CallBook
-from django_obc_ai.gateway.flow import Do, Emit, Flow, Next, Send, Sleep, Step, Stop, converse
+from django_obc_ai.gateway.flow import (
+    Do,
+    Emit,
+    Flow,
+    Next,
+    Send,
+    Sleep,
+    Step,
+    Stop,
+    Unsent,
+    converse,
+)
 from django_obc_ai.gateway.refresh import refresh_later
 from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.models.writer import transaction_of
@@ -70,17 +81,21 @@ def stream(book: StreamBook) -> Generator[str, None, None]:
     return _pieces(book)
 
 
-async def acall(request: GenerationRequest, info: CallInfo) -> CallOutcome:
-    """See call()."""
-    book = CallBook(request, info)
-    async for _ in _apieces(book):
+async def acall(prepare: Callable[[], CallBook]) -> CallOutcome:
+    """See call().
+
+    Args:
+        prepare: Returns the books; called in a thread.
+    """
+    course = _Course(prepare)
+    async for _ in _apieces(course):
         pass
-    return _outcome(book)
+    return _outcome(course.book)
 
 
-def astream(book: StreamBook) -> AsyncGenerator[str, None]:
-    """See stream()."""
-    return _apieces(book, raises=True)
+def astream(prepare: Callable[[], StreamBook]) -> AsyncGenerator[str, None]:
+    """See stream() and acall()."""
+    return _apieces(_Course(prepare), raises=True)
 
 
 def _outcome(book: CallBook) -> CallOutcome:
@@ -172,41 +187,103 @@ def _do(step: Step) -> Any:
     raise TypeError(type(step).__name__)
 
 
-async def _apieces(book: CallBook, *, raises: bool = False) -> AsyncGenerator[str, None]:
-    """See _pieces() and run(). No step blocks the event loop."""
-    await _whole(book.prepare)
-    flow = converse(book)
-    _under_way.add(flow)
-    advance: Callable[[Any], Step] = flow.send
-    came: Any = None
-    while True:
+class _Course:
+    """A call on its way in an event loop: what is next, and what came of the last step.
+
+    Steps of the books follow one another in the thread that has begun with one of them. A change
+    of threads takes longer than many of these steps, above all where hundreds of calls run.
+    """
+
+    def __init__(self, prepare: Callable[[], CallBook]) -> None:
+        self._prepare = prepare
+        self._flow: Flow | None = None
+        self._advance: Callable[[Any], Step]
+        self._came: Any = None
+        self._is_followed_by_wait = False
+        #: Whether the caller was cancelled: no step more is begun.
+        self.is_left = False
+
+    def begin(self) -> Step | None:
+        """Make and prepare the books, in a thread; see follow()."""
+        self.book = self._prepare()
+        self.book.prepare()
+        if self.is_left:
+            return None
+        self._flow = converse(self.book)
+        _under_way.add(self._flow)
+        self.send(None)
+        return self.follow(self.next())
+
+    def send(self, came: Any) -> None:
+        """Say what came of the last step."""
+        assert self._flow is not None  # noqa: S101 - begin() comes first
+        self._advance, self._came = self._flow.send, came
+
+    def throw(self, error: BaseException) -> None:
+        """Say what the last step has failed with."""
+        if self._flow is None:
+            raise error
+        self._advance, self._came = self._flow.throw, error
+
+    def next(self) -> Step | None:
+        """Return the next step, None at the end."""
         try:
-            step = advance(came)
+            return self._advance(self._came)
         except BaseException as end:
-            _under_way.discard(flow)
+            _under_way.discard(self._flow)
             if isinstance(end, StopIteration):
-                break
+                return None
             raise
-        advance, came = flow.send, None
+
+    def follow(self, step: Step | None) -> Step | None:
+        """Do steps of the books, in a thread; return the first that is none, None at the end.
+
+        If the caller is cancelled, the step that it was in.
+        """
+        try:
+            while isinstance(step, Do):
+                self._is_followed_by_wait |= step.is_followed_by_wait
+                try:
+                    self.send(step.work())
+                except BaseException as error:  # noqa: BLE001 - see _steps()
+                    self.throw(error)
+                if self.is_left:
+                    break
+                step = self.next()
+            return step
+        finally:
+            if self._is_followed_by_wait:
+                self._is_followed_by_wait = False
+                _let_go()
+
+
+async def _apieces(course: _Course, *, raises: bool = False) -> AsyncGenerator[str, None]:
+    """See _pieces() and run(). No step blocks the event loop."""
+    step = await _threaded(course, course.begin)
+    while step is not None:
+        if isinstance(step, Do):
+            step = await _threaded(course, partial(course.follow, step))
+            continue
         try:
             if type(step) is Emit:
                 yield step.text
+                course.send(None)
             else:
-                came = await _ado(step)
+                course.send(await _ado(step))
         except GeneratorExit:
-            advance, came, raises = flow.throw, _left(), False
+            course.throw(_left())
+            raises = False
         except BaseException as error:  # noqa: BLE001 - see _steps()
-            advance, came = flow.throw, error
-    if book.is_stale:
-        await _whole(partial(_refresh, book))
+            course.throw(error)
+        step = course.next()
+    if course.book.is_stale:
+        await sync_to_async(_refresh)(course.book)
     if raises:
-        _raise_error(book)
+        _raise_error(course.book)
 
 
 async def _ado(step: Step) -> Any:
     match step:
-        case Do(work, is_followed_by_wait):
-            return await _whole(_let_go(work) if is_followed_by_wait else work)
         case Sleep(seconds):
             return await asyncio.sleep(seconds)
         case Send(book):
@@ -220,34 +297,41 @@ async def _ado(step: Step) -> Any:
     raise TypeError(type(step).__name__)
 
 
-async def _whole(work: Callable[[], ResultT]) -> ResultT:
-    """Run a step of the books in a thread, to its end even if the caller is cancelled."""
-    step = asyncio.ensure_future(sync_to_async(work)())
-    cancelled: asyncio.CancelledError | None = None
-    while not step.done():
-        try:
-            await asyncio.shield(step)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except BaseException:  # noqa: BLE001 - raised by result() below
-            break
-    if cancelled is not None:
-        raise cancelled from step.exception()
-    return step.result()
+async def _threaded(course: _Course, work: Callable[[], Step | None]) -> Step | None:
+    """Return what is next after steps of the books, done in a thread.
 
-
-def _let_go(work: Callable[[], ResultT]) -> Callable[[], ResultT]:
-    """Do a step, and give back the connection that it read through.
-
-    The provider may take minutes, and the thread's connection would wait for its end.
+    If the caller is cancelled meanwhile, the step that is under way comes to its end, and the call
+    then hears of it there.
     """
-
-    def work_and_close() -> ResultT:
+    done = asyncio.ensure_future(sync_to_async(_caught)(work))
+    cancelled: asyncio.CancelledError | None = None
+    while not done.done():
         try:
-            return work()
-        finally:
-            alias = get_settings().database
-            if transaction_of(alias) == "none":
-                connections[alias].close()
+            await asyncio.shield(done)
+        except asyncio.CancelledError as error:
+            cancelled, course.is_left = error, True
+    step, failure = done.result()
+    if cancelled is None:
+        if failure is not None:
+            raise failure
+        return step
+    course.is_left = False  # what now closes the books is done to its end
+    if step is None:
+        raise cancelled from failure
+    course.throw(Unsent(cancelled) if type(step) is Send else cancelled)
+    return course.next()
 
-    return work_and_close
+
+def _caught(work: Callable[[], Step | None]) -> tuple[Step | None, BaseException | None]:
+    # As a value: what stops a caller, and not the thread, is otherwise taken for the thread's end.
+    try:
+        return work(), None
+    except BaseException as error:  # noqa: BLE001 - raised by _threaded()
+        return None, error
+
+
+def _let_go() -> None:
+    """Give back the connection that was read through: the provider may take minutes."""
+    alias = get_settings().database
+    if transaction_of(alias) == "none":
+        connections[alias].close()

@@ -36,7 +36,12 @@ from django_obc_ai.types.coordination import Boarding
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """A step of the books: blocks, briefly, and is to be run to its end."""
+    """A step of the books: blocks, briefly, and is to be run to its end.
+
+    Attributes:
+        work: What to do.
+        is_followed_by_wait: Whether what it has read through may be needed no more for minutes.
+    """
 
     work: Callable[[], Any]
     is_followed_by_wait: bool = False
@@ -75,6 +80,15 @@ class Emit:
     """A piece of the answer's text for whoever reads a stream."""
 
     text: str
+
+
+class Unsent(BaseException):
+    """What stopped the caller, thrown at a `Send` that nothing was done about yet."""
+
+    def __init__(self, cause: BaseException) -> None:
+        """Wrap it."""
+        super().__init__()
+        self.cause = cause
 
 
 Step: TypeAlias = Do | Send | Next | Stop | Sleep | Emit
@@ -215,6 +229,9 @@ def _attempt(book: CallBook) -> Flow:
         raise
     try:
         received = yield Send(book)
+    except Unsent as stop:
+        yield Do(book.take_back)
+        raise stop.cause from None
     except BaseException as error:  # noqa: BLE001 - money first, then whatever it was
         cause = error
         failure = yield Do(lambda: book.abort(cause))

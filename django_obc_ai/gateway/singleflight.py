@@ -38,8 +38,9 @@ from django_obc_ai.types.ids import new_id
 
 #: How long an answer stays with its flight, for those who were waiting for it.
 KEEP_SECONDS = 10.0
-#: A stream's text goes to its followers this often.
-_PUBLISH_SECONDS = 0.1
+#: A stream's text goes to its followers this often; and to those of a call that only the same
+#: person can follow, who hardly ever asks the same twice at once.
+_PUBLISH_SECONDS, _PUBLISH_TO_ONE_SECONDS = 0.1, 1.0
 #: Who boards so late looks into the cache once more.
 _LATE_SECONDS = 0.005
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.1
@@ -96,7 +97,8 @@ class Flight:
         self._boarding: Boarding | None = None
         self._pause = _FIRST_PAUSE_SECONDS
         self._unpublished: list[str] = []
-        self._published_at = 0.0
+        self._publish_seconds = _PUBLISH_TO_ONE_SECONDS if info.varies_by_user else _PUBLISH_SECONDS
+        self._published_at = time.monotonic() if info.varies_by_user else 0.0
         self._stands_since: float | None = None
         self.is_led = False
         self.was_boarded_late = False
@@ -143,7 +145,7 @@ class Flight:
             return False
         self._stands_since = time.monotonic()
         self._unpublished.append(piece)
-        return time.monotonic() - self._published_at >= _PUBLISH_SECONDS
+        return time.monotonic() - self._published_at >= self._publish_seconds
 
     def go_on(self) -> None:
         """Note that the reader of a stream has taken the last piece."""

@@ -80,10 +80,9 @@ class ChatService:
     async def asend(self, message: str, *, user: Any, conversation: Any = None) -> ChatAnswer:
         """See send()."""
         with turn_span(self._module) as span:
-            begin = sync_to_async(self._begin)
-            turn = await begin(message, user=user, conversation=conversation)
+            begin = partial(self._begin, message, user=user, conversation=conversation)
+            turn, (ask, answer) = await sync_to_async(_begun)(begin)
             step = sync_to_async(_released)
-            ask, answer = await step(turn, None)
             while ask is not None:
                 result = await self._text.agenerate_text(ask.prompt, **ask.arguments)
                 ask, answer = await step(turn, result)
@@ -233,9 +232,8 @@ class AsyncChatStream(AsyncIterator[str]):
     async def _run(
         self, text: TextService, begin: Callable[[], Asking]
     ) -> AsyncGenerator[str, None]:
-        turn, told = await sync_to_async(begin)(), _Told()
-        step = sync_to_async(_released)
-        ask, answer = await step(turn, None)
+        told, step = _Told(), sync_to_async(_released)
+        turn, (ask, answer) = await sync_to_async(_begun)(begin)
         while ask is not None:
             if ask.numbers is None:
                 result = await text.agenerate_text(ask.prompt, **ask.arguments)
@@ -317,6 +315,12 @@ def _advance(turn: Asking, result: GenerationResult | None) -> _Step:
         return turn.send(result), None  # type: ignore[arg-type]
     except StopIteration as ended:
         return None, ended.value
+
+
+def _begun(begin: Callable[[], Asking]) -> tuple[Asking, _Step]:
+    """Begin a turn, and let it go on to its first call."""
+    turn = begin()
+    return turn, _released(turn, None)
 
 
 def _released(turn: Asking, result: GenerationResult | None) -> _Step:

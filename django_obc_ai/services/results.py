@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Self, TypeAlias
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
-
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.gateway.call import astream, stream
@@ -66,8 +64,11 @@ class AsyncTextStream(AsyncIterator[str]):
         self._pieces = self._run(prepare)
 
     async def _run(self, prepare: Callable[[], Call]) -> AsyncGenerator[str, None]:
-        self._book = StreamBook(*await sync_to_async(prepare)())
-        async with aclosing(astream(self._book)) as pieces:
+        def make() -> StreamBook:
+            self._book = StreamBook(*prepare())
+            return self._book
+
+        async with aclosing(astream(make)) as pieces:
             async for piece in pieces:
                 yield piece
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db import models
 from django.utils.module_loading import import_string
 
@@ -15,6 +14,7 @@ from django_obc_ai.conf import get_settings, suggest
 from django_obc_ai.contexts import get_contexts
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway import tags
+from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.gateway.call import acall, call
 from django_obc_ai.services.cache import TagVersions, read_tags
 from django_obc_ai.services.jobs import Submitting
@@ -123,13 +123,18 @@ class TextService(Submitting):
 
     async def agenerate_text(self, prompt: str, **arguments: Any) -> GenerationResult:
         """See generate_text()."""
+        prepared: list[Call] = []
+
+        def prepare() -> CallBook:
+            prepared.append(self._in_line(self._prepare(prompt, **arguments)))
+            return CallBook(*prepared[0])
+
         try:
-            prepare = sync_to_async(lambda: self._in_line(self._prepare(prompt, **arguments)))
-            request, info = await prepare()
+            outcome = await acall(prepare)
         except ConfigurationError as error:
             return unconfigured(error)
-        result = result_of(await acall(request, info), request, info)
-        return await self._aqueued(result, request, info)
+        ((request, info),) = prepared
+        return await self._aqueued(result_of(outcome, request, info), request, info)
 
     def stream_text(self, prompt: str, **arguments: Any) -> TextStream:
         """Answer a prompt in pieces of text; see generate_text() for the arguments.

@@ -32,7 +32,7 @@ class Teller(Protocol):
     """Writes the events of one turn; each method returns any number of them."""
 
     def begin(self, conversation: Conversation) -> Iterable[bytes]:
-        """Tell that it begins."""
+        """Tell that it begins, in one event; reads no database."""
         ...
 
     def piece(self, text: str) -> Iterable[bytes]:
@@ -96,7 +96,7 @@ async def _atold(
     service: ChatService, message: str, arguments: dict[str, Any], teller: Teller
 ) -> AsyncGenerator[bytes, None]:
     try:
-        await sync_to_async(release_connections)()  # of the request that led here
+        # The connection of the request that led here is given back with the turn's first step.
         for each in teller.begin(arguments["conversation"]):
             yield each
         async with service.astream(message, **arguments) as stream:

@@ -284,7 +284,10 @@ def test_W003_cache_not_shared(backend: str) -> None:  # noqa: N802
     with override_settings(CACHES=caches):
         assert_only("W003", found(deploy=True), f"uses {backend.partition('.')[2]}, which workers")
         assert found(deploy=False) == []
-        assert found(deploy=True, CACHE={"alias": None}) == []
+        shared = {**caches, "shared": SHARED["default"]}
+        with override_settings(CACHES=shared):
+            web = {"throttle_cache": "shared"}
+            assert found(deploy=True, CACHE={"alias": None}, WEB=web) == []
 
 
 def test_W005_cost_store_not_shared() -> None:  # noqa: N802

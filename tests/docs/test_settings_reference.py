@@ -21,7 +21,8 @@ from django_obc_ai.conf import EMBEDDED_BACKENDS, KEYS, find_errors, get_setting
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
 PAGES = tuple(
-    DOCS / "reference" / f"{name}.md" for name in ("settings", "traffic-settings", "job-settings")
+    DOCS / "reference" / f"{name}.md"
+    for name in ("settings", "traffic-settings", "job-settings", "web-settings")
 )
 FAMILIES = tuple(EMBEDDED_BACKENDS)
 #: A value that makes the rest of an entry valid, so that only the tested subkey matters.
@@ -36,6 +37,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "CHAT": {},
     "METRICS": {},
     "JOBS": {},
+    "WEB": {},
 }
 
 

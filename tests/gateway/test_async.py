@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,9 @@ from django_obc_ai.exceptions import (
     StreamInterruptedError,
     TransientError,
 )
+from django_obc_ai.gateway.book import CallBook
+from django_obc_ai.gateway.call import _Course
+from django_obc_ai.gateway.flow import Send
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import CutStream, Reply, override_ai
@@ -80,6 +85,60 @@ def test_a_cancelled_call_is_booked_at_its_ceiling(scripted: Scripted) -> None:
     row = AIOperation.objects.get()
     assert (row.success, row.error_category, row.cost_known) == (False, "transient", False)
     assert row.cost_usd == Decimal("0.000433")
+
+
+@pytest.mark.parametrize("moment", ["while it is held", "when it is about to be sent"])
+def test_a_call_that_is_cancelled_before_it_is_sent_costs_nothing(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    kit = scripted(Reply("A"))
+    is_there, may_go_on = threading.Event(), threading.Event()
+
+    def stopping(work: Any, step: type) -> Any:
+        def stop(self: Any) -> Any:
+            found = work(self)
+            if isinstance(found, step):
+                is_there.set()
+                may_go_on.wait(20)
+            return found
+
+        return stop
+
+    if moment == "while it is held":
+        monkeypatch.setattr(CallBook, "open", stopping(CallBook.open, float))
+    else:
+        monkeypatch.setattr(_Course, "next", stopping(_Course.next, Send))
+
+    async def main() -> None:
+        task = asyncio.create_task(TextService().agenerate_text("Q"))
+        await asyncio.to_thread(is_there.wait, 20)
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run_async(main())
+    row = AIOperation.objects.get()
+    assert (row.success, row.error_category) == (False, "transient")
+    assert (row.cost_usd, row.cost_known, kit.provider.call_count) == (0, True, 0)
+
+
+def test_steps_of_the_books_share_a_thread(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(Reply("A", usage=USAGE))
+    changes: list[str] = []
+    follow = _Course.follow
+
+    def noted(self: _Course, step: Any) -> Any:
+        changes.append(type(step).__name__)
+        return follow(self, step)
+
+    monkeypatch.setattr(_Course, "follow", noted)
+    run_async(TextService().agenerate_text("Q"))
+    assert len(changes) == 2  # to the request, and to the end
 
 
 def test_the_loop_goes_on_while_the_provider_thinks(scripted: Scripted) -> None:

@@ -226,6 +226,14 @@ def noting_responses() -> Iterator[list[Any]]:
         _noted.reset(token)
 
 
+def connection_limits(httpx: Any) -> Any:
+    """Return no limit of open connections: how many calls may run is for others to say.
+
+    A client's own, a hundred, lets the next streams wait in silence until others have ended.
+    """
+    return httpx.Limits(max_connections=None, max_keepalive_connections=100)
+
+
 def make_async_client(httpx: Any, **options: Any) -> Any:
     """Return an async client with one connection pool per event loop, closed with its loop.
 
@@ -236,6 +244,7 @@ def make_async_client(httpx: Any, **options: Any) -> Any:
         httpx: The module httpx2 or httpx, whichever the SDK uses.
         **options: Of its ``AsyncClient``.
     """
+    options = {"limits": connection_limits(httpx), **options}
 
     class PerLoopClient(httpx.AsyncClient):  # type: ignore[misc]  # a base known at run time only
         """Builds requests itself and sends each by the running loop's own client."""

@@ -11,6 +11,7 @@ from django_obc_ai.backends.providers import _gemini as gemini
 from django_obc_ai.backends.providers._gemini_provider import GeminiProvider
 from django_obc_ai.backends.providers._network import (
     Deadline,
+    connection_limits,
     httpx_hooks,
     make_async_client,
     noting_responses,
@@ -172,6 +173,7 @@ class GoogleGenAIProvider(GeminiProvider):
                 "retry_options": {"attempts": 1},
                 "client_args": {
                     "verify": context,
+                    "limits": connection_limits(httpx),
                     "event_hooks": httpx_hooks(),
                     "follow_redirects": False,  # the key is for this host
                 },

@@ -12,6 +12,7 @@ from django_obc_ai.backends.providers import _openai as wire
 from django_obc_ai.backends.providers._network import (
     Deadline,
     PerProcess,
+    connection_limits,
     httpx_hooks,
     make_async_client,
     translate_network_error,
@@ -253,11 +254,10 @@ class OpenAICompatibleProvider(BaseProvider):
             "max_retries": 0,
             "timeout": self.timeout_seconds,
         }
-        sync = bind_client(
-            httpx.Client(verify=context, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
-        )
+        shared = {"verify": context, "limits": connection_limits(httpx)}
+        sync = httpx.Client(**shared, event_hooks=httpx_hooks(), timeout=self.timeout_seconds)
         clients = _Clients(
-            sync=sdk.OpenAI(**options, http_client=sync),
+            sync=sdk.OpenAI(**options, http_client=bind_client(sync)),
             aio=sdk.AsyncOpenAI(**options, http_client=make_async_client(httpx, verify=context)),
         )
         for each in (clients.sync, clients.aio):

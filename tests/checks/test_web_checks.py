@@ -1,0 +1,76 @@
+"""E021, E022 and W021: people on the network, what they cost, and who counts them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from tests.checks.test_checks import PRICED, PRIVATE, SHARED, assert_only, found
+from tests.extras import requires
+from tests.fakes import KEY, KeyedProvider, entry
+
+pytestmark = pytest.mark.django_db
+PAID = {"PROVIDERS": entry(KeyedProvider, api_key=KEY), "PRICES": PRICED}
+VISITORS = {"WEB": {"anonymous_scope": "visitors"}}
+
+
+def budget(**values: Any) -> dict[str, Any]:
+    return {"scope": "tenant", "period": "day", "limit_usd": "1", "enforce": True, **values}
+
+
+def test_E021_no_such_cache() -> None:  # noqa: N802
+    messages = found(WEB={"throttle_cache": "defualt"})
+    assert_only("E021", messages, "names the cache 'defualt', which CACHES lacks")
+    assert "'default'" in (messages[0].hint or "")
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        [],
+        [budget(scope="global")],
+        [budget(key="others")],
+        [budget(key="visitors", enforce=False)],
+        [budget(scope="module", key="visitors")],
+    ],
+    ids=str,
+)
+def test_E022_nothing_stops_strangers(budgets: list[Any]) -> None:  # noqa: N802
+    messages = found(**PAID, **VISITORS, BUDGETS=budgets)
+    assert_only("E022", messages, "no budget of the scope 'visitors'")
+    assert "'key': 'visitors'" in (messages[0].hint or "")
+
+
+@pytest.mark.parametrize("key", ["visitors", ""])
+def test_a_budget_of_their_own_is_enough(key: str) -> None:
+    assert found(**PAID, **VISITORS, BUDGETS=[budget(key=key)]) == []
+
+
+def test_strangers_who_cost_nothing_need_no_budget() -> None:
+    assert found(**VISITORS) == []
+    assert found(**PAID) == []
+
+
+@requires("rest_framework")
+def test_W021_each_worker_counts_for_itself() -> None:  # noqa: N802
+    caches = {**SHARED, "own": PRIVATE["default"]}
+    with override_settings(CACHES=caches):
+        messages = found(deploy=True, WEB={"throttle_cache": "own"})
+    assert_only("W021", messages, "LocMemCache")
+
+
+@pytest.mark.urls("tests.checks.test_web_checks")
+def test_who_serves_no_address_of_ours_is_not_warned() -> None:
+    with override_settings(CACHES={**SHARED, "own": PRIVATE["default"]}):
+        assert found(deploy=True, WEB={"throttle_cache": "own"}) == []
+
+
+@requires("rest_framework")
+def test_one_cache_is_warned_of_once() -> None:
+    with override_settings(CACHES=PRIVATE):
+        assert_only("W003", found(deploy=True))
+
+
+urlpatterns: list[Any] = []
