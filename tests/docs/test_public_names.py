@@ -65,9 +65,6 @@ INTERNAL = {
     "begin_turn",
     "noted",
     "turn_span",
-    "key_of",
-    "owned_by",
-    "unknown_conversation",
 }
 
 

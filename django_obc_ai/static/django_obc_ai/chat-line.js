@@ -57,7 +57,7 @@
         let isEnded = false;
         for await (const event of eventsOf(response.body)) {
           signal.throwIfAborted(); // what came in one piece with the last one, too
-          if (event.name === "error") throw new Problem(event.data.detail || this.texts("Failed"));
+          if (event.name === "error") throw new Problem(this.texts("Failed"));
           isEnded = event.name === "answer";
           yield event;
         }
