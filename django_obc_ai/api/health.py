@@ -21,6 +21,7 @@ from django_obc_ai.api.base import View
 from django_obc_ai.api.schema import Problem, described
 from django_obc_ai.api.usage import PERMISSION
 from django_obc_ai.services.health import HealthReport, check_health
+from django_obc_ai.web.people import may
 
 _KEPT_SECONDS = 5.0
 _TIMEOUT_SECONDS = 5.0
@@ -105,7 +106,7 @@ class HealthView(View):
         """Say how everything is; what exactly, to people who may view the dashboard."""
         items = whole.read().items
         found: dict[str, Any] = {"health": _worst(items)}
-        if request.user.has_perm(PERMISSION):
+        if may(request.user, PERMISSION):
             found["items"] = Item(items, many=True).data
         if found["health"] in ("ok", "warning"):
             return Response(found)

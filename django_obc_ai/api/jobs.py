@@ -18,6 +18,7 @@ from django_obc_ai.models import Job
 from django_obc_ai.services.jobs import JobHandle
 from django_obc_ai.services.own_jobs import get_job, list_jobs
 from django_obc_ai.services.text import TextService
+from django_obc_ai.web.people import is_known, may
 
 PERMISSION = "django_obc_ai.add_job"
 _MONTH = 30 * 86_400
@@ -82,11 +83,11 @@ class JobDetail(serializers.Serializer[JobHandle]):
 
 
 class MaySubmit(BasePermission):
-    """People who may add jobs."""
+    """People who may add jobs, and to whom these can belong."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Return whether somebody may."""
-        return bool(request.user.has_perm(PERMISSION))
+        return is_known(request.user) and may(request.user, PERMISSION)
 
 
 class JobsView(View):

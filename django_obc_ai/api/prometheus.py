@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import MissingDependencyError
 from django_obc_ai.services.metrics import METRICS, Metric, Sample, read_metrics
+from django_obc_ai.web.people import may
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
@@ -99,4 +100,4 @@ def _may_read(request: HttpRequest) -> bool:
     if token is not None and scheme.lower() == "bearer":
         return constant_time_compare(given.strip(), token)
     user = getattr(request, "user", None)
-    return user is not None and user.is_active and user.has_perm(PERMISSION)
+    return getattr(user, "is_active", False) and may(user, PERMISSION)

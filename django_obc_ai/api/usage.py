@@ -16,6 +16,7 @@ from django_obc_ai.api.pages import read_query
 from django_obc_ai.api.schema import described
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services.usage import read_usage
+from django_obc_ai.web.people import is_known, may
 
 PERMISSION = "django_obc_ai.view_dashboard"
 _USUAL_DAYS, _MOST_DAYS = 30, 366
@@ -90,7 +91,7 @@ class UsageView(View):
     def get(self, request: Request) -> Response:
         """Add up one's own calls, or those of a tenant, which needs a permission."""
         scope = request.query_params.get("scope")
-        if scope is not None and not request.user.has_perm(PERMISSION):
+        if not (is_known(request.user) if scope is None else may(request.user, PERMISSION)):
             raise exceptions.PermissionDenied
         asked = read_query(request, UsageQuery)
         whose = {"user": request.user} if scope is None else {"scope": asked["scope"]}

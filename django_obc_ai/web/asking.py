@@ -11,6 +11,7 @@ from django_obc_ai.services.conversations import (
     start_conversation,
     unknown_conversation,
 )
+from django_obc_ai.web.people import is_known
 
 #: In the session of somebody who did not log in: keys of the conversations begun there.
 SESSION_KEY = "django_obc_ai.conversations"
@@ -27,8 +28,8 @@ def may_ask(user: Any) -> bool:
 def open_conversation(request: Any, key: Any = None) -> Conversation:
     """Return the conversation of a request, or a new one.
 
-    Somebody who did not log in goes on only with what the same session began: a key alone, which
-    may have been seen in an address, opens nothing.
+    Somebody who did not log in, or who has no key to own anything by, goes on only with what the
+    same session began: a key alone, which may have been seen in an address, opens nothing.
 
     Args:
         request: Of Django, or of Django REST framework.
@@ -39,13 +40,13 @@ def open_conversation(request: Any, key: Any = None) -> Conversation:
     """
     # Any: both kinds of requests; sessions are optional in a project.
     session: Any = getattr(request, "session", None)
-    is_known = request.user.is_authenticated
+    has_own = is_known(request.user)
     if key is not None:
-        if not is_known and str(key) not in _kept(session):
+        if not has_own and str(key) not in _kept(session):
             raise unknown_conversation()
         return get_conversation(key, user=request.user)
     conversation = start_conversation(user=request.user)
-    if not is_known and session is not None:
+    if not has_own and session is not None:
         session[SESSION_KEY] = [*_kept(session), str(conversation.pk)][-_MOST_KEPT:]
     return conversation
 

@@ -27,6 +27,7 @@ from django_obc_ai.services.chat import ChatService
 from django_obc_ai.services.conversations import delete_conversation
 from django_obc_ai.web.asking import may_ask, open_conversation
 from django_obc_ai.web.event_stream import tell_turn
+from django_obc_ai.web.people import is_known
 from django_obc_ai.web.throttles import seconds_to_wait
 from django_obc_ai.widget.addresses import Addresses
 from django_obc_ai.widget.history import (
@@ -168,7 +169,7 @@ def _ask(request: HttpRequest) -> HttpResponseBase:
         )
     answer = ChatService().send(message, user=request.user, conversation=found)
     addresses = Addresses(request)
-    if request.user.is_authenticated or hasattr(request, "session"):
+    if is_known(request.user) or hasattr(request, "session"):
         return HttpResponseRedirect(addresses.conversation(found.pk))
     # Nothing would tell the next request whose it is.
     shown = show_turn(message, answer, user=request.user, addresses=addresses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -21,3 +22,16 @@ class NameToken(BaseAuthentication):
 
     def authenticate_header(self, request: Any) -> str:
         return "Token"
+
+
+class ServiceToken(BaseAuthentication):
+    """Lets in what is no row of the user model: the account of a service, with a key or without."""
+
+    def authenticate(self, request: Any) -> Any:
+        scheme, _, key = get_authorization_header(request).decode().partition(" ")
+        if scheme != "Service":
+            return None
+        user = SimpleNamespace(
+            pk=int(key) if key else None, is_authenticated=True, is_anonymous=False, is_active=True
+        )
+        return user, key

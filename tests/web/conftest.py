@@ -45,6 +45,6 @@ def request_of(user: Any = None, *, address: str = "192.0.2.1", **more: Any) -> 
     return SimpleNamespace(META=meta, user=AnonymousUser() if user is None else user, session={})
 
 
-def person(key: int = 1) -> Any:
+def person(key: int | None = 1) -> Any:
     """Somebody who logged in."""
     return SimpleNamespace(pk=key, is_authenticated=True, is_anonymous=False)

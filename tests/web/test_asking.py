@@ -72,6 +72,16 @@ def test_people_go_on_with_their_own_and_the_session_keeps_nothing() -> None:
 
 
 @pytest.mark.django_db
+def test_who_logged_in_without_a_key_opens_nothing_of_people_without_a_login() -> None:
+    begun = open_conversation(request_of())
+    service = request_of(person(key=None))
+    with pytest.raises(UnknownConversationError):
+        open_conversation(service, begun.pk)
+    own = open_conversation(service)
+    assert open_conversation(service, own.pk) == own
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("key", ["", "nonsense", "0" * 32, 5, "../../etc"])
 def test_keys_that_are_none_open_nothing(key: Any) -> None:
     amina = get_user_model().objects.create(username="amina")
