@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
-from django.db import transaction
+from django.core.exceptions import PermissionDenied
 from django.http import UnreadablePostError
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions
@@ -31,7 +31,10 @@ from django_obc_ai.api import problems
 from django_obc_ai.api.schema import Described
 from django_obc_ai.conf import get_settings
 from django_obc_ai.web.asking import may_ask
-from django_obc_ai.web.throttles import seconds_to_wait
+from django_obc_ai.web.throttles import count_failed_login, seconds_to_log_in, seconds_to_wait
+from django_obc_ai.web.transactions import never_atomic
+
+_DEEPEST = 20  # levels of JSON; what is taken has hardly five
 
 
 class MayAsk(BasePermission):
@@ -87,7 +90,22 @@ class BodyParser(JSONParser):
             json.dumps(found, ensure_ascii=False).encode()  # "\ud800" is what no database takes
         except (RecursionError, UnicodeError):
             raise exceptions.ParseError("The request is no JSON in UTF-8.") from None
+        if _is_deeper(found, _DEEPEST):
+            raise exceptions.ParseError(f"The request is nested deeper than {_DEEPEST} levels.")
         return found
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Return whether JSON is nested too deeply for what looks at it later, level by level."""
+    level = [value]
+    for _ in range(most + 1):
+        found = [each for each in level if isinstance(each, dict | list)]
+        if not found:
+            return False
+        level = [
+            inner for each in found for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return True
 
 
 class Renderer(JSONRenderer):
@@ -125,7 +143,7 @@ class View(APIView):
         `LoginRequiredMiddleware` knows sessions alone, so the view decides by itself.
         """
         view: Callable[..., HttpResponseBase] = super().as_view(**initkwargs)
-        return login_not_required(transaction.non_atomic_requests(view))
+        return login_not_required(never_atomic(view))
 
     def get_authenticators(self) -> list[Any]:
         """Return what tells who asks."""
@@ -134,13 +152,29 @@ class View(APIView):
         found: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES if classes is None else classes
         return [each() for each in found or ()]
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Find out who asks, and whether they may; count that also where they may not."""
+        try:
+            super().initial(request, *args, **kwargs)
+        except (exceptions.NotAuthenticated, exceptions.PermissionDenied, PermissionDenied):
+            self.check_throttles(request)  # which the framework does last
+            raise
+
     def perform_authentication(self, request: Request) -> None:
         """Find out who asks; a session of somebody who did not log in is protected, too.
 
         Raises:
             PermissionDenied: There is such a session, and no CSRF token.
+            Throttled: The address has given wrong passwords or tokens too often.
         """
-        super().perform_authentication(request)
+        if "HTTP_AUTHORIZATION" in request.META and (wait := seconds_to_log_in(request)):
+            raise exceptions.Throttled(wait)  # else one could go on until one is let in
+        try:
+            super().perform_authentication(request)
+        except exceptions.AuthenticationFailed:
+            if wait := count_failed_login(request):
+                raise exceptions.Throttled(wait) from None
+            raise
         user: Any = request.user
         if user is None:  # as UNAUTHENTICATED_USER may say
             request.user = AnonymousUser()

@@ -101,7 +101,7 @@ class HealthView(View):
     permission_classes = (AllowAny,)
     throttle_classes = ()
 
-    @described("read_health", answer=Health, errors=[503], is_throttled=False, problem=Unhealthy)
+    @described("read_health", answer=Health, errors=[503], problem=Unhealthy)
     def get(self, request: Request) -> Response:
         """Say how everything is; what exactly, to people who may view the dashboard."""
         items = whole.read().items

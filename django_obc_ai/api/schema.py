@@ -23,9 +23,9 @@ from django_obc_ai.api.problems import CONTENT_TYPE
 
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 JSON = "application/json"
-#: What any request may meet, and what those with a body may besides.
+#: What any request may meet, what one may where it matters who asks, and those with a body besides.
 _ALWAYS = (406,)
-_LOGGING_IN = (401, 403)
+_LOGGING_IN = (401, 403, 429)
 _WITH_BODY = (400, 413, 415)
 _KEY = OpenApiParameter("key", OpenApiTypes.UUID, OpenApiParameter.PATH)
 _lock = threading.Lock()
@@ -83,7 +83,6 @@ def described(
     body: type[Strict] | None = None,
     has_key: bool = False,
     errors: Iterable[int] = (),
-    is_throttled: bool = True,
     is_probe: bool = False,
     problem: Any = Problem,
 ) -> Callable[[ViewT], ViewT]:
@@ -98,7 +97,6 @@ def described(
         body: Serializer of the request.
         has_key: Whether the address holds a key.
         errors: Statuses besides those that every method has.
-        is_throttled: Whether there may be too many requests.
         is_probe: Whether it does not even matter who asks.
         problem: Serializer of the errors.
     """
@@ -107,7 +105,6 @@ def described(
     codes |= {400} if query is not None else set()
     codes |= {404} if has_key else set()
     codes |= set() if is_probe else set(_LOGGING_IN)
-    codes |= {429} if is_throttled and not is_probe else set()
     responses: dict[Any, Any] = {status: None} if answer is None else {(status, media_type): answer}
     for code in sorted(codes):
         phrase = HTTPStatus(code).phrase

@@ -35,7 +35,7 @@ def seconds_to_wait(request: Any) -> int:
 
     Where the cache cannot be reached, people who logged in may go on and others not.
     """
-    user = getattr(request, "user", None)
+    user: Any = getattr(request, "user", None)
     try:
         if is_known(user):
             return _take_all(_limits("user", f"user {user.pk}"))
@@ -51,7 +51,7 @@ def seconds_to_log_in(request: Any) -> int:
     Counts nothing: see `count_failed_login`.
     """
     try:
-        until = _cache().get(_blocked(request), 0)
+        until = float(_cache().get(_blocked(request), 0))
     except Exception as error:  # noqa: BLE001 - as above; people who log in may go on
         events.WEB_THROTTLE_AWAY.log(error=error)
         return 0
