@@ -153,8 +153,13 @@ class SearchAnswer(serializers.Serializer[Any]):
 
 
 def _has_nul(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_has_nul(each) for each in (*value, *value.values()))
-    if isinstance(value, list):
-        return any(_has_nul(each) for each in value)
-    return isinstance(value, str) and "\x00" in value
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            left += (*each, *each.values())
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and "\x00" in each:
+            return True
+    return False

@@ -61,8 +61,9 @@ def page_of(
         raise exceptions.NotFound from None
 
     def address(has: bool, step: int) -> str | None:
-        here = request.build_absolute_uri()
-        return replace_query_param(here, "page", asked["page"] + step) if has else None
+        if not has:
+            return None  # without asking for the host, which may be one that is not allowed
+        return replace_query_param(request.build_absolute_uri(), "page", asked["page"] + step)
 
     body = {
         "count": page.paginator.count,

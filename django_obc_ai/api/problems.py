@@ -6,9 +6,15 @@ import math
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.core.signals import got_request_exception
 from django.http import Http404
+from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
 from rest_framework import exceptions, status
 from rest_framework.renderers import JSONRenderer
@@ -39,13 +45,14 @@ _STATUSES: tuple[tuple[type[ObcAIError], int], ...] = (
     (SearchError, status.HTTP_400_BAD_REQUEST),
     (DangerousQuery, status.HTTP_400_BAD_REQUEST),
 )
-#: What is told in place of messages that are for operators: those name settings and amounts.
-_AWAY: tuple[tuple[type[ObcAIError], str], ...] = (
+#: What is told in place of messages that are for operators: those name settings, files, amounts.
+_TOLD: tuple[tuple[type[ObcAIError], str], ...] = (
+    (UnknownIndexError, "There is no index of that name."),
     (BudgetExceededError, "What may be spent for now is spent."),
     (JobsFullError, "As many jobs wait as may. Try again later."),
     (IndexNotReadyError, "The index is not built yet."),
-    (ObcAIError, "What this needs cannot be reached now. Try again later."),
 )
+_AWAY = "What this needs cannot be reached now. Try again later."
 
 
 class ProblemRenderer(JSONRenderer):
@@ -66,6 +73,7 @@ class PayloadTooLarge(exceptions.APIException):
 
 def handle(error: Exception, context: dict[str, Any]) -> Response:
     """Return the response for any error of a view."""
+    error = _as_framework_has_it(error)
     response = exception_handler(error, context)  # headers, and Django's own two errors
     headers: dict[str, str] = {}
     if response is not None:
@@ -100,6 +108,15 @@ def problem(code: int, name: str, detail: str, **more: Any) -> dict[str, Any]:
     return {**facts, **more}
 
 
+def _as_framework_has_it(error: Exception) -> Exception:
+    """Return what Django answers with 400 as an error that the framework knows."""
+    if isinstance(error, RequestDataTooBig):
+        return PayloadTooLarge()
+    if isinstance(error, SuspiciousOperation | BadRequest | MultiPartParserError):
+        return exceptions.ParseError("The request cannot be taken.")
+    return error
+
+
 def _of_framework(error: Exception, code: int, data: Any) -> dict[str, Any]:
     if isinstance(error, exceptions.ValidationError):
         general = api_settings.NON_FIELD_ERRORS_KEY
@@ -120,9 +137,8 @@ def _of_framework(error: Exception, code: int, data: Any) -> dict[str, Any]:
 
 def _of_package(error: ObcAIError) -> dict[str, Any]:
     code = next((code for kind, code in _STATUSES if isinstance(error, kind)), 503)
-    detail = str(error)
-    if code == status.HTTP_503_SERVICE_UNAVAILABLE:
-        detail = next(told for kind, told in _AWAY if isinstance(error, kind))
+    usual = _AWAY if code == status.HTTP_503_SERVICE_UNAVAILABLE else str(error)
+    detail = next((told for kind, told in _TOLD if isinstance(error, kind)), usual)
     return problem(code, error.code, detail)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import DataError
+from django.db import DataError, ProgrammingError
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from django_obc_ai.api.answers import SearchAnswer, SearchQuery
 from django_obc_ai.api.base import View
 from django_obc_ai.api.schema import described
+from django_obc_ai.chat.citations import url_of
 from django_obc_ai.indexes import get_index
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.types import SearchResult
@@ -33,20 +34,21 @@ class SearchView(View):
         else:
             try:
                 found = service.search(index, query, filters=filters, **arguments)
-            except (DataError, OverflowError):
-                # Only the database knows that a number is too large for a column.
+            except (DataError, ProgrammingError, OverflowError):
+                if not filters:
+                    raise
+                # Only the database knows that a number is too large for a column, or no text.
                 raise exceptions.ParseError("A filter has a value that does not fit.") from None
         return Response(SearchAnswer({"results": [_shown(each, index) for each in found]}).data)
 
 
 def _shown(found: SearchResult, index: str | None) -> dict[str, Any]:
     name = found.index or index or ""
-    get_url = getattr(found.object, "get_absolute_url", None)
     return {
         "index": name,
         "key": get_index(name).key_of(found.object),
         "title": str(found.object),
-        "url": str(get_url()) if callable(get_url) else "",
+        "url": url_of(found.object),
         "text": found.text,
         "score": found.score,
     }

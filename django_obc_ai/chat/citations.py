@@ -98,7 +98,7 @@ def number_sources(
                 number=number,
                 title=str(hit.object)[:200],
                 text=hit.text[:_MOST_PASSAGE_CHARACTERS],
-                url=_url_of(hit.object),
+                url=url_of(hit.object),
                 object=hit.object,
             )
         )
@@ -151,11 +151,12 @@ def _cell(value: Any) -> str:
     return words if len(words) <= _MOST_CELL_CHARACTERS else f"{words[:_MOST_CELL_CHARACTERS]}…"
 
 
-def _url_of(instance: Any) -> str:
+def url_of(instance: Any) -> str:
+    """Return the page of an object, or "" where it has none that a link may lead to."""
     get_absolute_url = getattr(instance, "get_absolute_url", None)
     try:
-        url = get_absolute_url() if callable(get_absolute_url) else ""
+        url = str(get_absolute_url()) if callable(get_absolute_url) else ""
     except Exception:  # noqa: BLE001 - a source without an address is a source
         return ""
     # The model never writes this; a project's method that does must not run a script either.
-    return url if isinstance(url, str) and url.startswith(("/", "https://", "http://")) else ""
+    return url if url.startswith(("/", "https://", "http://")) else ""

@@ -204,7 +204,8 @@ def _visible(
 ) -> models.QuerySet[Any]:
     rows = index.visible_to(index.get_queryset().using(index.database), user)
     for lookup, value in (filters or {}).items():
-        if lookup.split(LOOKUP_SEP)[-1] in ("regex", "iregex"):
+        last = lookup.split(LOOKUP_SEP)[-1]
+        if last in ("regex", "iregex"):
             raise InvalidFilterError(
                 f"The index {index.name!r} does not filter by regular expression: a pattern may"
                 " take for ever. Use contains or startswith."
@@ -216,13 +217,17 @@ def _visible(
                 f"The index {index.name!r} offers no filter {lookup!r}."
                 f" {suggest(lookup, index.filter_fields)}"
             )
+        is_pair = isinstance(value, list | tuple) and len(value) == 2
+        if last == "range" and lookup not in index.filter_fields and not is_pair:
+            # Django would pass on any number of values, and the database fail.
+            raise InvalidFilterError(f"The filter {lookup!r} takes two values, from and to.")
     try:
         found = rows.filter(**(filters or {}))
         with suppress(EmptyResultSet):
             # Some lookups look at their value only when they become SQL.
             found.all().query.get_compiler(index.database).as_sql()
         return found
-    except (FieldError, ValidationError, ValueError, TypeError) as error:
+    except (FieldError, ValidationError, ValueError, TypeError, LookupError) as error:
         raise InvalidFilterError(
             f"A filter of the index {index.name!r} has a lookup or value that does not fit:"
             f" {', '.join(sorted(filters or {}))}."

@@ -11,7 +11,6 @@ from uuid import UUID
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -29,6 +28,7 @@ from django_obc_ai.web.asking import may_ask, open_conversation
 from django_obc_ai.web.event_stream import tell_turn
 from django_obc_ai.web.people import is_known
 from django_obc_ai.web.throttles import seconds_to_wait
+from django_obc_ai.web.transactions import never_atomic
 from django_obc_ai.widget.addresses import Addresses
 from django_obc_ai.widget.history import (
     has_rows,
@@ -72,7 +72,7 @@ def _own(view: _View) -> _View:
         address = Addresses(request).page if request.method == "POST" else request.get_full_path()
         return redirect_to_login(address)
 
-    return login_not_required(never_cache(transaction.non_atomic_requests(csrf_protect(decided))))
+    return login_not_required(never_cache(never_atomic(csrf_protect(decided))))
 
 
 @_own

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.http.multipartparser import MultiPartParserError
 from django.test import Client, override_settings
 
 from django_obc_ai.exceptions import (
@@ -18,6 +21,7 @@ from django_obc_ai.exceptions import (
     TransientError,
 )
 from django_obc_ai.models import Conversation
+from django_obc_ai.services.chat import ChatService
 from django_obc_ai.testing import override_ai
 from tests.api.conftest import FREE, JSON, TOKENS, Person, is_problem
 from tests.extras import requires
@@ -163,6 +167,41 @@ def test_a_fault_of_ours_is_noted_and_tells_nothing(
     amina.client.raise_request_exception = False
     response = amina.post("search/", {"query": "water"})
     assert "secret" not in str(is_problem(response, 500, "failed"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RequestDataTooBig("inside"), 413, "too_long"),
+        (DisallowedHost("inside"), 400, "parse_error"),
+        (MultiPartParserError("inside"), 400, "parse_error"),
+        (SessionInterrupted("inside"), 400, "parse_error"),
+    ],
+)
+def test_what_django_refuses_is_no_fault_of_ours(
+    amina: Person, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
+) -> None:
+    def fail(*args: Any, **arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("django_obc_ai.api.search.SimilaritySearchService.search_all", fail)
+    told = is_problem(amina.post("search/", {"query": "water"}), status, code)
+    assert "inside" not in str(told)
+
+
+def test_too_many_parameters_are_refused(amina: Person) -> None:
+    many = "&".join(f"a{number}=1" for number in range(1_100))
+    is_problem(amina.get(f"conversations/?{many}"), 400, "parse_error")
+
+
+def test_a_host_is_asked_for_only_where_there_is_a_next_page(amina: Person, settings: Any) -> None:
+    settings.MIDDLEWARE = [each for each in settings.MIDDLEWARE if "Common" not in each]
+    settings.ALLOWED_HOSTS = ["ours.example"]
+    strange = {"host": "strange.example"}
+    ChatService().send("How many places?", user=amina.user)
+    assert amina.get("conversations/?page_size=1", headers=strange).status_code == 200
+    ChatService().send("How many places?", user=amina.user)
+    is_problem(amina.get("conversations/?page_size=1", headers=strange), 400)
 
 
 @override_settings(

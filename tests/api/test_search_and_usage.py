@@ -14,7 +14,7 @@ from django_obc_ai.querysets import current_day
 from django_obc_ai.services.retention import purge_operations
 from django_obc_ai.services.usage import read_usage
 from django_obc_ai.testing import index_now, override_ai
-from tests.api.conftest import FREE, Person, is_problem
+from tests.api.conftest import FREE, JSON, Person, is_problem
 from tests.extras import requires
 from tests.testapp.models import Place
 
@@ -52,8 +52,53 @@ def test_filters_are_those_that_the_index_offers(omar: Person) -> None:
     is_problem(search(owner__password="x"), 400, "invalid_request")
     is_problem(search(province__regex="x"), 400)
     is_problem(search(province__isnull="x"), 400)
+    is_problem(search(province__range=[1]), 400, "invalid_request")
     for nul in ({"province": "a\0"}, {"province__in": ["\0"]}, {"province": {"\0": 1}}):
         is_problem(search(**nul), 400, "invalid")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("places")
+@pytest.mark.parametrize("filters", [{"province__iexact": True}, {"province__in": [True, "a"]}])
+def test_a_value_that_only_the_database_refuses_is_no_fault_of_ours(
+    omar: Person, filters: Any
+) -> None:
+    response = omar.post("search/", {"query": "lake", "index": "places", "filters": filters})
+    assert response.status_code in (200, 400), response.content  # SQLite takes anything
+
+
+@pytest.mark.parametrize("depth", [25, 300, 900, 3_000])
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_what_is_nested_too_deeply_is_told(
+    amina: Person, opening: str, closing: str, depth: int
+) -> None:
+    nested = opening * depth + "1" + closing * depth
+    body = f'{{"query": "a", "index": "places", "filters": {{"province": {nested}}}}}'
+    response = amina.client.post("/ai/api/search/", body, content_type=JSON)
+    is_problem(response, 400, "parse_error")
+
+
+@pytest.mark.usefixtures("places")
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("/places/1/", "/places/1/"),
+        ("javascript:alert(1)", ""),
+        (None, ""),
+        (RuntimeError("no reverse match"), ""),
+    ],
+)
+def test_only_an_address_of_a_page_is_passed_on(
+    amina: Person, monkeypatch: pytest.MonkeyPatch, url: Any, shown: str
+) -> None:
+    def get_absolute_url(place: Place) -> Any:
+        if isinstance(url, Exception):
+            raise url
+        return url
+
+    monkeypatch.setattr(Place, "get_absolute_url", get_absolute_url, raising=False)
+    (found,) = amina.post("search/", {"query": "lake", "index": "places"}).json()["results"]
+    assert found["url"] == shown
 
 
 @pytest.mark.parametrize(
@@ -78,7 +123,8 @@ def test_what_does_not_fit_is_refused(amina: Person, body: Any) -> None:
 
 
 def test_an_index_that_is_not_there_or_not_built_is_told(amina: Person) -> None:
-    is_problem(amina.post("search/", {"query": "lake", "index": "lakes"}), 404)
+    told = is_problem(amina.post("search/", {"query": "lake", "index": "lakes"}), 404)
+    assert told["detail"] == "There is no index of that name."
     is_problem(amina.post("search/", {"query": "lake", "index": "places"}), 503)
 
 

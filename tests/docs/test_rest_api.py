@@ -81,11 +81,12 @@ def test_every_status_of_an_error_is_listed(operations: Any) -> None:
 
 
 def test_its_figures_are_those_of_the_code() -> None:
-    from django_obc_ai.api import answers, conversations, health, jobs, pages, usage
+    from django_obc_ai.api import answers, base, conversations, health, jobs, pages, usage
 
     text = " ".join(PAGE.read_text().split())
     for figure in (
         f"`page_size` is {pages._USUAL}, and {pages._MOST} at most",
+        f"and {base._DEEPEST} levels at most",
         f"last {conversations._MOST_MESSAGES} messages",
         f"`k` is {answers.SearchQuery().fields['k'].default}, and {answers._MOST_FOUND} at most",
         f"{answers._QUERY_LENGTH:,} characters at most",

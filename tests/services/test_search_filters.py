@@ -52,6 +52,7 @@ def names(filters: dict[str, Any], **options: Any) -> list[str]:
         ({"province__startswith": "S"}, ["Poblacion one"]),
         ({"province__in": ["Sulu", "Basilan"]}, ["Poblacion one", "Poblacion two"]),
         ({"province__in": []}, []),
+        ({"province__range": ["A", "C"]}, ["Poblacion two"]),
         ({"owner__username": "amina"}, ["Poblacion one"]),
         ({"owner__username__isnull": True}, ["Poblacion two"]),
         ({"province": "Basilan", "owner__username": "amina"}, []),
@@ -104,6 +105,10 @@ def test_what_the_index_does_not_declare_is_refused(
         ("province__isnull", "maybe"),
         ("owner__username__date", "A"),
         ("province__range", 1),
+        ("province__range", []),
+        ("province__range", [1]),
+        ("province__range", ["A", "B", "C"]),
+        ("province__range", "AB"),
     ],
 )
 def test_a_lookup_or_value_that_does_not_fit_is_refused(
