@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -12,7 +11,6 @@ from django.urls import URLPattern
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.settings import SPECTACULAR_DEFAULTS, patched_settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -20,6 +18,7 @@ from rest_framework import serializers
 from django_obc_ai import __version__
 from django_obc_ai.api.fields import Strict, Text
 from django_obc_ai.api.problems import CONTENT_TYPE
+from django_obc_ai.api.schema_settings import own_settings
 
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 JSON = "application/json"
@@ -28,6 +27,13 @@ _ALWAYS = (406,)
 _LOGGING_IN = (401, 403, 429)
 _WITH_BODY = (400, 413, 415)
 _KEY = OpenApiParameter("key", OpenApiTypes.UUID, OpenApiParameter.PATH)
+_OURS = {
+    "TITLE": "django-obc-ai",
+    "DESCRIPTION": "Questions about a project's data, search, jobs and what they cost.",
+    "VERSION": __version__,
+    "OAS_VERSION": "3.1.0",
+    "POSTPROCESSING_HOOKS": [],
+}
 _lock = threading.Lock()
 
 
@@ -123,34 +129,16 @@ def described(
     return decorate
 
 
-@cache
-def _own_settings() -> dict[str, Any]:
-    ours = {
-        "TITLE": "django-obc-ai",
-        "DESCRIPTION": "Questions about a project's data, search, jobs and what they cost.",
-        "VERSION": __version__,
-        "OAS_VERSION": "3.1.0",
-        "POSTPROCESSING_HOOKS": [],
-    }
-    kept = {
-        name: value
-        for name, value in SPECTACULAR_DEFAULTS.items()
-        if not name.startswith("SERVE_") and name != "DEFAULT_GENERATOR_CLASS"
-    }
-    return {**kept, **ours}
-
-
 def make_schema(patterns: list[URLPattern], *, server: str) -> dict[str, Any]:
     """Return the schema of views that lie below one address.
 
-    The settings of drf-spectacular are the project's; ours are in force while it is made. They
-    are of the whole process, so it is made by one thread, and whoever calls this keeps it.
+    It takes a while, so one thread does it at a time, and whoever calls this keeps it.
 
     Args:
         patterns: Of the views.
         server: Path of that address.
     """
-    with _lock, patched_settings(_own_settings()), GENERATOR_STATS.silence():
+    with _lock, own_settings(_OURS), GENERATOR_STATS.silence():
         generator: Any = SchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]
         made: dict[str, Any] = generator.get_schema(public=True)
     made["servers"] = [{"url": server.rstrip("/") or "/"}]

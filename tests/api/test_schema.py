@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -79,6 +80,41 @@ def test_it_says_who_has_to_log_in_and_how(nobody: Person, schema: Any) -> None:
     assert {} in operations(changed)[chat]["security"]
     assert {} not in operations(changed)["get", "/jobs/"]["security"]
     assert {"cookieAuth": []} in operations(changed)["get", "/jobs/"]["security"]
+
+
+def test_a_schema_that_the_project_makes_meanwhile_has_its_own_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ours is made while that begins, and ends while that goes on."""
+    from drf_spectacular.settings import patched_settings, spectacular_settings
+
+    from django_obc_ai.api import schema, urls
+
+    is_made, go_on = threading.Event(), threading.Event()
+    titles: list[str] = []
+    generate = schema.SchemaGenerator.get_schema
+
+    def slowly(*args: Any, **arguments: Any) -> Any:
+        is_made.set()
+        assert go_on.wait(10)
+        return generate(*args, **arguments)
+
+    def make() -> None:
+        made = schema.make_schema(list(urls.urlpatterns), server="/ours/")
+        titles.append(made["info"]["title"])
+
+    monkeypatch.setattr(schema.SchemaGenerator, "get_schema", slowly)
+    before = spectacular_settings.TITLE
+    ours = threading.Thread(target=make)
+    ours.start()
+    assert is_made.wait(10)
+    assert before == spectacular_settings.TITLE
+    with patched_settings({"TITLE": "Theirs", "SCHEMA_PATH_PREFIX": "/x"}):
+        go_on.set()
+        ours.join()
+        assert spectacular_settings.TITLE == "Theirs"
+    assert titles == ["django-obc-ai"]
+    assert (before, "0.0.0") == (spectacular_settings.TITLE, spectacular_settings.VERSION)
 
 
 @override_settings(SPECTACULAR_SETTINGS={"TITLE": "Ours", "SCHEMA_PATH_PREFIX": "/x"})
