@@ -15,7 +15,7 @@ from django_obc_ai.api.answers import Answer, Question
 from django_obc_ai.api.base import Renderer, View
 from django_obc_ai.api.schema import described
 from django_obc_ai.models import Conversation
-from django_obc_ai.services.chat import ChatService
+from django_obc_ai.services.web_chat import WebChatService
 from django_obc_ai.types.chat import ChatAnswer
 from django_obc_ai.web.asking import open_conversation
 from django_obc_ai.web.event_stream import tell_turn, write_event
@@ -31,7 +31,7 @@ class ChatView(View):
         asked.is_valid(raise_exception=True)
         conversation = open_conversation(request, asked.validated_data.get("conversation"))
         message = asked.validated_data["message"]
-        answer = ChatService().send(message, user=request.user, conversation=conversation)
+        answer = WebChatService().send(message, user=request.user, conversation=conversation)
         return Response(Answer(answer).data)
 
 
@@ -87,7 +87,7 @@ class ChatStreamView(View):
         asked.is_valid(raise_exception=True)
         return tell_turn(
             request._request,
-            ChatService(),
+            WebChatService(),
             asked.validated_data["message"],
             user=request.user,
             conversation=open_conversation(request, asked.validated_data.get("conversation")),

@@ -27,6 +27,7 @@ from django_obc_ai.gateway.budget import Hold
 from django_obc_ai.gateway.foreign import is_interruption, translate_foreign
 from django_obc_ai.gateway.ratelimit import MustWait, Permit
 from django_obc_ai.gateway.retry import Patience
+from django_obc_ai.models.connections import release_connections
 from django_obc_ai.types import (
     CallInfo,
     CallOutcome,
@@ -131,7 +132,12 @@ class AttemptBook(ABC):
 
     def send(self) -> Any:
         """Send the request of an attempt, and return what `accept` takes."""
+        self._lend()
         return self.provider.generate(self.request)
+
+    def _lend(self) -> None:
+        if self.info.lends_connections:
+            release_connections(keeps_lasting=True)
 
     async def asend(self) -> Any:
         """See send()."""

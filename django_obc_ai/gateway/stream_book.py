@@ -37,6 +37,7 @@ class StreamBook(CallBook):
 
     def send(self) -> StreamChunk | None:
         """Begin a stream, and return its first chunk."""
+        self._lend()
         self._chunks = self.provider.stream(self.request)
         return self.next()
 

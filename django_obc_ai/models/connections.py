@@ -40,12 +40,18 @@ def persist(alias: str, work: Callable[[], ResultT], *, attempts: int = _ATTEMPT
     raise AssertionError("unreachable")
 
 
-def release_connections() -> None:
+def release_connections(*, keeps_lasting: bool = False) -> None:
     """Give back this thread's connections, but for those in a transaction.
 
     A thread that waits for a provider for minutes would keep them for as long.
+
+    Args:
+        keeps_lasting: Keep those that ``CONN_MAX_AGE`` lets outlive a request: they are this
+            thread's, also while it does nothing.
     """
     for connection in connections.all(initialized_only=True):
+        if keeps_lasting and connection.settings_dict["CONN_MAX_AGE"] != 0:
+            continue
         if transaction_on(connection) == "none":
             connection.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.module_loading import import_string
@@ -35,6 +35,8 @@ _LENGTHS = (
 
 class TextService(Submitting):
     """Generate text with a configured provider; cheap to build, safe to share."""
+
+    _lends_connections: ClassVar[bool] = False
 
     def __init__(self, provider: str = "default", *, model: str | None = None) -> None:
         """Choose the provider.
@@ -225,6 +227,7 @@ class TextService(Submitting):
             cache_ttl_seconds=cache_ttl,
             cache_tags=seen,
             varies_by_user=varies_by_user,
+            lends_connections=self._lends_connections,
         )
         return request, info
 

@@ -153,6 +153,8 @@ class CallInfo:
         line: Asked with a provider's alias before an attempt: when the first is due, aware, of
             those that asked before and wait for its limits. The call gives way to them. None if
             nobody waits, and in its place for a call that gives way to nobody.
+        lends_connections: Whether a thread that waits for the provider gives its connections to
+            the database back, those excepted that ``CONN_MAX_AGE`` lets last.
     """
 
     operation_id: UUID
@@ -169,6 +171,7 @@ class CallInfo:
     may_retry: bool = True
     reads_cache: bool = True
     line: Callable[[str], datetime | None] | None = None
+    lends_connections: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

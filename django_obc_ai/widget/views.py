@@ -22,8 +22,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import DangerousQuery, UnknownConversationError
 from django_obc_ai.models import Conversation
-from django_obc_ai.services.chat import ChatService
 from django_obc_ai.services.conversations import delete_conversation
+from django_obc_ai.services.web_chat import WebChatService
 from django_obc_ai.web.asking import may_ask, open_conversation
 from django_obc_ai.web.event_stream import tell_turn
 from django_obc_ai.web.people import is_known
@@ -134,7 +134,7 @@ def rows(request: HttpRequest, key: UUID) -> HttpResponseBase:
         return response
     try:
         open_answer(request, key)
-        text = ChatService().export_csv(key, user=request.user)
+        text = WebChatService().export_csv(key, user=request.user)
     except UnknownConversationError as error:
         raise Http404(_("There is no such answer of yours.")) from error
     except DangerousQuery:
@@ -161,13 +161,13 @@ def _ask(request: HttpRequest) -> HttpResponseBase:
     if _wants_stream(request):
         return tell_turn(
             request,
-            ChatService(),
+            WebChatService(),
             message,
             user=request.user,
             conversation=found,
             teller=HTMLTeller(request),
         )
-    answer = ChatService().send(message, user=request.user, conversation=found)
+    answer = WebChatService().send(message, user=request.user, conversation=found)
     addresses = Addresses(request)
     if is_known(request.user) or hasattr(request, "session"):
         return HttpResponseRedirect(addresses.conversation(found.pk))

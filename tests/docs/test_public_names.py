@@ -82,6 +82,7 @@ INTERNAL_MODULES = {
     "rollups",
     "tally",
     "upkeep",
+    "web_chat",
     "workers",
 }
 
