@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance._api_report import Report
-from tests.acceptance._api_site import NO_THROTTLES, ApiSite
+from tests.acceptance._streams_site import NO_THROTTLES, ApiSite
 from tests.acceptance._traffic import ROOT
 
 OFFLINE = "django_obc_ai.backends.providers.offline.OfflineProvider"
