@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+import django
 from django import template
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -17,15 +18,6 @@ from django.utils.translation import gettext
 
 from django_obc_ai.conf import get_settings
 from django_obc_ai.web.asking import may_ask
-
-try:
-    from django.middleware.csp import get_nonce
-except ImportError:  # Django 5.2
-
-    def get_nonce(request: Any) -> Any:
-        """Return None: this Django sets no policy."""
-        return None
-
 
 register = template.Library()
 
@@ -97,8 +89,11 @@ def nonce_of(context: Context) -> Any:
     if (nonce := context.get("csp_nonce")) is not None:
         return nonce
     request = request_of(context)
-    if (nonce := get_nonce(request)) is not None:
-        return nonce
+    if django.VERSION >= (6, 0):  # 5.2 sets no policy
+        from django.middleware.csp import get_nonce
+
+        if (nonce := get_nonce(request)) is not None:
+            return nonce
     return getattr(request, "csp_nonce", None)
 
 

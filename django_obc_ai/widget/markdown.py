@@ -179,7 +179,8 @@ def _with_links(token: Token, env: Any) -> Iterator[Token]:
             attributes = {
                 "class": "obc-ai-cite",
                 "href": f"#obc-ai-source-{env['key']}-{number}",
-                "aria-label": pgettext("django_obc_ai chat", "Source %(number)d") % {"number": number},
+                "aria-label": pgettext("django_obc_ai chat", "Source %(number)d")
+                % {"number": number},
             }
             yield _part(token, "link_open", tag="a", nesting=1, attrs=attributes)
             yield _part(token, "text", f"[{number}]")

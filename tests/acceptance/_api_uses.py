@@ -264,7 +264,9 @@ def use_page(browser: Any, site: ChatSite, result: Result) -> None:
     """The page knows the conversation that it began; what was stopped stands once, and says so."""
     with opened(browser, site, result) as page:
         page.goto("/ai/")
-        result.expect(page.locator("details.obc-ai").count() == 0, "the page has a chat in a corner")
+        result.expect(
+            page.locator("details.obc-ai").count() == 0, "the page has a chat in a corner"
+        )
         ask(page, site, "slow", is_awaited=False)
         for _ in range(2):
             page.wait_for_selector(".obc-ai-turn:last-child .obc-ai-block")
@@ -293,7 +295,9 @@ def use_scrolling(browser: Any, site: ChatSite, result: Result) -> None:
     with opened(browser, site, result) as page:
         page.goto("/corner/")
         page.locator("details.obc-ai > summary").click()
-        size = page.locator(".obc-ai").evaluate("(each) => parseFloat(getComputedStyle(each).fontSize)")
+        size = page.locator(".obc-ai").evaluate(
+            "(each) => parseFloat(getComputedStyle(each).fontSize)"
+        )
         result.expect(size >= 16, f"the text has {size} pixels on a page that made its own small")
         ask(page, site, "bars")
         ask(page, site, "slow", is_awaited=False)

@@ -23,7 +23,8 @@ CATALOGUE = PACKAGE / "locale" / "fil" / "LC_MESSAGES"
 CONTEXT = "django_obc_ai chat"
 _MOST_WORDS = 3  # of a text that other catalogues may have as well, with another meaning
 _ENTRY = re.compile(
-    r'(?:msgctxt "(?P<context>[^"]+)"\n)?msgid "(?P<id>[^"]+)"\n(?:msgid_plural "(?P<many>[^"]+)"\n)?'
+    r'(?:msgctxt "(?P<context>[^"]+)"\n)?'
+    r'msgid "(?P<id>[^"]+)"\n(?:msgid_plural "(?P<many>[^"]+)"\n)?'
     r'(?P<texts>(?:msgstr(?:\[\d\])? "[^"]*"\n?)+)'
 )
 _TEXT = r"""u?('{3}|"{3}|'|")"""
