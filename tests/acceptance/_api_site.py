@@ -36,7 +36,8 @@ button, input, textarea, select { border: 3px solid crimson; background: gold; p
   border-radius: 0; width: 100%; text-transform: uppercase; }
 summary, details { border: 2px dashed crimson; background: gold; padding: 1rem; display: block; }
 details { width: 40%; min-width: 50rem; max-width: 90%; margin: 5rem; overflow: hidden;
-  opacity: 0.8; box-shadow: 0 0 9px crimson; } summary::before, summary::after, p::before { content: "+"; }
+  opacity: 0.8; box-shadow: 0 0 9px crimson; }
+summary::before, summary::after, p::before { content: "+"; }
 form { padding: 3rem; background: pink; } p { margin: 2rem 0; text-indent: 2em; }
 a { color: crimson; font-weight: 700; text-transform: uppercase; }
 ul, ol { margin: 2rem; list-style: square; } li { padding: 1rem; }
