@@ -51,7 +51,8 @@ _PAGES = {
     "inline": "<h1>A page of somebody's</h1>" + _TEXT + "{% obc_ai_chat inline=True %}" + _TEXT
     + "{% obc_ai_chat title='Ask once more' %}",
 }  # fmt: skip
-_HOST = """{% load obc_ai_chat %}<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
+_HOST = """{% load i18n obc_ai_chat %}{% get_current_language_bidi as is_rtl %}<!DOCTYPE html>
+<html lang="en" dir="{{ is_rtl|yesno:'rtl,ltr' }}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>A page</title>
 <link rel="stylesheet" href="/loud.css"></head><body><main>BODY</main></body></html>"""
 
