@@ -53,7 +53,7 @@ def show_answer(answer: ChatAnswer, *, user: Any, addresses: Addresses) -> Shown
         key=key,
         html=_html(answer, key, citations),
         citations=citations,
-        table=_table(answer.rows, answer.error),
+        table=_table(answer.rows),
         chart=draw_chart(answer.rows),
         found_by=answer.found_by,
         suggestions=answer.suggestions,
@@ -168,9 +168,9 @@ def show_table(result: QueryResult | None) -> Table | None:
     )
 
 
-def _table(result: QueryResult | None, error: str | None) -> Table | None:
-    """Return the rows, but not a single figure: the text tells it, if the text is whole."""
-    if result is not None and len(result.rows) == len(result.columns) == 1 and not error:
+def _table(result: QueryResult | None) -> Table | None:
+    """Return the rows, but not a single figure: the text tells it, also where a model failed."""
+    if result is not None and len(result.rows) == len(result.columns) == 1:
         plan = result.plan
         if plan.aggregates and not (plan.group_by or plan.fields):
             return None
@@ -187,7 +187,7 @@ def _stored(
         key=key,
         html=_html(message, key, citations),
         citations=citations,
-        table=_table(result, message.error),
+        table=_table(result),
         chart=draw_chart(result),
         found_by=message.found_by,
         warnings=tuple(message.warnings),
