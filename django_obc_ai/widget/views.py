@@ -96,11 +96,13 @@ def page(request: HttpRequest) -> HttpResponseBase:
 @_own
 @require_safe
 def conversation(request: HttpRequest, key: UUID) -> HttpResponseBase:
-    """Show a conversation; with ``?part=log`` the messages alone."""
+    """Show a conversation; with ``?part=log`` the messages alone, with ``frame`` all but these."""
     try:
         found = open_conversation(request, key)
     except UnknownConversationError as error:
         raise Http404(_("There is no such conversation of yours.")) from error
+    if request.GET.get("part") == "frame":
+        return _page(request, conversation=found)
     # Reading the rows anew is what costs; beyond the limit they are offered as a file.
     may_read = not has_rows(found) or not seconds_to_wait(request)
     shown = show_messages(
@@ -168,7 +170,7 @@ def _ask(request: HttpRequest) -> HttpResponseBase:
         )
     answer = ChatService().send(message, user=request.user, conversation=found)
     addresses = Addresses(request)
-    if request.user.is_authenticated or hasattr(request, "session"):
+    if addresses.can_go_on:
         return HttpResponseRedirect(addresses.conversation(found.pk))
     # Nothing would tell the next request whose it is.
     shown = show_turn(message, answer, user=request.user, addresses=addresses)
@@ -231,6 +233,7 @@ def _page(
     context = {
         "chat_messages": shown,
         "conversation": conversation,
+        "conversation_key": "" if conversation is None else str(conversation.pk),
         "conversations": show_conversations(request.user, addresses, current=conversation),
         "form_error": form_error,
         "message": message,
