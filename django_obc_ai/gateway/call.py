@@ -33,6 +33,7 @@ from django_obc_ai.gateway.flow import (
     Unsent,
     converse,
 )
+from django_obc_ai.gateway.in_thread import to_its_end
 from django_obc_ai.gateway.refresh import refresh_later
 from django_obc_ai.gateway.stream_book import StreamBook
 from django_obc_ai.models.writer import transaction_of
@@ -214,6 +215,10 @@ class _Course:
         self.send(None)
         return self.follow(self.next())
 
+    def leave(self) -> None:
+        """Note that the caller was cancelled."""
+        self.is_left = True
+
     def send(self, came: Any) -> None:
         """Say what came of the last step."""
         assert self._flow is not None  # noqa: S101 - begin() comes first
@@ -303,31 +308,21 @@ async def _threaded(course: _Course, work: Callable[[], Step | None]) -> Step | 
     If the caller is cancelled meanwhile, the step that is under way comes to its end, and the call
     then hears of it there.
     """
-    done = asyncio.ensure_future(sync_to_async(_caught)(work))
-    cancelled: asyncio.CancelledError | None = None
-    while not done.done():
-        try:
-            await asyncio.shield(done)
-        except asyncio.CancelledError as error:
-            cancelled, course.is_left = error, True
-    step, failure = done.result()
-    if cancelled is None:
-        if failure is not None:
-            raise failure
+    ended = await to_its_end(work, when_cancelled=course.leave)
+    step = ended.result
+    stop: BaseException | None = ended.cancelled
+    if not ended.is_begun:
+        stop = stop or ended.failure
+    elif stop is None:
+        if ended.failure is not None:
+            raise ended.failure
         return step
+    elif step is None:
+        raise stop from ended.failure
+    assert stop is not None  # noqa: S101 - what was not begun says why
     course.is_left = False  # what now closes the books is done to its end
-    if step is None:
-        raise cancelled from failure
-    course.throw(Unsent(cancelled) if type(step) is Send else cancelled)
+    course.throw(Unsent(stop) if type(step) is Send else stop)
     return course.next()
-
-
-def _caught(work: Callable[[], Step | None]) -> tuple[Step | None, BaseException | None]:
-    # As a value: what stops a caller, and not the thread, is otherwise taken for the thread's end.
-    try:
-        return work(), None
-    except BaseException as error:  # noqa: BLE001 - raised by _threaded()
-        return None, error
 
 
 def _let_go() -> None:

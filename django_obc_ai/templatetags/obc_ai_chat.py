@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+import django
 from django import template
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -32,6 +33,9 @@ def obc_ai_chat(
 ) -> dict[str, Any]:
     """Show the chat: in the corner of the page, or where the tag stands.
 
+    On the chat page itself the corner stays empty, so that the tag can stand in a template that
+    this page extends as well.
+
     Args:
         context: Of the page; it must hold the request.
         inline: Whether it stands where the tag does, open.
@@ -43,8 +47,7 @@ def obc_ai_chat(
         ImproperlyConfigured: The page was rendered without its request, or the addresses of the
             chat page are missing.
     """
-    # Any: a project's pages may bring a request of Django's or of another framework's.
-    request: Any = getattr(context, "request", None) or context.get("request")
+    request = request_of(context)
     if request is None:
         raise ImproperlyConfigured(
             "{% obc_ai_chat %} needs to know who looks at the page. Render the template with the"
@@ -53,6 +56,7 @@ def obc_ai_chat(
     user = getattr(request, "user", None) or AnonymousUser()
     return {
         "page_url": page_url(),
+        "is_shown": inline or not is_chat_page(request),
         "is_floating": not inline,
         "may_ask": may_ask(user),
         "login_url": login_url(request),
@@ -61,6 +65,9 @@ def obc_ai_chat(
         "examples": examples.split("|") if isinstance(examples, str) else list(examples or ()),
         "max_length": get_settings().chat.max_message_characters,
         "conversation_key": str(getattr(conversation, "pk", None) or conversation or ""),
+        "form_error": "",
+        "message": "",
+        "csp_nonce": nonce_of(context),
         "request": request,
         "csrf_token": context.get("csrf_token", ""),
     }
@@ -69,8 +76,39 @@ def obc_ai_chat(
 @register.simple_tag(name="obc_ai_storage_key", takes_context=True)
 def storage_key_of(context: Context) -> str:
     """Return the name under which a tab keeps the conversation of whoever looks at the page."""
-    request: Any = getattr(context, "request", None) or context.get("request")
-    return storage_key(getattr(request, "user", None))
+    return storage_key(getattr(request_of(context), "user", None))
+
+
+@register.simple_tag(name="obc_ai_nonce", takes_context=True)
+def nonce_of(context: Context) -> Any:
+    """Return the nonce of the page's Content-Security-Policy; None if it has none.
+
+    Django's own and that of django-csp are made when they are printed, and count as false until
+    then: compare with None.
+    """
+    if (nonce := context.get("csp_nonce")) is not None:
+        return nonce
+    request = request_of(context)
+    if django.VERSION >= (6, 0):  # 5.2 sets no policy
+        from django.middleware.csp import get_nonce
+
+        if (nonce := get_nonce(request)) is not None:
+            return nonce
+    return getattr(request, "csp_nonce", None)
+
+
+def request_of(context: Context) -> Any:
+    """Return the request for which a template is rendered, or None.
+
+    Any: a project's pages may bring a request of Django's or of another framework's.
+    """
+    return getattr(context, "request", None) or context.get("request")
+
+
+def is_chat_page(request: Any) -> bool:
+    """Return whether the page is one of the chat's own."""
+    match = getattr(request, "resolver_match", None)
+    return match is not None and "django_obc_ai_chat" in match.app_names
 
 
 def page_url() -> str:

@@ -25,6 +25,14 @@ def may_ask(user: Any) -> bool:
     return get_settings().web.anonymous_scope is not None
 
 
+def can_go_on(request: Any) -> bool:
+    """Return whether the next request can be known to come from the same person.
+
+    Without a login and without sessions nothing tells; such a conversation has one question.
+    """
+    return is_known(request.user) or getattr(request, "session", None) is not None
+
+
 def open_conversation(request: Any, key: Any = None) -> Conversation:
     """Return the conversation of a request, or a new one.
 

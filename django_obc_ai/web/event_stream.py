@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
@@ -66,12 +66,12 @@ def tell_turn(
     used until then is booked.
     """
     arguments = {"user": user, "conversation": conversation}
-    pieces: AsyncIterator[bytes] | Iterator[bytes]
+    response: StreamingHttpResponse
     if isinstance(request, ASGIRequest):
-        pieces = _with_signs_of_life(lambda: _atold(service, message, arguments, teller))
+        response = _EventStream(_Pieces(lambda: _atold(service, message, arguments, teller)))
     else:
         pieces = _told(service, message, arguments, teller)
-    response = StreamingHttpResponse(pieces, content_type=CONTENT_TYPE)
+        response = StreamingHttpResponse(pieces, content_type=CONTENT_TYPE)
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx would collect the pieces
     return response
@@ -118,39 +118,64 @@ def _last(teller: Teller, answer: ChatAnswer) -> list[bytes]:
         release_connections()
 
 
-async def _with_signs_of_life(
-    begin: Callable[[], AsyncGenerator[bytes, None]],
-) -> AsyncIterator[bytes]:
-    """Yield the events of a turn, and comments while there are none.
+class _Pieces:
+    """The events of a turn, and comments while there are none: proxies end what is silent.
 
-    Proxies end what is silent for long. The turn runs in a task of its own, at most one event
-    ahead of the client.
+    The turn runs in a task of its own, at most one event ahead of the client.
     """
-    queue: asyncio.Queue[bytes | None] = asyncio.Queue(1)
-    seconds = get_settings().web.keep_alive_seconds
 
-    async def run() -> None:
-        async with aclosing(begin()) as told:
-            async for each in told:
-                await queue.put(each)
-        await queue.put(None)
+    def __init__(self, begin: Callable[[], AsyncGenerator[bytes, None]]) -> None:
+        self._begin = begin
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._turn: asyncio.Task[None] | None = None
 
-    turn = asyncio.create_task(run())
-    try:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        seconds = get_settings().web.keep_alive_seconds
+        turn = self._turn = asyncio.create_task(self._run())
         while True:
             try:
                 async with asyncio.timeout(seconds):
-                    each = await queue.get()
+                    each = await self._queue.get()
             except TimeoutError:
                 if turn.done():  # it was cancelled from elsewhere
-                    break
+                    return
                 yield _KEEP_ALIVE
                 continue
             if each is None:
-                break
+                return
             yield each
-        await turn
-    finally:
-        turn.cancel()
-        with suppress(asyncio.CancelledError):
-            await turn
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._begin()) as told:
+                async for each in told:
+                    await self._queue.put(each)
+            await self._queue.put(None)
+        finally:
+            await sync_to_async(release_connections)()
+
+    async def aclose(self) -> None:
+        """End the turn, if it has not ended; return when its books are closed."""
+        if self._turn is not None:
+            self._turn.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._turn
+
+
+class _EventStream(StreamingHttpResponse):
+    """Ends the turn when the server stops reading, at whatever point that is.
+
+    Django closes the response's iterator, and not what that iterates over: a turn would go on,
+    with money held, until the collector of garbage comes by.
+    """
+
+    def __init__(self, pieces: _Pieces) -> None:
+        super().__init__(pieces.__aiter__(), content_type=CONTENT_TYPE)
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for each in super().__aiter__():
+                yield each
+        finally:
+            await self._pieces.aclose()

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from django.utils import timezone
 from django.utils.formats import date_format, number_format, time_format
-from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 _NOTHING = "\u2013"
 _PLACES = 2
@@ -36,7 +36,8 @@ def show_value(value: Any, *, is_figure: bool = False) -> str:
     if value is None or value == "":
         return _NOTHING
     if isinstance(value, bool):
-        return _("Yes") if value else _("No")
+        yes, no = pgettext("django_obc_ai chat", "Yes"), pgettext("django_obc_ai chat", "No")
+        return yes if value else no
     if is_number(value):
         return _show_number(value, is_figure=is_figure)
     if isinstance(value, datetime.datetime):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
+from urllib.parse import urlencode
 
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
@@ -51,7 +53,7 @@ def show_answer(answer: ChatAnswer, *, user: Any, addresses: Addresses) -> Shown
         key=key,
         html=_html(answer, key, citations),
         citations=citations,
-        table=show_table(answer.rows),
+        table=_table(answer.rows),
         chart=draw_chart(answer.rows),
         found_by=answer.found_by,
         suggestions=answer.suggestions,
@@ -60,6 +62,9 @@ def show_answer(answer: ChatAnswer, *, user: Any, addresses: Addresses) -> Shown
         is_offline=answer.is_offline,
         error=answer.error,
         rows_url=addresses.rows(key) if has_file else "",
+        page_url=addresses.page
+        if answer.conversation is None
+        else addresses.conversation(answer.conversation.pk),
         sql=_sql(key, user) if has_file else "",
     )
 
@@ -78,7 +83,8 @@ def show_messages(
     """Return the messages of a conversation, the first one first; of a long one the newest.
 
     Rows are not kept. Those of the last answer are read anew, with today's rights; of earlier
-    ones the file is offered.
+    ones the file is offered. A question that was stopped says that it has no answer; one that was
+    asked again right after is shown once.
 
     Args:
         conversation: One that the user may open.
@@ -88,17 +94,20 @@ def show_messages(
     """
     newest = list(conversation.messages.order_by("-pk")[:_MOST_MESSAGES])
     last = next((each.pk for each in newest if each.role == ChatMessage.Role.ASSISTANT), None)
-    return tuple(
-        ShownMessage(role="user", text=each.text)
-        if each.role == ChatMessage.Role.USER
-        else ShownMessage(
-            role="assistant",
-            answer=_stored(
-                each, user=user, addresses=addresses, is_read=is_with_rows and each.pk == last
-            ),
-        )
-        for each in reversed(newest)
-    )
+    url = addresses.conversation(conversation.pk)
+    shown = []
+    told = newest[::-1]
+    for each, following in zip_longest(told, told[1:]):
+        if each.role != ChatMessage.Role.USER:
+            is_read = is_with_rows and each.pk == last
+            answer = _stored(each, user=user, addresses=addresses, is_read=is_read, page_url=url)
+            shown.append(ShownMessage(role="assistant", answer=answer))
+        elif following is not None and following.role != ChatMessage.Role.USER:
+            shown.append(ShownMessage(role="user", text=each.text))
+        elif following is None or following.text != each.text:
+            retry = f"{url}?{urlencode({'message': each.text})}"
+            shown.append(ShownMessage(role="user", text=each.text, retry_url=retry))
+    return tuple(shown)
 
 
 def has_rows(conversation: Conversation) -> bool:
@@ -159,7 +168,18 @@ def show_table(result: QueryResult | None) -> Table | None:
     )
 
 
-def _stored(message: ChatMessage, *, user: Any, addresses: Addresses, is_read: bool) -> ShownAnswer:
+def _table(result: QueryResult | None) -> Table | None:
+    """Return the rows, but not a single figure: the text tells it, also where a model failed."""
+    if result is not None and len(result.rows) == len(result.columns) == 1:
+        plan = result.plan
+        if plan.aggregates and not (plan.group_by or plan.fields):
+            return None
+    return show_table(result)
+
+
+def _stored(
+    message: ChatMessage, *, user: Any, addresses: Addresses, is_read: bool, page_url: str
+) -> ShownAnswer:
     key = str(message.key)
     citations = _citations(message.citations)
     result = _rows(key, user) if is_read and _is_query(message) else None
@@ -167,7 +187,7 @@ def _stored(message: ChatMessage, *, user: Any, addresses: Addresses, is_read: b
         key=key,
         html=_html(message, key, citations),
         citations=citations,
-        table=show_table(result),
+        table=_table(result),
         chart=draw_chart(result),
         found_by=message.found_by,
         warnings=tuple(message.warnings),
@@ -175,6 +195,7 @@ def _stored(message: ChatMessage, *, user: Any, addresses: Addresses, is_read: b
         is_offline=message.is_offline,
         error=message.error or None,
         rows_url=addresses.rows(key) if _is_query(message) else "",
+        page_url=page_url,
         sql=_sql(key, user) if result is not None else "",
     )
 

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from django_obc_ai.exceptions import MissingDependencyError
 
@@ -179,7 +179,8 @@ def _with_links(token: Token, env: Any) -> Iterator[Token]:
             attributes = {
                 "class": "obc-ai-cite",
                 "href": f"#obc-ai-source-{env['key']}-{number}",
-                "aria-label": _("Source %(number)d") % {"number": number},
+                "aria-label": pgettext("django_obc_ai chat", "Source %(number)d")
+                % {"number": number},
             }
             yield _part(token, "link_open", tag="a", nesting=1, attrs=attributes)
             yield _part(token, "text", f"[{number}]")
@@ -213,7 +214,7 @@ def _adapt_layout(state: StateCore) -> None:
 
 def _open_table(*_arguments: Any) -> str:
     """Return the start of a table that can be scrolled, by the keyboard as well."""
-    label = _("Table").replace('"', "")
+    label = pgettext("django_obc_ai chat", "Table").replace('"', "")
     return f'<div class="obc-ai-frame" tabindex="0" role="group" aria-label="{label}"><table>\n'
 
 

@@ -119,6 +119,7 @@ class ShownAnswer:
         is_offline: Whether no language model had a part in it.
         error: None, or the category of a failure, which the text states in words.
         rows_url: Where the rows are as CSV; "" without rows.
+        page_url: Of the conversation's page, where a suggestion can be asked.
         sql: For staff the SQL of the query; "" for others.
     """
 
@@ -134,6 +135,7 @@ class ShownAnswer:
     is_offline: bool = False
     error: str | None = None
     rows_url: str = ""
+    page_url: str = ""
     sql: str = ""
 
 
@@ -145,11 +147,13 @@ class ShownMessage:
         role: Who said it.
         text: The question; "" for an answer.
         answer: The answer; None for a question.
+        retry_url: Of a question without an answer, where it is in the form again; else "".
     """
 
     role: Literal["user", "assistant"]
     text: str = ""
     answer: ShownAnswer | None = None
+    retry_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

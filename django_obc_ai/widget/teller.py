@@ -33,8 +33,9 @@ class HTMLTeller:
 
     def begin(self, conversation: Conversation) -> Iterator[bytes]:
         """See `Teller`."""
-        key = str(conversation.pk)
-        told = {"conversation": key, "url": self._addresses.conversation(key)}
+        url = self._addresses.conversation(conversation.pk)
+        key = str(conversation.pk) if self._addresses.can_go_on else ""
+        told = {"conversation": key, "url": url}
         yield write_event("conversation", told)
 
     def piece(self, text: str) -> Iterator[bytes]:

@@ -26,7 +26,6 @@ from django_obc_ai.services.conversations import delete_conversation
 from django_obc_ai.services.web_chat import WebChatService
 from django_obc_ai.web.asking import may_ask, open_conversation
 from django_obc_ai.web.event_stream import tell_turn
-from django_obc_ai.web.people import is_known
 from django_obc_ai.web.throttles import seconds_to_wait
 from django_obc_ai.web.transactions import never_atomic
 from django_obc_ai.widget.addresses import Addresses
@@ -97,11 +96,13 @@ def page(request: HttpRequest) -> HttpResponseBase:
 @_own
 @require_safe
 def conversation(request: HttpRequest, key: UUID) -> HttpResponseBase:
-    """Show a conversation; with ``?part=log`` the messages alone."""
+    """Show a conversation; with ``?part=log`` the messages alone, with ``frame`` all but these."""
     try:
         found = open_conversation(request, key)
     except UnknownConversationError as error:
         raise Http404(_("There is no such conversation of yours.")) from error
+    if request.GET.get("part") == "frame":
+        return _page(request, conversation=found)
     # Reading the rows anew is what costs; beyond the limit they are offered as a file.
     may_read = not has_rows(found) or not seconds_to_wait(request)
     shown = show_messages(
@@ -169,7 +170,7 @@ def _ask(request: HttpRequest) -> HttpResponseBase:
         )
     answer = WebChatService().send(message, user=request.user, conversation=found)
     addresses = Addresses(request)
-    if is_known(request.user) or hasattr(request, "session"):
+    if addresses.can_go_on:
         return HttpResponseRedirect(addresses.conversation(found.pk))
     # Nothing would tell the next request whose it is.
     shown = show_turn(message, answer, user=request.user, addresses=addresses)
@@ -232,6 +233,7 @@ def _page(
     context = {
         "chat_messages": shown,
         "conversation": conversation,
+        "conversation_key": "" if conversation is None else str(conversation.pk),
         "conversations": show_conversations(request.user, addresses, current=conversation),
         "form_error": form_error,
         "message": message,

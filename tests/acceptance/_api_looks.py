@@ -10,7 +10,8 @@ from tests.acceptance._api_site import ChatSite
 from tests.acceptance._browser_probes import Result, run_axe
 
 LOOKS = [
-    ("light", WIDE, "en-US"), ("dark", NARROW, "fil-PH"), ("light", NARROW, "en-US"),
+    ("light", WIDE, "en-US"), ("dark", NARROW, "fil-PH"), ("light", WIDE, "ar"),
+    ("light", NARROW, "en-US"), ("dark", NARROW, "ar"),
     ("dark", WIDE, "fil-PH"), ("light", WIDE, "fil-PH"), ("dark", NARROW, "en-US"),
     ("light", NARROW, "fil-PH"), ("dark", WIDE, "en-US"),
 ]  # fmt: skip
@@ -64,7 +65,7 @@ def look_at_all(
 ) -> int:
     """Open widget and page in each look; return how many states were looked at."""
     count = 0
-    for scheme, size, locale in LOOKS[:2] if is_small else LOOKS:
+    for scheme, size, locale in LOOKS[:3] if is_small else LOOKS:
         where = f"{scheme} {size[0]} {locale[:3].strip('-')}"
         more = {"has_touch": True} if size == NARROW else {}
         with opened(

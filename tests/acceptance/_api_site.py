@@ -28,13 +28,16 @@ PASSWORD = "only for this proof"
 
 #: Style of a page that says much about bare elements, as many do.
 LOUD = """
-:root { color-scheme: light dark; }
-body { margin: 0; font: 1.0625rem/1.9 Georgia, serif; text-align: justify; letter-spacing: .02em;
+:root { color-scheme: light dark; font-size: 62.5%; }
+body { margin: 0; font: 1.7rem/1.9 Georgia, serif; text-align: justify; letter-spacing: .02em;
   background: light-dark(#f6f1e7, #14110d); color: light-dark(#2b2118, #efe6d8); }
 main { max-width: 44rem; margin: auto; padding: 2rem 1.25rem; }
 button, input, textarea, select { border: 3px solid crimson; background: gold; padding: 2rem;
   border-radius: 0; width: 100%; text-transform: uppercase; }
 summary, details { border: 2px dashed crimson; background: gold; padding: 1rem; display: block; }
+details { width: 40%; min-width: 50rem; max-width: 90%; margin: 5rem; overflow: hidden;
+  opacity: 0.8; box-shadow: 0 0 9px crimson; }
+summary::before, summary::after, p::before { content: "+"; }
 form { padding: 3rem; background: pink; } p { margin: 2rem 0; text-indent: 2em; }
 a { color: crimson; font-weight: 700; text-transform: uppercase; }
 ul, ol { margin: 2rem; list-style: square; } li { padding: 1rem; }
@@ -48,7 +51,8 @@ _PAGES = {
     "inline": "<h1>A page of somebody's</h1>" + _TEXT + "{% obc_ai_chat inline=True %}" + _TEXT
     + "{% obc_ai_chat title='Ask once more' %}",
 }  # fmt: skip
-_HOST = """{% load obc_ai_chat %}<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
+_HOST = """{% load i18n obc_ai_chat %}{% get_current_language_bidi as is_rtl %}<!DOCTYPE html>
+<html lang="en" dir="{{ is_rtl|yesno:'rtl,ltr' }}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>A page</title>
 <link rel="stylesheet" href="/loud.css"></head><body><main>BODY</main></body></html>"""
 
@@ -60,7 +64,7 @@ def _settings(gemini: GeminiServer) -> dict[str, Any]:
     return {
         "ROOT_URLCONF": "tests.acceptance._api_site",
         "LOGIN_URL": "/admin/login/",
-        "LANGUAGES": [("en", "English"), ("fil", "Filipino")],
+        "LANGUAGES": [("en", "English"), ("fil", "Filipino"), ("ar", "Arabic")],
         "MIDDLEWARE": _middleware(),
         "OBC_AI": {
             "PROVIDERS": {"default": {"BACKEND": provider, "OPTIONS": options}},

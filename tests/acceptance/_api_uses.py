@@ -260,6 +260,67 @@ def use_hastily(browser: Any, site: ChatSite, result: Result) -> None:
         result.expect(page.locator(".obc-ai-turn").count() == 0, "a new conversation is not empty")
 
 
+def use_page(browser: Any, site: ChatSite, result: Result) -> None:
+    """The page knows the conversation that it began; what was stopped stands once, and says so."""
+    with opened(browser, site, result) as page:
+        page.goto("/ai/")
+        result.expect(
+            page.locator("details.obc-ai").count() == 0, "the page has a chat in a corner"
+        )
+        ask(page, site, "slow", is_awaited=False)
+        for _ in range(2):
+            page.wait_for_selector(".obc-ai-turn:last-child .obc-ai-block")
+            page.locator("[data-obc-ai-stop]").click()
+            page.locator(".obc-ai-notice button").click()  # again
+        page.wait_for_selector(".obc-ai-turn:last-child .obc-ai-block")
+        page.locator("[data-obc-ai-stop]").click()
+        page.wait_for_selector(".obc-ai-delete")
+        title, heading = page.title(), page.locator("h1").inner_text()
+        result.expect("slowly" in title and "slowly" in heading, f"the page is called {title!r}")
+        here = page.locator(".obc-ai-side [aria-current]").get_attribute("href")
+        result.expect(page.url.endswith(str(here)), f"the list is at {here}, the page {page.url}")
+        ask(page, site, "line")
+        for when in ("at once", "later"):
+            count = page.locator(".obc-ai-question").count()
+            result.expect(count == 2, f"{when} {count} questions stand there, not 2")
+            result.expect(page.locator(".obc-ai-notice").count() == 1, f"{when} nothing is said")
+            page.reload()
+        set_scene(site, "bars")
+        page.locator(".obc-ai-notice a").click()
+        page.wait_for_selector(".obc-ai-bars")
+
+
+def use_scrolling(browser: Any, site: ChatSite, result: Result) -> None:
+    """Who scrolls up is left there; below a long question the answer is in sight."""
+    with opened(browser, site, result) as page:
+        page.goto("/corner/")
+        page.locator("details.obc-ai > summary").click()
+        size = page.locator(".obc-ai").evaluate(
+            "(each) => parseFloat(getComputedStyle(each).fontSize)"
+        )
+        result.expect(size >= 16, f"the text has {size} pixels on a page that made its own small")
+        ask(page, site, "bars")
+        ask(page, site, "slow", is_awaited=False)
+        page.wait_for_selector(".obc-ai-turn:last-child .obc-ai-block")
+        scroll = page.locator("[data-obc-ai-scroll]")
+        scroll.evaluate("(each) => each.scrollTo(0, 40)")
+        told = page.locator(".obc-ai-turn:last-child").inner_text()
+        page.wait_for_function(
+            "(told) => document.querySelector('.obc-ai-turn:last-child').innerText > told", arg=told
+        )
+        at = scroll.evaluate("(each) => each.scrollTop")
+        result.expect(at == 40, f"somebody who scrolled up is at {at}, not at 40")
+        page.locator("[data-obc-ai-stop]").click()
+        set_scene(site, "bars")
+        page.locator(FIELD).fill("Which of these?\n" + "Lamitan\n" * 60 + "And why?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".obc-ai-turn:last-child .obc-ai-bars")
+        place, frame = (page.locator(each).bounding_box() for each in _LAST_AND_FRAME)
+        is_seen = place["y"] < frame["y"] + frame["height"] / 2
+        result.expect(is_seen, f"the answer to a long question begins at {place}, below {frame}")
+
+
+_LAST_AND_FRAME = (".obc-ai-turn:last-child .obc-ai-text", "[data-obc-ai-scroll]")
 USES = {
     "keyboard": use_keyboard,
     "no JavaScript": use_plainly,
@@ -268,5 +329,7 @@ USES = {
     "cut anywhere": use_pieces,
     "failures": use_badly,
     "haste": use_hastily,
+    "page": use_page,
+    "scrolling": use_scrolling,
 }
 UNDER_WSGI = ("keyboard", "no JavaScript", "haste")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from django_obc_ai.exceptions import (
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.gateway.call import _Course
 from django_obc_ai.gateway.flow import Send
+from django_obc_ai.gateway.in_thread import to_its_end
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import CutStream, Reply, override_ai
@@ -123,6 +125,59 @@ def test_a_call_that_is_cancelled_before_it_is_sent_costs_nothing(
     row = AIOperation.objects.get()
     assert (row.success, row.error_category) == (False, "transient")
     assert (row.cost_usd, row.cost_known, kit.provider.call_count) == (0, True, 0)
+
+
+def test_a_server_that_cancels_every_task_leaves_no_money_held(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = scripted(Reply("A"))
+    is_there, may_go_on = threading.Event(), threading.Event()
+    opened = CallBook.open
+
+    def slow(self: CallBook) -> Any:
+        found = opened(self)
+        is_there.set()
+        may_go_on.wait(20)
+        return found
+
+    monkeypatch.setattr(CallBook, "open", slow)
+
+    async def main() -> None:
+        task = asyncio.create_task(TextService().agenerate_text("Q"))
+        await asyncio.to_thread(is_there.wait, 20)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(others) > 1  # what waits for the thread is a task, too
+        for each in others:
+            each.cancel()
+        await asyncio.sleep(0.05)
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run_async(main())
+    row = AIOperation.objects.get()
+    assert (row.cost_usd, row.cost_known, kit.provider.call_count) == (0, True, 0)
+
+
+def test_work_that_no_thread_has_begun_is_not_waited_for() -> None:
+    done: list[str] = []
+
+    async def main() -> None:
+        may_end = threading.Event()
+        first = asyncio.create_task(to_its_end(may_end.wait, when_cancelled=lambda: None))
+        await asyncio.sleep(0.05)
+        work = partial(done.append, "begun")
+        second = asyncio.create_task(to_its_end(work, when_cancelled=lambda: None))
+        await asyncio.sleep(0.05)
+        for each in asyncio.all_tasks() - {asyncio.current_task(), first, second}:
+            each.cancel()  # those that wait for the threads
+        ended = await second
+        may_end.set()
+        assert (ended.is_begun, type(ended.cancelled)) == (False, asyncio.CancelledError)
+        assert (await first).is_begun
+
+    asyncio.run(main())
+    assert done == []
 
 
 def test_steps_of_the_books_share_a_thread(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -135,6 +136,36 @@ def test_a_client_that_leaves_is_booked_and_the_question_kept(way: str) -> None:
     cut = AIOperation.objects.get(success=False)
     assert cut.error_category in ("stream_interrupted", "transient")
     assert not cut.tokens_exact
+
+
+def test_a_server_that_reads_no_more_ends_the_turn_at_once() -> None:
+    """As Django does when it cannot send: it closes the response's iterator alone."""
+    before: set[Any] = set()
+
+    async def leave() -> set[Any]:
+        response = respond("async", await Conversation.objects.acreate(scope=""))
+        before.update(asyncio.all_tasks())
+        async with aclosing(aiter(response)) as pieces:
+            async for each in pieces:
+                if each.startswith(b"event: piece"):
+                    await asyncio.sleep(0.05)  # the turn is an event ahead, and waits
+                    break
+        return asyncio.all_tasks() - before
+
+    with kit(PLAN, Reply(chunks=[f"Word {n}. " for n in range(50)])):
+        left = run_async(leave())
+    assert left == set()
+    assert AIOperation.objects.filter(success=False).count() == 1
+
+
+def test_a_response_that_nobody_reads_begins_nothing() -> None:
+    async def look() -> int:
+        respond("async", await Conversation.objects.acreate(scope="")).close()
+        return await ChatMessage.objects.acount()
+
+    with kit() as chat:
+        assert run_async(look()) == 0
+    assert chat.provider.call_count == 0
 
 
 def test_a_client_that_leaves_while_the_model_thinks_ends_the_call() -> None:

@@ -29,7 +29,9 @@ def test_a_question_leads_to_the_conversation_with_its_answer(places: Users) -> 
     assert asked.status_code == 302
     shown = client.get(asked.url)
     question, answer = shown.context["chat_messages"]
-    assert question.text == QUESTION and answer.answer.table.rows == (("4",),)
+    assert question.text == QUESTION and "4" in answer.answer.html
+    assert answer.answer.table is None and answer.answer.rows_url  # a figure; the text tells it
+    assert not question.retry_url
     assert answer.answer.found_by and answer.answer.is_offline
     assert [each.url for each in shown.context["conversations"]] == [asked.url]
     assert QUESTION in shown.content.decode() and "no-store" in shown["Cache-Control"]
@@ -128,7 +130,7 @@ def test_people_without_an_account_go_on_with_what_their_session_began(places: U
     with override_ai(WEB={"anonymous_scope": "public"}):
         client = Client()
         url = ask(client).url
-        assert client.get(url).context["chat_messages"][-1].answer.table.rows == (("3",),)
+        assert "3" in client.get(url).context["chat_messages"][-1].answer.html
         answer = ChatMessage.objects.get(role="assistant").key
         assert client.get(f"{PAGE}rows/{answer}.csv").status_code == 200
         assert Conversation.objects.get().scope == "public"
@@ -140,10 +142,49 @@ def test_people_without_an_account_go_on_with_what_their_session_began(places: U
 @override_settings(MIDDLEWARE=NO_SESSIONS)
 def test_without_sessions_the_answer_is_shown_at_once(places: Users) -> None:
     with override_ai(WEB={"anonymous_scope": "public"}):
-        shown = ask(Client())
+        shown = ask(Client(), "List places")
         assert shown.status_code == 200
         assert [each.role for each in shown.context["chat_messages"]] == ["user", "assistant"]
-        assert shown.context["chat_messages"][1].answer.table.rows == (("3",),)
+        assert len(shown.context["chat_messages"][1].answer.table.rows) == 3
+        html = shown.content.decode()
+        assert "rows/" not in html and str(Conversation.objects.get().pk) not in html
+
+
+def test_a_question_that_was_stopped_says_so_and_stands_once(places: Users) -> None:
+    client = client_of(places["amina"])
+    url = ask(client).url
+    found = Conversation.objects.get()
+    texts = ["Why?", "Which & where?", "Which & where?"]
+    for text in texts:
+        found.messages.create(role="user", text=text)
+    shown = client.get(url)
+    said = [each for each in shown.context["chat_messages"] if each.role == "user"]
+    assert [each.text for each in said] == [QUESTION, "Why?", "Which & where?"]
+    retries = [each.retry_url for each in said]
+    assert retries == ["", f"{url}?message=Why%3F", f"{url}?message=Which+%26+where%3F"]
+    assert shown.content.decode().count("Not answered") == 2
+    assert client.get(retries[2]).context["message"] == "Which & where?"
+
+
+def test_the_frame_of_a_conversation_comes_without_its_messages(places: Users) -> None:
+    client = client_of(places["amina"])
+    with override_ai(WEB={"throttles": {"burst": "1/minute"}}):
+        url = ask(client, "List places").url
+        shown = client.get(url, {"part": "frame"})  # reads no rows, and so is not counted
+    html = shown.content.decode()
+    assert shown.context["chat_messages"] == () and "List places" in html.partition("<h1")[2]
+    assert "data-obc-ai-side" in html and f"{url}delete/" in html
+
+
+def test_what_a_template_lacks_is_printed_nowhere(places: Users) -> None:
+    from django.conf import settings
+
+    options = {**settings.TEMPLATES[0]["OPTIONS"], "string_if_invalid": "(absent)"}
+    with override_settings(TEMPLATES=[{**settings.TEMPLATES[0], "OPTIONS": options}]):
+        client = client_of(places["amina"])
+        for url in (PAGE, ask(client).url, ask(client, "List places").url):
+            assert "(absent)" not in client.get(url).content.decode()
+        assert "(absent)" not in ask(client, "").content.decode()
 
 
 @pytest.mark.parametrize(

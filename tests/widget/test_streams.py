@@ -99,6 +99,25 @@ def test_what_is_refused_before_says_why_as_json(
     assert refused.status_code == status and refused.json().keys() == {"detail"}
 
 
+@override_settings(
+    MIDDLEWARE=[
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+    ]
+)
+def test_without_sessions_no_key_is_told_that_would_open_nothing(places: Users) -> None:
+    with override_ai(WEB={"anonymous_scope": "public"}):
+        for _ in range(2):
+            events = events_of(stream(Client(), "List places", conversation=""))
+            assert events[0] == ("conversation", {"conversation": "", "url": PAGE})
+            assert "rows/" not in events[-1][1]["html"]
+
+
+def test_suggestions_lead_to_the_page_of_the_conversation(places: Users) -> None:
+    events = events_of(stream(client_of(places["amina"])))
+    assert f'href="{events[0][1]["url"]}?message=' in events[-1][1]["html"]
+
+
 def test_others_and_the_hasty_are_told_why(places: Users) -> None:
     assert stream(Client()).status_code == 403
     with override_ai(WEB={"throttles": {"burst": "1/minute"}}):

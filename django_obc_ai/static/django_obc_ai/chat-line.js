@@ -97,11 +97,15 @@
       throw new Problem(this.texts("Failed"));
     }
 
-    async #renew(signal) {
-      const response = await fetch(this.url, { redirect: "manual", cache: "no-store", signal });
+    async read(address, signal) {
+      const response = await fetch(address, { redirect: "manual", cache: "no-store", signal });
       if (!response.ok) throw this.#expired();
       const html = policy.createHTML(await response.text());
-      const page = new DOMParser().parseFromString(html, "text/html");
+      return new DOMParser().parseFromString(html, "text/html");
+    }
+
+    async #renew(signal) {
+      const page = await this.read(this.url, signal);
       const fresh = page.querySelector("[data-obc-ai-form] [name=csrfmiddlewaretoken]")?.value;
       if (!fresh) throw new Problem(this.texts("Failed"));
       this.form.elements.csrfmiddlewaretoken.value = fresh;

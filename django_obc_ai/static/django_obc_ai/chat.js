@@ -9,19 +9,17 @@
     shared.begin(); // the tag stands twice on the page
     return;
   }
-  const { Line, policy } = shared;
+  const { Line, View, policy } = shared;
   const LONGEST_WAIT_SECONDS = 60;
-  const SHOWN_COPIED_MS = 2000;
 
-  class Chat {
+  class Chat extends View {
     constructor(root) {
-      this.root = root;
+      super(root);
       this.kind = root.dataset.obcAi;
       this.form = this.find("form");
       this.field = this.form.elements.message;
-      this.log = this.find("log");
-      this.scroll = this.find("scroll");
       this.key = root.dataset.conversation || this.remembered();
+      this.framed = this.key; // what list and head of the page are about
       this.isLoaded = this.kind === "page";
       this.running = null;
       this.line = new Line(this.form, { url: root.dataset.url, texts: (name) => this.text(name) });
@@ -42,18 +40,6 @@
       this.point();
       if (this.kind === "inline" || root.open) this.load();
       if (this.kind === "page" && !location.hash && scrollY === 0) this.follow();
-    }
-
-    find(name, within = this.root) {
-      return within.querySelector(`[data-obc-ai-${name}]`);
-    }
-
-    text(name) {
-      return this.root.dataset[`text${name}`] ?? "";
-    }
-
-    say(text) {
-      this.find("status").textContent = text;
     }
 
     // --- The conversation of this tab ---------------------------------------------------------
@@ -132,7 +118,8 @@
       const run = new AbortController();
       this.running = run;
       this.isLoaded = true;
-      this.log.querySelectorAll(".obc-ai-notice").forEach((each) => each.remove());
+      this.tidy(said);
+      this.followed = 0;
       const question = this.add("question");
       this.find("said", question).textContent = said;
       const body = this.find("body", this.add("answer"));
@@ -144,11 +131,24 @@
         for await (const event of this.line.ask(said, run.signal)) this.take(event, body);
         this.say(this.find("text", body)?.innerText ?? "");
       } catch (problem) {
-        if (body.isConnected) this.fail(problem, { body, question, said, isTyped });
+        if (body.isConnected) this.fail(problem, { body, said, isTyped });
       }
       if (this.running === run) this.running = null;
       this.show(Boolean(this.running));
       this.follow();
+      this.refresh();
+    }
+
+    // The first question of a conversation gives the page a title, an entry in the list, "Delete".
+    async refresh() {
+      const { key } = this;
+      if (this.kind !== "page" || !key || key === this.framed) return;
+      try {
+        const page = await this.line.read(`${this.address()}?part=frame`);
+        if (key === this.key && this.reframe(page)) this.framed = key;
+      } catch {
+        // Only its surroundings are old; the next answer is another occasion.
+      }
     }
 
     take({ name, data }, body) {
@@ -160,21 +160,6 @@
       this.follow();
     }
 
-    block(body, { number, html }) {
-      let place = body.querySelector(".obc-ai-text");
-      if (!place) {
-        place = document.createElement("div");
-        place.className = "obc-ai-text";
-        place.dir = "auto";
-        body.replaceChildren(place);
-      }
-      while (place.children.length <= number) {
-        place.append(document.createElement("div"));
-        place.lastChild.className = "obc-ai-block";
-      }
-      place.children[number].innerHTML = policy.createHTML(html);
-    }
-
     stop(isLeaving = false) {
       if (!this.running) return;
       const run = this.running;
@@ -184,11 +169,12 @@
 
     // --- When it fails ------------------------------------------------------------------------
 
-    fail(problem, { body, question, said, isTyped }) {
+    fail(problem, { body, said, isTyped }) {
       body.querySelector(".obc-ai-thinking")?.remove();
       const notice = document.createElement("div");
       notice.className = problem.isMild ? "obc-ai-notice obc-ai-mild" : "obc-ai-notice";
       const words = document.createElement("span");
+      words.dir = "auto";
       words.textContent = problem.message;
       notice.append(words);
       if (problem.isGone) {
@@ -208,8 +194,6 @@
         button.textContent = this.text("Retry");
         button.addEventListener("click", () => {
           if (this.running) return;
-          question.remove();
-          body.closest("[data-obc-ai-turn]").remove();
           if (this.field.value.trim() === said) this.field.value = "";
           this.focus();
           this.ask(said);
@@ -231,12 +215,6 @@
 
     // --- What is seen -------------------------------------------------------------------------
 
-    add(name) {
-      const template = this.root.querySelector(`template[data-obc-ai-template=${name}]`);
-      this.log.append(template.content.firstElementChild.cloneNode(true));
-      return this.log.lastElementChild;
-    }
-
     show(isBusy) {
       const [send, stop] = [this.find("send"), this.find("stop")];
       const hadFocus = [send, stop].includes(document.activeElement);
@@ -250,19 +228,6 @@
     focus() {
       if (matchMedia("(hover: none)").matches) this.scroll.focus({ preventScroll: true });
       else this.field.focus({ preventScroll: true });
-    }
-
-    // Scroll down as the answer grows, until its question reaches the top: one reads from there.
-    follow() {
-      const turns = this.log.querySelectorAll(".obc-ai-question");
-      const last = turns[turns.length - 1];
-      if (!last) return;
-      const isWindow = getComputedStyle(this.scroll).overflowY === "visible";
-      const frame = isWindow ? document.scrollingElement : this.scroll;
-      const top = isWindow ? 0 : this.scroll.getBoundingClientRect().top;
-      const most = frame.scrollTop + last.getBoundingClientRect().top - top - 16;
-      const end = frame.scrollHeight - frame.clientHeight;
-      if (Math.min(most, end) > frame.scrollTop) frame.scrollTop = Math.min(most, end);
     }
 
     opened() {
@@ -304,36 +269,6 @@
       } else if ("obcAiStop" in hit.dataset) this.stop();
       else if ("obcAiNew" in hit.dataset) this.begin();
       else if ("obcAiCopy" in hit.dataset) this.copy(hit);
-    }
-
-    open(link) {
-      // Within this chat: another one on the page may show the same conversation.
-      const source = this.root.querySelector(`[id="${CSS.escape(link.hash.slice(1))}"]`);
-      if (!source) return;
-      this.root.querySelectorAll(".obc-ai-shown").forEach((each) => each.classList.remove("obc-ai-shown"));
-      source.classList.add("obc-ai-shown");
-      const details = source.querySelector("details"); // rows of a query have no more to show
-      if (details) details.open = true;
-      (details?.querySelector("summary") ?? source).focus({ preventScroll: true });
-      source.scrollIntoView({ block: "nearest" });
-    }
-
-    async copy(button) {
-      const answer = button.closest("[data-obc-ai-answer]");
-      const text = this.find("text", answer).innerText.trim();
-      const sources = [...answer.querySelectorAll("[data-obc-ai-source] :is(summary, .obc-ai-plain)")];
-      const list = sources.map((each) => `[${each.innerText.trim().replace(/\s+/, "] ")}`);
-      try {
-        await navigator.clipboard.writeText([text, ...(list.length ? ["", ...list] : [])].join("\n"));
-      } catch {
-        getSelection().selectAllChildren(this.find("text", answer)); // one key is left to press
-        return;
-      }
-      const label = button.textContent;
-      if (label === this.text("Copied")) return;
-      button.textContent = this.text("Copied");
-      this.say(this.text("Copied"));
-      setTimeout(() => { button.textContent = label; }, SHOWN_COPIED_MS);
     }
   }
 
