@@ -142,6 +142,7 @@ class _Pieces:
                 yield _KEEP_ALIVE
                 continue
             if each is None:
+                await turn
                 return
             yield each
 
