@@ -185,7 +185,7 @@ class _Query:
             columns=(*(path.path for path in shown), *(each.alias for each in figures)),
             labels=(
                 *(path.label for path in shown),
-                *(each.alias.replace("_", " ").capitalize() for each in figures),
+                *(_label(each.alias) for each in figures),
             ),
             rows=tuple(
                 tuple(
@@ -199,6 +199,11 @@ class _Query:
             total=total,
             is_cut=is_cut,
         )
+
+
+def _label(alias: str) -> str:
+    # Figures of the offline planner end so, lest they be called like a field.
+    return alias.removesuffix("_found").replace("_", " ").capitalize()
 
 
 def scoped(declared: ChatModel, user: Any) -> models.QuerySet[Any]:
