@@ -55,6 +55,7 @@ SHAPELESS: dict[str, Any] = {
     "may_retry": False,
     "reads_cache": False,
     "line": lambda alias: None,
+    "lends_connections": True,
 }
 SHAPING: dict[str, Any] = {
     "provider": "second",
