@@ -38,5 +38,5 @@ def register_all() -> None:
     ):
         checks.register(_deferred(module, name), TAG)
     checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)
-    checks.register(_deferred("web", "check_shared_throttles"), TAG, deploy=True)
+    checks.register(_deferred("served", "check_served"), TAG, deploy=True)
     checks.register(_deferred("indexes", "check_index_embedders"), checks.Tags.database)

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 DOCS = "https://django-obc-ai.readthedocs.io/en/latest/reference/checks.html"
 PRICED = {"fake-1": {"input_usd": 1, "output_usd": 2}}
+BUDGET = {"scope": "global", "period": "day", "limit_usd": "5"}
 SHARED = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "c"}}
 PRIVATE = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
@@ -69,7 +70,8 @@ def test_every_id_in_the_source_has_a_test_named_after_it() -> None:
 def test_sound_settings_are_silent() -> None:
     with override_settings(CACHES=SHARED):
         assert found(deploy=True) == []
-        assert found(deploy=True, PROVIDERS=entry(KeyedProvider, api_key=KEY), PRICES=PRICED) == []
+        paid = {"PROVIDERS": entry(KeyedProvider, api_key=KEY), "PRICES": PRICED}
+        assert found(deploy=True, **paid, BUDGETS=[BUDGET]) == []
 
 
 def test_manage_py_check_is_silent_in_clean_settings() -> None:
