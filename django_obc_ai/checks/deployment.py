@@ -13,7 +13,7 @@ from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.vector_stores import vector_stores
-from django_obc_ai.checks.messages import warning
+from django_obc_ai.checks.messages import deployment_warning
 from django_obc_ai.checks.redis_databases import check_redis_databases
 from django_obc_ai.checks.served import PRIVATE_CACHES, backend_of
 from django_obc_ai.checks.web import costs_money
@@ -39,7 +39,7 @@ def _check_cache(parsed: AISettings) -> Iterator[CheckMessage]:
     """W003: a response cache that each worker has to itself."""
     backend = backend_of(parsed.cache.alias)
     if backend.endswith(PRIVATE_CACHES):
-        yield warning(
+        yield deployment_warning(
             "W003",
             f"OBC_AI['CACHE'] uses {backend.rpartition('.')[2]}, which workers do not share:"
             " each pays for the same answer, and dropped tags live on in the others.",
@@ -55,14 +55,14 @@ def _check_stores() -> Iterator[CheckMessage]:
     except ConfigurationError:  # check_backends reports it
         return
     if not is_shared:
-        yield warning(
+        yield deployment_warning(
             "W005",
             "OBC_AI['COST_STORES']['default'] is not shared between processes: every worker"
             " may spend the whole budget.",
             "Use the database cost store.",
         )
     elif not is_coordinated:  # the default coordinator follows the cost store, and so its warning
-        yield warning(
+        yield deployment_warning(
             "W017",
             "OBC_AI['COORDINATORS']['default'] is not shared between processes: every worker"
             " makes equal calls for itself and may use the provider's whole rate limit.",
@@ -87,7 +87,7 @@ def _check_budgets(parsed: AISettings) -> Iterator[CheckMessage]:
     if general:
         what = "the budgets in OBC_AI['BUDGETS'] count its dollars and refuse nothing"
         hint = "Remove 'enforce': False from one of them."
-    yield warning(
+    yield deployment_warning(
         "W022",
         f"{paid[0]} costs money, and {what}.",
         f"{hint} If budgets are kept in the admin, add 'django_obc_ai.W022' to"
@@ -111,7 +111,7 @@ def _check_folders(parsed: AISettings) -> Iterator[CheckMessage]:
         folder = Path(given).resolve()
         name = next((name for name, each in public if folder.is_relative_to(each)), None)
         if name is not None:
-            yield warning(
+            yield deployment_warning(
                 "W025",
                 f"{where} lies inside of {name}, whose files a web server gives to everybody.",
                 "Name a folder beside it that only the project's processes may read.",

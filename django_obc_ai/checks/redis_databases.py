@@ -14,7 +14,7 @@ from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.backends.task_runners.celery import CeleryRunner
-from django_obc_ai.checks.messages import warning
+from django_obc_ai.checks.messages import deployment_warning
 from django_obc_ai.exceptions import ConfigurationError
 
 #: Both empty the whole database in `clear`, whatever their key prefix is.
@@ -35,7 +35,7 @@ def check_redis_databases() -> Iterator[CheckMessage]:
         databases = set(_of_cache(options))
         found = [where for where, database in ours if database in databases]
         if found:
-            yield warning(
+            yield deployment_warning(
                 "W028",
                 f"CACHES[{alias!r}] and {' and '.join(found)} share one database of Redis: clearing"
                 " the cache empties it, and a memory limit that suits a cache evicts the rest.",

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage
 from django.urls import URLResolver, get_resolver
 
-from django_obc_ai.checks.messages import warning
+from django_obc_ai.checks.messages import deployment_warning
 from django_obc_ai.conf import AISettings, find_errors, get_settings
 
 #: Caches that each process has for itself, or that keep nothing.
@@ -62,7 +62,7 @@ def _check_throttle_cache(parsed: AISettings) -> Iterator[CheckMessage]:
     is_told = parsed.cache.alias == alias  # W003 says it of the same cache
     if not backend.endswith(PRIVATE_CACHES) or is_told:
         return
-    yield warning(
+    yield deployment_warning(
         "W021",
         f"OBC_AI['WEB']['throttle_cache'] uses {backend.rpartition('.')[2]}, which workers do"
         " not share: everybody may ask as often as is allowed of each of them, or of none.",
@@ -82,7 +82,7 @@ def _check_throttles(parsed: AISettings, served: Collection[str]) -> Iterator[Ch
     if _API in served and {"anon", "burst"} <= {*off}:
         effect += ", and try any number of passwords at the REST API"
     names = " and ".join(map(repr, off))
-    yield warning(
+    yield deployment_warning(
         "W023",
         f"OBC_AI['WEB']['throttles'] switches off {names}: {effect}.",
         f"Remove {names} there, which brings back the default, or write a rate such as"
@@ -96,7 +96,7 @@ def _check_strangers(parsed: AISettings, served: Collection[str]) -> Iterator[Ch
     if scope is None:
         return
     where = " and ".join(text for name, text in _NAMES.items() if name in served)
-    yield warning(
+    yield deployment_warning(
         "W024",
         f"OBC_AI['WEB']['anonymous_scope'] is {scope!r}: everybody who can reach {where} may ask"
         " without logging in.",
@@ -110,7 +110,7 @@ def _check_proxies(parsed: AISettings) -> Iterator[CheckMessage]:
     told = next((name for name in _TELLTALES if getattr(settings, name, None)), None)
     if told is None or parsed.web.trusted_proxies:
         return
-    yield warning(
+    yield deployment_warning(
         "W026",
         f"{told} says that a proxy stands in front, but OBC_AI['WEB']['trusted_proxies'] is 0:"
         " throttles take the proxy's address for everybody's, and count all people as one.",
@@ -127,7 +127,7 @@ def _check_sessions(parsed: AISettings) -> Iterator[CheckMessage]:
     is_told = alias in (parsed.cache.alias, parsed.web.throttle_cache)  # by W003 or W021
     if not backend.endswith(PRIVATE_CACHES) or is_told:
         return
-    yield warning(
+    yield deployment_warning(
         "W027",
         f"Sessions are kept in the cache {alias!r}, a {backend.rpartition('.')[2]}, which workers"
         " do not share: logins and conversations of one are unknown to the others.",
