@@ -1,7 +1,8 @@
 """System checks of ``OBC_AI``, of indexes, chat and tasks; ids are stable and documented.
 
-Each message carries a hint and a link to its paragraph in ``reference/checks.md``. The
-modules are imported when checks run, which a web worker never does.
+Each message carries a hint and a link to its paragraph in ``reference/checks.md``, or in
+``reference/deployment-checks.md`` if it comes under ``check --deploy`` alone. The modules are
+imported when checks run, which a web worker never does.
 """
 
 from __future__ import annotations
@@ -38,5 +39,5 @@ def register_all() -> None:
     ):
         checks.register(_deferred(module, name), TAG)
     checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)
-    checks.register(_deferred("web", "check_shared_throttles"), TAG, deploy=True)
+    checks.register(_deferred("served", "check_served"), TAG, deploy=True)
     checks.register(_deferred("indexes", "check_index_embedders"), checks.Tags.database)

@@ -92,7 +92,7 @@ def _check_key(alias: str, found: type[BaseProvider], key: Any) -> list[CheckMes
     fault = found.find_key_fault(key) if isinstance(key, str) else "is no text"
     if not fault:
         return []
-    hint = "Copy it again, without quotation marks or spaces around it."
+    hint = "Copy the key from its provider again, without quotation marks or spaces around it."
     return [warning("W008", f"The API key of {where} {fault}.", hint)]
 
 

@@ -31,7 +31,10 @@ from tests.subprocesses import ROOT, run_python
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DOCS = "https://django-obc-ai.readthedocs.io/en/latest/reference/checks.html"
+#: What comes under ``check --deploy`` alone has a page of its own.
+DEPLOYMENT = {"W003", "W005", "W017", *(f"W{n:03}" for n in range(21, 29))}
 PRICED = {"fake-1": {"input_usd": 1, "output_usd": 2}}
+BUDGET = {"scope": "global", "period": "day", "limit_usd": "5"}
 SHARED = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "c"}}
 PRIVATE = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
@@ -47,7 +50,8 @@ def assert_only(number: str, messages: list[checks.CheckMessage], text: str = ""
         assert each.hint is not None
         advice, _, link = each.hint.partition(" See ")
         assert advice.endswith((".", "?", number, "]")) or "Run: " in advice, advice
-        assert link == f"{DOCS}#{number.lower()}"
+        page = DOCS if number not in DEPLOYMENT else DOCS.replace("/checks.", "/deployment-checks.")
+        assert link == f"{page}#{number.lower()}"
         assert each.is_serious() == number.startswith("E")
     assert any(text in each.msg for each in messages), [each.msg for each in messages]
 
@@ -69,7 +73,8 @@ def test_every_id_in_the_source_has_a_test_named_after_it() -> None:
 def test_sound_settings_are_silent() -> None:
     with override_settings(CACHES=SHARED):
         assert found(deploy=True) == []
-        assert found(deploy=True, PROVIDERS=entry(KeyedProvider, api_key=KEY), PRICES=PRICED) == []
+        paid = {"PROVIDERS": entry(KeyedProvider, api_key=KEY), "PRICES": PRICED}
+        assert found(deploy=True, **paid, BUDGETS=[BUDGET]) == []
 
 
 def test_manage_py_check_is_silent_in_clean_settings() -> None:

@@ -1,14 +1,12 @@
-"""E021, E022 and W021: people on the network, what they cost, and who counts them."""
+"""E021 and E022: people on the network, and what they cost."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from django.test import override_settings
 
-from tests.checks.test_checks import PRICED, PRIVATE, SHARED, assert_only, found
-from tests.extras import requires
+from tests.checks.test_checks import PRICED, assert_only, found
 from tests.fakes import KEY, KeyedProvider, entry
 
 pytestmark = pytest.mark.django_db
@@ -51,26 +49,3 @@ def test_a_budget_of_their_own_is_enough(key: str) -> None:
 def test_strangers_who_cost_nothing_need_no_budget() -> None:
     assert found(**VISITORS) == []
     assert found(**PAID) == []
-
-
-@requires("rest_framework")
-def test_W021_each_worker_counts_for_itself() -> None:  # noqa: N802
-    caches = {**SHARED, "own": PRIVATE["default"]}
-    with override_settings(CACHES=caches):
-        messages = found(deploy=True, WEB={"throttle_cache": "own"})
-    assert_only("W021", messages, "LocMemCache")
-
-
-@pytest.mark.urls("tests.checks.test_web_checks")
-def test_who_serves_no_address_of_ours_is_not_warned() -> None:
-    with override_settings(CACHES={**SHARED, "own": PRIVATE["default"]}):
-        assert found(deploy=True, WEB={"throttle_cache": "own"}) == []
-
-
-@requires("rest_framework")
-def test_one_cache_is_warned_of_once() -> None:
-    with override_settings(CACHES=PRIVATE):
-        assert_only("W003", found(deploy=True))
-
-
-urlpatterns: list[Any] = []
