@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Before the import, which would choose the settings of the demo.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deploy.settings")
 
-from obc_site.celery import app  # noqa: E402 - it would choose the settings of the demo
+from obc_site.celery import app
 
 __all__ = ["app"]

@@ -103,6 +103,7 @@ def _read(reader: Reader, home: Path) -> Deployment:
     except OSError as error:
         reader.fault("OBC_SITE_VAR", f"{home} cannot be made ({error.strerror}); name another.")
     redis_url, cache_url = reading.redis_urls(reader)
+    pool = POOL if reader.text("OBC_SITE_SERVER") == "asgi" else 0
     return Deployment(
         home=home,
         secret_key=reading.secret_key(reader),
@@ -121,7 +122,7 @@ def _read(reader: Reader, home: Path) -> Deployment:
         hsts_subdomains=reader.decision("OBC_SITE_HSTS_SUBDOMAINS"),
         hsts_preload=reader.decision("OBC_SITE_HSTS_PRELOAD"),
         proxies=reader.number("OBC_SITE_PROXIES", 1),
-        pool=reader.number("OBC_SITE_POOL", POOL if reader.text("OBC_SITE_SERVER") == "asgi" else 0),
+        pool=reader.number("OBC_SITE_POOL", pool),
         metrics_token=reading.metrics_token(reader),
     )
 

@@ -54,8 +54,11 @@ class Reader:
 
     def listed(self, name: str, what_to_do: str) -> list[str]:
         """Return values that commas divide; there has to be one."""
-        parts = [part.strip() for part in self.needed(name, what_to_do).split(",")]
-        return [part for part in parts if part]
+        value = self.needed(name, what_to_do)
+        found = [part.strip() for part in value.split(",") if part.strip()]
+        if value and not found:
+            self.fault(name, f"not set. {what_to_do}")
+        return found
 
     def number(self, name: str, default: int) -> int:
         """Return a whole number, 0 or above."""
@@ -159,18 +162,21 @@ def origins(reader: Reader) -> list[str]:
     name, what_to_do = "CSRF_TRUSTED_ORIGINS", "Write each as https://atlas.example.org"
     found = reader.listed(name, what_to_do)
     for origin in found:
-        try:
-            parts = urlsplit(origin)
-            host, _ = parts.hostname or "", parts.port
-        except ValueError:
-            host = ""
         if not origin.startswith("https://"):
             reader.fault(name, f"holds an origin that does not begin with https://. {what_to_do}")
-        elif origin != f"https://{parts.netloc}" or not (
-            _HOST.fullmatch(host.removeprefix("*")) or _is_address(host)
-        ):
+        elif not _is_origin(origin):
             reader.fault(name, f"holds an origin with more than https:// and a host. {what_to_do}")
     return found
+
+
+def _is_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        host, _ = parts.hostname or "", parts.port  # the latter raises where it is no number
+    except ValueError:
+        return False
+    is_host = bool(_HOST.fullmatch(host.removeprefix("*"))) or _is_address(host)
+    return is_host and origin == f"https://{parts.netloc}" and "@" not in parts.netloc
 
 
 def database_url(reader: Reader) -> str | None:
@@ -240,5 +246,5 @@ def metrics_token(reader: Reader) -> str | None:
         return None
     value = reader.needed(name, f"Make one: {MAKE_KEY}")
     if value and (len(value) < 16 or not value.isascii() or re.search(r"\s", value)):
-        reader.fault(name, f"has fewer than 16 characters, or other than a header holds: {MAKE_KEY}")
+        reader.fault(name, f"has fewer than 16 characters, or a strange one. Make one: {MAKE_KEY}")
     return value

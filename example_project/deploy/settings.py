@@ -8,9 +8,12 @@ off and cannot be switched on.
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import dj_database_url
 import django
 from django.core.exceptions import ImproperlyConfigured
 
@@ -19,7 +22,7 @@ from deploy import env
 try:
     site = env.load(os.environ)
 except env.NotConfigured as error:
-    raise ImproperlyConfigured(str(error)) from None  # the traceback's frames hold the values
+    raise ImproperlyConfigured(str(error)) from None
 
 # What the example's own settings ask for under names of their own. They would make a key otherwise.
 os.environ.update(
@@ -31,9 +34,16 @@ os.environ.update(
 if not os.environ.get("OBC_SITE_GEMINI_URL"):
     os.environ.pop("OBC_SITE_GEMINI_URL", None)  # an empty line of .env is none
 
-from django_obc_ai import logging_config  # noqa: E402
-from obc_site.settings import *  # noqa: E402, F403
-from obc_site.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, OBC_AI, SECURE_CSP  # noqa: E402
+from django_obc_ai import logging_config
+from obc_site.settings import *  # noqa: F403
+from obc_site.settings import (
+    DATABASES,
+    INSTALLED_APPS,
+    MIDDLEWARE,
+    OBC_AI,
+    SECURE_CSP,
+    TIME_ZONE,
+)
 
 RUN_DIR = site.home / "run"  # sockets, and where beat remembers what it did
 RUN_DIR.mkdir(mode=0o700, exist_ok=True)
@@ -86,6 +96,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # 30 minutes are 30, and the answer is 429
 AXES_CLIENT_IP_CALLABLE = "deploy.addresses.login_address"
+AXES_VERBOSE = False  # its version in every output
 AXES_ALLOWED_CORS_ORIGINS = "null"  # by default any site could read that somebody is locked out
 
 MIDDLEWARE = ["django_obc_ai.middleware.CorrelationIdMiddleware", *MIDDLEWARE]
@@ -122,22 +133,22 @@ SIMPLE_JWT = {
 }
 
 # --- Where things are kept --------------------------------------------------------------------
+sqlite = {**DATABASES["default"], "NAME": site.home / "db.sqlite3"}  # the example's, elsewhere
+DATABASES = {"default": sqlite}
 if site.database_url:
-    import dj_database_url
-
-    DATABASES["default"].update(NAME=site.home / "db.sqlite3")
     found: dict[str, Any] = dict(dj_database_url.parse(site.database_url))
-    if found["ENGINE"].endswith("postgresql"):
+    if found["ENGINE"].endswith("sqlite3"):
+        sqlite["NAME"] = found["NAME"]
+    else:
         options = {"connect_timeout": 10, **found.get("OPTIONS", {})}
         if site.pool:  # Django takes one of both: a pool, or connections that are kept
             options["pool"] = {"min_size": 1, "max_size": site.pool, "timeout": 10}
-        found |= {"OPTIONS": options, "CONN_MAX_AGE": 0 if site.pool else 60}
-        found["CONN_HEALTH_CHECKS"] = True
-        DATABASES = {"default": found}
-    else:  # as the example's own, in another place
-        DATABASES["default"]["NAME"] = found["NAME"]
-else:
-    DATABASES["default"]["NAME"] = site.home / "db.sqlite3"
+        DATABASES["default"] = {
+            **found,
+            "OPTIONS": options,
+            "CONN_MAX_AGE": 0 if site.pool else 60,
+            "CONN_HEALTH_CHECKS": True,
+        }
 
 CACHES = {
     "default": {
@@ -156,10 +167,12 @@ STORAGES = {
         "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
     },
 }
-LOGGING = logging_config(site.home / "log", json_to_stdout=True)
+# Servers and workers also write JSON to standard output; what a command prints stays its own.
+IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
+LOGGING = logging_config(site.home / "log", json_to_stdout=not IS_COMMAND)
 
 # --- Background work --------------------------------------------------------------------------
-CELERY_TIMEZONE = "Asia/Manila"
+CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE_FILENAME = str(RUN_DIR / "beat")
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600}  # longer than any job takes
 CELERY_TASK_IGNORE_RESULT = True
