@@ -45,8 +45,8 @@ from obc_site.settings import (
     TIME_ZONE,
 )
 
-RUN_DIR = site.home / "run"  # sockets, and where beat remembers what it did
-RUN_DIR.mkdir(mode=0o700, exist_ok=True)
+RUN_DIR = site.home / "run"  # where beat remembers what it did
+RUN_DIR.mkdir(exist_ok=True)  # nginx, another user, finds sockets there
 
 DEBUG = False
 SECRET_KEY = site.secret_key
@@ -85,17 +85,18 @@ SECURE_CSP = {
 
 # --- Who is let in ----------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = [
+    "deploy.logins.AddressGuard",  # one address that tries many names
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=30)
 # Name and address together: by the name alone anybody could lock anybody out, by the address alone
-# one person a whole office. What one address may try with many names, the throttles bound.
+# one person a whole office.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # 30 minutes are 30, and the answer is 429
-AXES_CLIENT_IP_CALLABLE = "deploy.addresses.login_address"
+AXES_CLIENT_IP_CALLABLE = "deploy.logins.login_address"
 AXES_VERBOSE = False  # its version in every output
 AXES_ALLOWED_CORS_ORIGINS = "null"  # by default any site could read that somebody is locked out
 

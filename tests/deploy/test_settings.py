@@ -181,6 +181,11 @@ def test_the_lock_holds_under_asgi(told: dict[str, Any]) -> None:
     assert told["asgi"] == [200, 200, 200, 200, 429, 429]
 
 
+def test_an_address_that_tries_many_names_has_to_wait(told: dict[str, Any]) -> None:
+    assert told["many_names"] == [200] * 11 + [429]
+    assert (told["right_after_many"], told["right_elsewhere"]) == (429, 302)
+
+
 def test_tokens_open_the_api(told: dict[str, Any]) -> None:
     assert (told["no_token"], told["wrong_password"], told["forged"]) == (401, 401, 401)
     assert told["token"] == ["access", "refresh"]
@@ -250,7 +255,7 @@ def test_with_a_key_gemini_answers_within_the_days_budget(
     assert "gemini-3.5-flash-lite" in logged
     assert gemini_server.key not in logged
     with valkey.Valkey.from_url(redis_server.url) as kept:
-        assert any(key.startswith(b"obc-ai:costs") for key in kept.scan_iter())
+        assert any(b"obc-ai:costs" in key for key in kept.scan_iter())
 
 
 def test_emptying_the_cache_leaves_costs_and_jobs(
