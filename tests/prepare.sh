@@ -32,7 +32,7 @@ esac
     pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
     pip wheel --quiet --no-deps --wheel-dir "$wheels" .
     wheel="$(echo "$wheels"/*.whl)"
-    pip install --quiet --group test "$django" "$wheel${extras:+[$extras]}"
+    pip install --quiet --group test ${extras:+--group deploy} "$django" "$wheel${extras:+[$extras]}"
     # Once more by itself: the version alone would not replace an older build of the same version.
     pip install --quiet --force-reinstall --no-deps "$wheel"
     pip check
