@@ -1,1 +1,1 @@
-"""What puts the example site into production; README.md says what each file is for."""
+"""The deployment kit: the example site as others may reach it. README.md says what each file is."""

@@ -158,7 +158,9 @@ def writing(root: Path) -> Iterator[Path]:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (root / ".lock").open("a")
     except OSError as error:
-        raise Problem(f"{root} cannot be written: {error.strerror}. Choose another --to.") from error
+        raise Problem(
+            f"{root} cannot be written: {error.strerror}. Choose another --to."
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

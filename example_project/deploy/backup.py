@@ -44,7 +44,9 @@ def settings_of(alias: str) -> dict[str, Any]:
         raise Problem(f"DATABASES has no {alias!r}; it has {', '.join(connections)}.")
     connection = connections[alias]
     if connection.vendor not in ("sqlite", "postgresql"):
-        raise Problem(f"DATABASES[{alias!r}] is {connection.vendor}; this knows SQLite and PostgreSQL.")
+        raise Problem(
+            f"DATABASES[{alias!r}] is {connection.vendor}; this knows SQLite and PostgreSQL."
+        )
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
         raise Problem(f"DATABASES[{alias!r}] is in memory: it ends with its process.")
     return {**connection.settings_dict, "vendor": connection.vendor}
@@ -129,9 +131,7 @@ def dump_sqlite(settings: dict[str, Any], scratch: Path) -> tuple[dict[str, str]
     sqlite.copy(Path(settings["NAME"]).absolute(), target)
     columns, ledger = money_columns()
     with closing(sqlite.connect(target, "ro")) as connection:
-        found = take(
-            sqlite.query_of(connection), vendor="sqlite", columns=columns, ledger=ledger
-        )
+        found = take(sqlite.query_of(connection), vendor="sqlite", columns=columns, ledger=ledger)
     return {"file": target.name, "server": sqlite3.sqlite_version}, found
 
 

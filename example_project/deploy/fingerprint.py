@@ -88,12 +88,12 @@ def take(query: Query, *, vendor: str, columns: Iterable[str], ledger: str | Non
     """
     there = {(table, column) for table, column in query(COLUMNS[vendor])}
     names = sorted({table for table, _ in there})
-    tables = {name: int(query(f"SELECT COUNT(*) FROM {_quoted(name)}")[0][0]) for name in names}
+    tables = {name: int(query(f"SELECT COUNT(*) FROM {_quoted(name)}")[0][0]) for name in names}  # noqa: S608 - quoted
     sums = {}
     for each in columns:
         table, column = each.rsplit(".", 1)
         if (table, column) in there:
-            found = query(f"SELECT COALESCE(SUM({_quoted(column)}), 0) FROM {_quoted(table)}")
+            found = query(f"SELECT COALESCE(SUM({_quoted(column)}), 0) FROM {_quoted(table)}")  # noqa: S608
             sums[each] = int(found[0][0])
     migrations = []
     if "django_migrations" in tables:
@@ -113,7 +113,9 @@ def differences(expected: Fingerprint, found: Fingerprint) -> list[str]:
     for name in sorted(expected.tables | found.tables):
         was, now = expected.tables.get(name), found.tables.get(name)
         if was != now:
-            lines.append(f"table {name}: {_or_none(was)} rows were backed up, {_or_none(now)} found")
+            lines.append(
+                f"table {name}: {_or_none(was)} rows were backed up, {_or_none(now)} found"
+            )
     for name in sorted(expected.sums | found.sums):
         before, after = expected.sums.get(name), found.sums.get(name)
         if before != after:

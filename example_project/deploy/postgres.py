@@ -53,7 +53,8 @@ def tool(name: str, server: int) -> tuple[Path, str]:
         path = folder / name
         if not os.access(path, os.X_OK) or path.is_dir():
             continue
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        command = [path, "--version"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if version := re.search(r"(\d+)(?:\.(\d+))?", told.stdout):
             key = tuple(int(part or 0) for part in version.groups())
             found.setdefault(key, (path, version[0]))
@@ -145,7 +146,11 @@ class Server:
             import json
 
             row = json.loads(row)
-        found = {"ENCODING": row["enc"], "LC_COLLATE": row["datcollate"], "LC_CTYPE": row["datctype"]}
+        found = {
+            "ENCODING": row["enc"],
+            "LC_COLLATE": row["datcollate"],
+            "LC_CTYPE": row["datctype"],
+        }
         special = row.get("datlocale") or row.get("daticulocale")
         if special and row.get("datlocprovider") == "i":
             found |= {"LOCALE_PROVIDER": "icu", "ICU_LOCALE": special}
@@ -156,7 +161,9 @@ class Server:
     def create(self, name: str, locale: Mapping[str, str]) -> None:
         """Make an empty database."""
         options = [
-            f"{key} {value}" if key == "LOCALE_PROVIDER" else f"{key} '{value.replace(chr(39), '')}'"
+            f"{key} {value}"
+            if key == "LOCALE_PROVIDER"
+            else f"{key} '{value.replace(chr(39), '')}'"
             for key, value in locale.items()
             if re.fullmatch(r"[A-Z_]+", key) and re.fullmatch(r"[\w.@-]+", value)
         ]
@@ -220,7 +227,7 @@ def run_tool(command: list[str], *, environment: Mapping[str, str], folder: Path
     It ends with this process's own end in order, and by its connection otherwise.
     """
     name = Path(command[0]).name
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - a list, no shell
         command, env=dict(environment), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:

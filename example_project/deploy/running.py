@@ -10,6 +10,8 @@ def living(home: Path) -> list[str]:
     """Return the programs whose process id is in a file of the folder run/, and lives."""
     found = []
     for file in sorted((home / "run").glob("*.pid")):
+        if file.stem in ("supervisord", "nginx"):  # they may live while the site's programs do not
+            continue
         try:
             number = int(file.read_text().split()[0])
             os.kill(number, 0)

@@ -95,7 +95,9 @@ def users_of(path: Path) -> list[str]:
         with suppress(OSError):
             handles = {os.readlink(each) for each in (folder / "fd").iterdir()}  # noqa: PTH115
             if handles & wanted:
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 found.append(f"process {folder.name} ({command.strip()[:80]})")
     return found
 

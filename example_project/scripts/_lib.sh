@@ -2,8 +2,8 @@
 # Sourced by the scripts beside it: the installation folder, its Python, messages, exit codes.
 #
 # An installation folder (--home DIR) holds .env, venv/, releases/, current, run/, log/, backups/.
-# A release is a copy of this repository: releases/NAME/{django_obc_ai,example_project}; where it
-# needs packages of its own it has a venv, too: releases/NAME/venv.
+# A release is releases/NAME/example_project, beside it django_obc_ai/ unless a venv has it, and
+# releases/NAME/venv where it needs other packages than venv/ has.
 
 # shellcheck disable=SC2034 # the scripts use them
 readonly FAILED=1 USAGE=2 REFUSED=3
@@ -42,28 +42,13 @@ use_home() { # use_home [DIR]
     [[ -d "$home" ]] || fail "$USAGE" "There is no installation folder $home; name one with --home DIR."
     home="$(cd "$home" && pwd -P)"
     export OBC_SITE_VAR="$home"
-    load_env "$home/.env"
-    if [[ -z "${DJANGO_SETTINGS_MODULE:-}" ]]; then
-        export DJANGO_SETTINGS_MODULE=obc_site.settings
-        if [[ -f "$home/.env" && -f "$site/deploy/settings.py" ]]; then
-            DJANGO_SETTINGS_MODULE=deploy.settings
-        fi
+    # deploy.settings reads the .env itself; without one this is the local demo.
+    if [[ -z "${DJANGO_SETTINGS_MODULE:-}" && -f "$home/.env" && -f "$site/deploy/settings.py" ]]; then
+        DJANGO_SETTINGS_MODULE=deploy.settings
     fi
+    export DJANGO_SETTINGS_MODULE="${DJANGO_SETTINGS_MODULE:-obc_site.settings}"
     python="$(find_python "$(dirname "$site")")"
     use_release "$(dirname "$site")"
-}
-
-# NAME=value lines, never run as shell; what is in the environment already stays.
-load_env() { # load_env FILE
-    local line name value
-    [[ -f "$1" ]] || return 0
-    [[ -r "$1" ]] || fail "$FAILED" "$1 cannot be read by $(id -un); run this as the site's user."
-    while IFS= read -r line || [[ -n "$line" ]]; do
-        [[ "$line" =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue
-        name="${BASH_REMATCH[2]}" value="${BASH_REMATCH[3]%$'\r'}"
-        [[ "$value" =~ ^\"(.*)\"$ || "$value" =~ ^\'(.*)\'$ ]] && value="${BASH_REMATCH[1]}"
-        [[ -n "${!name+set}" ]] || export "$name=$value"
-    done <"$1"
 }
 
 # PYTHON, else the release's own venv, else the installation's, else one that has Django.
@@ -82,22 +67,25 @@ find_python() { # find_python RELEASE
 use_release() { # use_release RELEASE
     local base="${OBC_SITE_BASE_PYTHONPATH-${PYTHONPATH:-}}"
     export OBC_SITE_BASE_PYTHONPATH="$base"
-    export PYTHONPATH="$1/example_project:$1${base:+:$base}"
+    PYTHONPATH="$1/example_project${base:+:$base}"
+    if [[ -d "$1/django_obc_ai" && ! -d "$1/venv" ]]; then
+        PYTHONPATH="$1/example_project:$1${base:+:$base}"
+    fi
+    export PYTHONPATH
     unset PYTHONSAFEPATH
 }
 
-# What supervisor runs here; nothing if it is not in use. Its answers are the caller's to judge.
-supervisor_conf() {
-    local each
-    for each in "${OBC_SITE_SUPERVISOR_CONF:-}" "$home"/{,run/,etc/}supervisord.conf; do
-        [[ -f "$each" ]] && printf '%s\n' "$each" && return
-    done
-    return 1
-}
+# supervisorctl of this installation. Exit code 4: there is none, or no configuration for it.
 supervisor() { # supervisor ARGUMENTS...
-    local conf program="$home/venv/bin/supervisorctl"
-    conf="$(supervisor_conf)" || return 4
+    local conf="${OBC_SITE_SUPERVISOR_CONF:-$home/conf/supervisord.conf}" program="$home/venv/bin/supervisorctl"
     [[ -x "$program" ]] || program="$(command -v supervisorctl)" || return 4
+    [[ -f "$conf" ]] || return 4
     "$program" -c "$conf" "$@"
 }
 supervisor_runs() { supervisor pid >/dev/null 2>&1; }
+# Names of the programs that use code and database, so not nginx.
+programs() { # programs all|running
+    local wanted=.
+    [[ "$1" == running ]] && wanted='^[^ ]+ +(RUNNING|STARTING|BACKOFF|STOPPING)'
+    { supervisor status 2>/dev/null || true; } | { grep -E "$wanted" || true; } | awk '$1 !~ /^nginx/ { print $1 }'
+}

@@ -30,4 +30,6 @@ while (($#)); do
     esac
 done
 use_home "$where"
-exec "$python" -m deploy.backup --script "$site/scripts/db_backup.sh" ${given[@]+"${given[@]}"}
+script="$home/current/example_project/scripts/db_backup.sh"  # of whichever release is current then
+[[ -f "$script" ]] || script="$site/scripts/db_backup.sh"
+exec "$python" -m deploy.backup --script "$script" ${given[@]+"${given[@]}"}
