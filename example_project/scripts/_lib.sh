@@ -68,7 +68,7 @@ use_release() { # use_release RELEASE
     local base="${OBC_SITE_BASE_PYTHONPATH-${PYTHONPATH:-}}"
     export OBC_SITE_BASE_PYTHONPATH="$base"
     PYTHONPATH="$1/example_project${base:+:$base}"
-    if [[ -d "$1/django_obc_ai" && ! -d "$1/venv" ]]; then
+    if [[ "$1" == */releases/* && -d "$1/django_obc_ai" && ! -d "$1/venv" ]]; then
         PYTHONPATH="$1/example_project:$1${base:+:$base}"
     fi
     export PYTHONPATH
