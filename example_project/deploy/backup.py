@@ -157,7 +157,7 @@ def dump_postgres(settings: dict[str, Any], scratch: Path) -> tuple[dict[str, An
             "--lock-wait-timeout=60s", f"--file={target}",
         ]  # fmt: skip
         environment = {**server.environment(wrapper), "PGDATABASE": server.name}
-        run_tool(command, environment=environment, folder=scratch)
+        run_tool(command, subject=server.name, environment=environment, folder=scratch)
         found = take(query, vendor="postgresql", columns=columns, ledger=ledger)
         cursor.execute("COMMIT")
     facts = {"file": target.name, "server": version, "pg_dump": tool_version, "locale": locale}

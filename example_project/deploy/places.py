@@ -199,7 +199,7 @@ class PostgresPlace(Place):
             str(program), "--exit-on-error", "--no-owner", "--no-privileges", "--no-password",
             "--single-transaction", f"--dbname=dbname='{target}'", str(backup.data),
         ]  # fmt: skip
-        run_tool(command, environment=environment, folder=backup.folder)
+        run_tool(command, subject=str(backup.data), environment=environment, folder=backup.folder)
         with self.server.connection(new) as wrapper, wrapper.cursor() as cursor:
             cursor.execute("ANALYZE")
 

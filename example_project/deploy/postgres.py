@@ -221,12 +221,20 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def run_tool(command: list[str], *, environment: Mapping[str, str], folder: Path) -> None:
+def run_tool(
+    command: list[str], *, subject: str, environment: Mapping[str, str], folder: Path
+) -> None:
     """Run pg_dump or pg_restore; its last words are in the message if it fails.
 
     It ends with this process's own end in order, and by its connection otherwise.
+
+    Args:
+        command: Program and arguments.
+        subject: What is dumped or restored, for the message.
+        environment: Its environment.
+        folder: Where it writes or reads.
     """
-    name = Path(command[0]).name
+    name = f"{Path(command[0]).name} ({subject})"
     with subprocess.Popen(  # noqa: S603 - a list, no shell
         command, env=dict(environment), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -73,7 +73,7 @@ def _explained(error: sqlite3.Error, source: Path, target: Path) -> Problem:
         return no_room(target.parent, error)
     if code == sqlite3.SQLITE_BUSY:
         return Problem(f"{source} stayed locked for 30 seconds; somebody holds a transaction open.")
-    return Problem(f"{source} cannot be copied: {error}.")
+    return Problem(f"{source} cannot be read: {error}.")
 
 
 def tables(path: Path) -> int | None:

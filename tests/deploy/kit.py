@@ -85,6 +85,13 @@ class Kit:
             timeout=300,
         )
 
+    def command(
+        self, name: str, *arguments: object, before: str = "", scripts: Path = SCRIPTS
+    ) -> list[str]:
+        """Return what runs a script; see `run`. It keeps the process id to its end."""
+        given = [str(each) for each in (scripts / name, *arguments)]
+        return ["bash", "-c", f'{before or ":"}; exec "$@"', "bash", *given]
+
     def python(self, *arguments: object) -> str:
         """Run the site's Python and return what it printed."""
         environment = self.environment()
@@ -93,8 +100,7 @@ class Kit:
             [sys.executable, *map(str, arguments)],
             cwd=EXAMPLE,
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=300,
         )

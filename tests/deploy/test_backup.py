@@ -29,7 +29,8 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "shell",
         "-c",
         "from decimal import Decimal; from django_obc_ai.models import AIOperation;"
-        f" AIOperation.objects.create(operation_type='chat', success=True, cost_usd=Decimal('{SPENT}') / 10**9)",
+        f" AIOperation.objects.create(operation_type='chat', success=True,"
+        f" cost_usd=Decimal('{SPENT}') / 10**9)",
     )
     return kit.home / "db.sqlite3"
 
