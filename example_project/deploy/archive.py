@@ -210,6 +210,6 @@ def prune(root: Path, keep_days: int, now: datetime.datetime) -> list[Path]:
             # Renamed first: what is half removed is never taken for a backup.
             gone = root / f"{PARTIAL}{folder.name}"
             folder.rename(gone)
-            shutil.rmtree(gone)
+            shutil.rmtree(gone, ignore_errors=True)  # else by the next backup
             removed.append(folder)
     return removed

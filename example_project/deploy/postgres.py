@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,8 @@ class Server:
                 ending.join()
 
     def _end_sessions(self, stop: threading.Event) -> None:
-        with self.maintenance() as wrapper, wrapper.cursor() as cursor:
+        # If it cannot end them, the rename says who is still there.
+        with suppress(Problem), self.maintenance() as wrapper, wrapper.cursor() as cursor:
             while not stop.wait(0.2):  # the rename has its lock by then, and waits for them to go
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -159,8 +159,8 @@ def back_up_while_used(kit: Kit, report: Report, backups: int) -> Path:
         report.expect(not missing, f"{len(missing)} answered calls are not in {folder}")
     report.line(
         f"- {backups} backups while 3 processes asked and edited ({len(writers.answered):,}"
-        f" answered calls, {dollars(sum(writers.answered.values()))}): each restored and equal to its"
-        " manifest, with every call that was answered before it began. A restore meanwhile:"
+        f" answered calls, {dollars(sum(writers.answered.values()))}): each restored and equal to"
+        " its manifest, with every call that was answered before it began. A restore meanwhile:"
         " refused."
     )
     done = kit.run("db_restore.sh", last, "--force")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.subprocesses import ROOT, python_environment
 
+#: What the ledger of a test's installation says, in nano-dollars.
+SPENT = 123_456_789_012
 EXAMPLE = ROOT / "example_project"
 SCRIPTS = EXAMPLE / "scripts"
 #: A second release: one more table, and a row in it.
@@ -159,3 +163,10 @@ def reseal(folder: Path, **changed: object) -> None:
     names = [manifest["file"], "manifest.json"]
     done = subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, text=True)
     (folder / "SHA256SUMS").write_text(done.stdout)
+
+
+def spent(kit: Kit, name: str = "db.sqlite3") -> int:
+    """Return what the ledger of a SQLite installation says, in nano-dollars."""
+    with closing(sqlite3.connect(kit.home / name)) as connection:
+        found = connection.execute("SELECT SUM(cost_usd) FROM django_obc_ai_aioperation")
+        return int(found.fetchone()[0])

