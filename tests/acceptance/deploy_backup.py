@@ -38,7 +38,8 @@ from tests.servers.postgres import PostgresServer, run_postgres
 
 SETTINGS = """
 from obc_site.settings import *
-DATABASES = {{"default": {database!r}}}
+OBC_AI = {{**OBC_AI, "RATE_LIMITS": {{"default": None}}}}
+DATABASES = {database!r} or DATABASES
 """
 IDS = (
     "from django_obc_ai.models import AIOperation;"
@@ -107,18 +108,17 @@ def installed(database: str, gemini_url: str) -> Iterator[tuple[Kit, PostgresSer
             "OBC_SITE_GEMINI_URL": gemini_url,
             "OBC_SITE_DAY_BUDGET": "1000",
         }
-        server = None
+        server, databases = None, {}
         if database == "postgres":
             import psycopg
 
             server = stack.enter_context(run_postgres())
             with psycopg.connect(server.dsn, autocommit=True) as admin:
                 admin.execute('CREATE DATABASE "obc site"')
-            text = SETTINGS.format(database=server.settings("obc site"))
-            (folder / "proof_settings.py").write_text(text)
-            inherited = kit.environment()["PYTHONPATH"]
-            kit.env["PYTHONPATH"] = f"{folder}{os.pathsep}{inherited}"
-            kit.env["DJANGO_SETTINGS_MODULE"] = "proof_settings"
+            databases = {"default": server.settings("obc site")}
+        (folder / "proof_settings.py").write_text(SETTINGS.format(database=databases))
+        kit.env["PYTHONPATH"] = f"{folder}{os.pathsep}{kit.environment()['PYTHONPATH']}"
+        kit.env["DJANGO_SETTINGS_MODULE"] = "proof_settings"
         yield kit, server
 
 
