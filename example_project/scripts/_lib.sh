@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: the installation folder, its Python, messages, exit codes.
+#
+# An installation folder (--home DIR) holds .env, venv/, releases/, current, run/, log/, backups/.
+# A release is releases/NAME/example_project, beside it django_obc_ai/ unless a venv has it, and
+# releases/NAME/venv where it needs other packages than venv/ has.
+
+# shellcheck disable=SC2034 # the scripts use them
+readonly FAILED=1 USAGE=2 REFUSED=3
+umask 077
+
+#: The example_project folder that the running script belongs to, links resolved.
+site="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+
+say() { printf '== %s\n' "$*"; }
+note() { printf '   %s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+fail() { # fail CODE MESSAGE...
+    local code="$1"
+    shift
+    printf 'error: %s\n' "$*" >&2
+    exit "$code"
+}
+
+# The comment at the head of the script that runs is its help.
+show_help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+needs_value() { [[ -n "${2:-}" ]] || fail "$USAGE" "$1 needs a value; see $(basename "$0") --help."; }
+
+# Where this installation is: --home, else OBC_SITE_VAR, else around the release the script is in.
+use_home() { # use_home [DIR]
+    local around
+    around="$(dirname "$(dirname "$site")")"
+    if [[ -n "${1:-}" ]]; then
+        home="$1"
+    elif [[ -n "${OBC_SITE_VAR:-}" ]]; then
+        home="$OBC_SITE_VAR"
+    elif [[ "$(basename "$around")" == releases ]]; then
+        home="$(dirname "$around")"
+    else
+        home="$site/var/production"
+    fi
+    [[ -d "$home" ]] || fail "$USAGE" "There is no installation folder $home; name one with --home DIR."
+    home="$(cd "$home" && pwd -P)"
+    export OBC_SITE_VAR="$home"
+    # deploy.settings reads the .env itself; without one this is the local demo.
+    if [[ -z "${DJANGO_SETTINGS_MODULE:-}" && -f "$home/.env" && -f "$site/deploy/settings.py" ]]; then
+        DJANGO_SETTINGS_MODULE=deploy.settings
+    fi
+    export DJANGO_SETTINGS_MODULE="${DJANGO_SETTINGS_MODULE:-obc_site.settings}"
+    python="$(find_python "$(dirname "$site")")"
+    use_release "$(dirname "$site")"
+}
+
+# PYTHON, else the release's own venv, else the installation's, else one that has Django.
+find_python() { # find_python RELEASE
+    local each
+    for each in "${PYTHON:-}" "$1/venv/bin/python" "$home/venv/bin/python" python3; do
+        if [[ -n "$each" ]] && command -v "$each" >/dev/null && "$each" -c 'import django' 2>/dev/null; then
+            command -v "$each"
+            return
+        fi
+    done
+    fail "$FAILED" "No Python with Django in $home/venv (nor PYTHON, nor python3): run deploy_ai.sh first."
+}
+
+# Let Python find the release's own packages first.
+use_release() { # use_release RELEASE
+    local base="${OBC_SITE_BASE_PYTHONPATH-${PYTHONPATH:-}}"
+    export OBC_SITE_BASE_PYTHONPATH="$base"
+    PYTHONPATH="$1/example_project${base:+:$base}"
+    if [[ "$1" == */releases/* && -d "$1/django_obc_ai" && ! -d "$1/venv" ]]; then
+        PYTHONPATH="$1/example_project:$1${base:+:$base}"
+    fi
+    export PYTHONPATH
+    unset PYTHONSAFEPATH
+}
+
+# supervisorctl of this installation. Exit code 4: there is none, or no configuration for it.
+supervisor() { # supervisor ARGUMENTS...
+    local conf="${OBC_SITE_SUPERVISOR_CONF:-$home/conf/supervisord.conf}" program="$home/venv/bin/supervisorctl"
+    [[ -x "$program" ]] || program="$(command -v supervisorctl)" || return 4
+    [[ -f "$conf" ]] || return 4
+    "$program" -c "$conf" "$@"
+}
+supervisor_runs() { supervisor pid >/dev/null 2>&1; }
+# Names of the programs that use code and database, so not nginx.
+programs() { # programs all|running
+    local wanted=.
+    [[ "$1" == running ]] && wanted='^[^ ]+ +(RUNNING|STARTING|BACKOFF|STOPPING)'
+    { supervisor status 2>/dev/null || true; } | { grep -E "$wanted" || true; } | awk '$1 !~ /^nginx/ { print $1 }'
+}
