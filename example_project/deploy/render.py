@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import getpass
+import grp
 import os
 import re
 import sys
@@ -68,7 +69,7 @@ def values(
         "python": f"{folder}/venv/bin/python",
         "settings": "deploy.settings",
         "user": getpass.getuser(),
-        "group": getpass.getuser(),
+        "group": grp.getgrgid(os.getgid()).gr_name,
         "hosts": " ".join(names),
         "host": names[0],
         "address": "",  # all of the machine's
@@ -114,6 +115,11 @@ def values(
     port = found["https_port"]
     found["port_suffix"] = "" if port == "443" else f":{port}"
     found["server_aliases"] = f"ServerAlias {' '.join(names[1:])}" if names[1:] else ""
+    # Started by root, nginx would make its workers "nobody", to whom the sockets are closed; started
+    # by anybody else it warns of a line that it does not need.
+    is_root = os.geteuid() == 0 or "user" in (changed or {})
+    user = f"user {found['user']} {found['group']};"
+    found["nginx_user"] = user if is_root else "# Its workers run as whoever starts it."
     found["stop_wait"] = str(int(found["longest_answer"]) + 20)
     return found
 
