@@ -1,1 +1,1 @@
-"""What runs the example site where others can reach it; README.md says what each file is for."""
+"""The deployment kit: the example site as others may reach it. README.md says what each file is."""

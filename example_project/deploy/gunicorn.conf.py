@@ -21,7 +21,7 @@ _app = Path(__file__).absolute().parent.parent
 _home = Path(os.environ.get("OBC_SITE_VAR") or _app / "var" / "production")
 _longest = int(os.environ.get("OBC_SITE_LONGEST_ANSWER", "180"))
 
-wsgi_app = "obc_site.wsgi:application"
+wsgi_app = "deploy.wsgi:application"
 chdir = str(_app)
 bind = os.environ.get("OBC_SITE_BIND") or f"unix:{_home / 'run' / 'web.sock'}"
 pidfile = str(_home / "run" / "web.pid")

@@ -81,10 +81,11 @@ def values(
         "nginx": "nginx",
         "apache_modules": "/usr/lib/apache2/modules",
         # With one process alone uvicorn could not replace it without a gap.
+        "web_workers": str(2 * cores),
+        "web_threads": "8",
         "stream_workers": str(max(2, cores)),
         "worker_processes": str(cores),
         "longest_answer": "180",
-        "longest_job": "3600",
         "requests_per_second": "50",
         "burst": "200",
         "connections": "250",
@@ -99,8 +100,8 @@ def values(
     for name in ("http_port", "https_port"):
         if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
             raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
-    for name in ("stream_workers", "worker_processes", "longest_answer", "longest_job",
-                 "requests_per_second", "burst", "connections", "largest_body"):  # fmt: skip
+    for name in ("web_workers", "web_threads", "stream_workers", "worker_processes",
+                 "longest_answer", "requests_per_second", "burst", "connections", "largest_body"):  # fmt: skip
         if not found[name].isdecimal() or int(found[name]) < 1:
             raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
     for name, value in found.items():
@@ -120,6 +121,9 @@ def values(
     is_root = os.geteuid() == 0 or "user" in (changed or {})
     user = f"user {found['user']} {found['group']};"
     found["nginx_user"] = user if is_root else "# Its workers run as whoever starts it."
+    user = f"User {found['user']}\nGroup {found['group']}"
+    found["apache_user"] = user if is_root else found["nginx_user"]
+    found["logrotate_user"] = f"    su {found['user']} {found['group']}" if is_root else ""
     found["stop_wait"] = str(int(found["longest_answer"]) + 20)
     return found
 

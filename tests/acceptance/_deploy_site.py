@@ -71,14 +71,13 @@ class KitSite:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OBC_", "DJANGO_"))}
         self.environment = {
             **inherited,
-            "SECRET_KEY": "only-for-this-proof-" + os.urandom(32).hex(),
+            "SECRET_KEY": os.urandom(40).hex(),
             "DEBUG": "0", "ALLOWED_HOSTS": hosts,
             "CSRF_TRUSTED_ORIGINS": ",".join(f"https://{host}:{self.https}" for host in HOSTS),
             "REDIS_URL": self.redis.url, "GOOGLE_API_KEY": self.gemini.key,
-            "OBC_SITE_VAR": str(self.home), "OBC_SITE_DEBUG": "0", "OBC_SITE_HOSTS": hosts,
-            "OBC_SITE_BROKER": self.redis.url, "OBC_SITE_GEMINI_URL": self.gemini.url,
+            "OBC_SITE_VAR": str(self.home), "OBC_SITE_GEMINI_URL": self.gemini.url,
             "OBC_SITE_EMBEDDER": "hashing", "OBC_SITE_DAY_BUDGET": "50",
-            "OBC_SITE_WORKERS": "2", "OBC_SITE_LONGEST_ANSWER": "60",
+            "OBC_SITE_LONGEST_ANSWER": "60",
             "DJANGO_SETTINGS_MODULE": "trial_settings",
         }  # fmt: skip
         self._make_certificate()
@@ -96,7 +95,8 @@ class KitSite:
         """Fill files of the kit, by its own command."""
         changed = {
             "address": "127.0.0.1", "settings": "trial_settings", "longest_answer": "60",
-            "requests_per_second": "2000", "burst": "2000", "worker_processes": "1", **changed,
+            "requests_per_second": "2000", "burst": "2000", "worker_processes": "1",
+            "web_workers": "2", **changed,
         }  # fmt: skip
         command = [
             sys.executable, str(self.home / "current/example_project/deploy/render.py"),

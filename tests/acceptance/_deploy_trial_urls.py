@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from importlib import import_module
 from pathlib import Path
 
-from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
+from deploy import urls
 from django_obc_ai.web.throttles import address_of
 
 
@@ -45,5 +44,5 @@ urlpatterns = [
     path("chat/trial/seen/", seen),
     path("trial/slow/", slow),
     path("chat/trial/slow/", slow),
-    *import_module(settings.TRIAL_ROOT).urlpatterns,
+    *urls.urlpatterns,
 ]
