@@ -75,6 +75,7 @@ def values(
         "address": "",  # all of the machine's
         "http_port": "80",
         "https_port": "443",
+        "public_port": "",  # what people see in place of the https_port
         "certificate": f"{folder}/tls/cert.pem",
         "certificate_key": f"{folder}/tls/key.pem",
         "static": f"{folder}/static",
@@ -113,7 +114,7 @@ def values(
     # What the others follow from.
     found["listen"] = f"{found['address']}:" if found["address"] else ""
     found["listen_apache"] = found["listen"] or "*:"
-    port = found["https_port"]
+    found["public_port"] = port = found["public_port"] or found["https_port"]
     found["port_suffix"] = "" if port == "443" else f":{port}"
     found["server_aliases"] = f"ServerAlias {' '.join(names[1:])}" if names[1:] else ""
     # Started by root, nginx would make its workers "nobody", to whom the sockets are closed; started
@@ -171,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--home", required=True, help="the installation folder")
-    parser.add_argument("--host", action="append", help="a host name; the first is the main one")
+    parser.add_argument("--host", action="append", help="a name, or several with commas; the first is the main one")
     parser.add_argument("--http-port", help="default: 80")
     parser.add_argument("--https-port", help="default: 443")
     parser.add_argument("--python", help="default: venv/bin/python in the folder")
@@ -195,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("http_port", "https_port", "python"):
             if (value := getattr(options, name)) is not None:
                 changed[name] = value
-        given = values(options.home, options.host or ["localhost", "127.0.0.1"], changed)
+        hosts = ",".join(options.host or ["localhost,127.0.0.1"]).split(",")
+        given = values(options.home, [host.strip() for host in hosts], changed)
         if options.list:
             print("\n".join(f"{name}={value}" for name, value in given.items()))
             return 0
