@@ -1,3 +1,4 @@
+# ruff: noqa: N999 - gunicorn looks for this name
 """How gunicorn serves all but the streams.
 
 OBC_SITE_VAR              the installation folder; the socket is run/web.sock in it

@@ -28,6 +28,11 @@ _LONGEST_SOCKET = "run/supervisor.sock.1234567"
 _SOCKET_BYTES = 107
 #: Each of these ends or begins something in one of the formats.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\"'\\$%;{}#<>`]")
+#: Values that are whole numbers, 1 or above.
+_COUNTS = (
+    "web_workers", "web_threads", "stream_workers", "worker_processes", "longest_answer",
+    "requests_per_second", "burst", "connections", "largest_body",
+)  # fmt: skip
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -98,11 +103,11 @@ def values(
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(found)}."
             raise CannotRender(f"No file asks for {name!r}. {hint}")
         found[name] = value
-    for name in ("http_port", "https_port"):
+    found["public_port"] = found["public_port"] or found["https_port"]
+    for name in ("http_port", "https_port", "public_port"):
         if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
             raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
-    for name in ("web_workers", "web_threads", "stream_workers", "worker_processes",
-                 "longest_answer", "requests_per_second", "burst", "connections", "largest_body"):  # fmt: skip
+    for name in _COUNTS:
         if not found[name].isdecimal() or int(found[name]) < 1:
             raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
     for name, value in found.items():
@@ -114,11 +119,11 @@ def values(
     # What the others follow from.
     found["listen"] = f"{found['address']}:" if found["address"] else ""
     found["listen_apache"] = found["listen"] or "*:"
-    found["public_port"] = port = found["public_port"] or found["https_port"]
+    port = found["public_port"]
     found["port_suffix"] = "" if port == "443" else f":{port}"
     found["server_aliases"] = f"ServerAlias {' '.join(names[1:])}" if names[1:] else ""
-    # Started by root, nginx would make its workers "nobody", to whom the sockets are closed; started
-    # by anybody else it warns of a line that it does not need.
+    # Started by root, nginx would make its workers "nobody", to whom the sockets are closed;
+    # started by anybody else it warns of a line that it does not need.
     is_root = os.geteuid() == 0 or "user" in (changed or {})
     user = f"user {found['user']} {found['group']};"
     found["nginx_user"] = user if is_root else "# Its workers run as whoever starts it."
@@ -133,8 +138,11 @@ def render(name: str, given: Mapping[str, str]) -> str:
     """Return the text of one file.
 
     Raises:
-        CannotRender: It asks for what is not given, or a placeholder is malformed.
+        CannotRender: There is none of that name, it asks for what is not given, or a placeholder
+            is malformed.
     """
+    if name not in templates():
+        raise CannotRender(f"There is no {name}. There are: {', '.join(templates())}.")
     template = ConfigTemplate((HERE / name).read_text(encoding="utf-8"))
     if not template.is_valid():
         raise CannotRender(f"{name} holds an @ that begins no placeholder: write @@ for an @.")
@@ -167,12 +175,19 @@ def _check_socket(folder: str) -> None:
         )
 
 
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CannotRender(f"--set {text} has no value: write --set {text}=VALUE.")
+    return name, value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--home", required=True, help="the installation folder")
-    parser.add_argument("--host", action="append", help="a name, or several with commas; the first is the main one")
+    parser.add_argument("--host", action="append", help="names, with commas; first the main one")
     parser.add_argument("--http-port", help="default: 80")
     parser.add_argument("--https-port", help="default: 443")
     parser.add_argument("--python", help="default: venv/bin/python in the folder")
@@ -187,12 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fill what the command line asks for."""
     options = _parser().parse_args(arguments)
     try:
-        changed = {}
-        for each in options.changed:
-            name, equals, value = each.partition("=")
-            if not equals:
-                raise CannotRender(f"--set {each} has no value: write --set {each}=VALUE.")
-            changed[name] = value
+        changed = dict(_assignment(each) for each in options.changed)
         for name in ("http_port", "https_port", "python"):
             if (value := getattr(options, name)) is not None:
                 changed[name] = value
@@ -202,9 +212,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(f"{name}={value}" for name, value in given.items()))
             return 0
         names = options.files or templates()
-        for name in names:
-            if name not in templates():
-                raise CannotRender(f"There is no {name}. There are: {', '.join(templates())}.")
         texts = {name: render(name, given) for name in names}
     except CannotRender as error:
         print(f"render.py: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 PATIENCE_SECONDS = 90
 
@@ -103,6 +103,7 @@ class Crowd:
     Attributes:
         done: Good answers, by what was asked.
         failed: What was not a good answer.
+        repeated: Requests that met an idle connection which the proxy was closing.
         releases: By which release answers were given.
     """
 
@@ -113,6 +114,7 @@ class Crowd:
         self.done: Counter[str] = Counter()
         self.releases: Counter[str] = Counter()
         self.failed: list[str] = []
+        self.repeated = 0
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -121,7 +123,7 @@ class Crowd:
             for number in range(each)
         ]
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -132,17 +134,22 @@ class Crowd:
             thread.join(PATIENCE_SECONDS)
 
     def _run(self, kind: str, number: int) -> None:
-        connection, count = self.client.connect(), 0
+        connection, count, is_used = self.client.connect(), 0, False
         while not self._over.is_set():
             count += 1
             try:
                 answer = self._ask(kind, f"{number}-{count}", connection)
+                is_used = kind != "stream"
                 good = is_whole(answer) if kind == "stream" else answer.status == 200
                 why = f"{answer.status} {answer.body[-300:]!r}"
             except (OSError, http.client.HTTPException) as error:
-                good, why = False, repr(error)
                 connection.close()
                 connection = self.client.connect()
+                # A connection that has served before may be closed while it is idle.
+                if is_used and isinstance(error, ConnectionError):
+                    self.repeated, is_used = self.repeated + 1, False
+                    continue
+                good, why = False, repr(error)
             with self._lock:
                 if good:
                     self.done[kind] += 1

@@ -1,4 +1,4 @@
-"""Addresses of that site, and two more: what it sees of a request, and an answer that takes long."""
+"""Addresses of that site, and two more: what it sees of a request, and a slow answer."""
 
 from __future__ import annotations
 
