@@ -68,6 +68,7 @@ class Proxy:
                 self.expect(count == 1, f"{path} has {name} {count} times")
             self.expect(not answer.all("content-encoding"), f"{path} is compressed")
             server = answer.all("server")
+            self.expect(server == [self.name], f"{server} answers")
             self.expect(not any("/" in each for each in server), f"its version is told: {server}")
         self.report.line(
             f"- {self.name}: pages of gunicorn and uvicorn have each of {len(ONCE)} headers of"

@@ -59,8 +59,14 @@ def apache(site: KitSite, program: str) -> Iterator[None]:
     subprocess.run([*command, "-t"], check=True, capture_output=True, timeout=60)
     process = subprocess.Popen([*command, "-DFOREGROUND"])
     client = Client(site.https, site.home / "tls" / "cert.pem")
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise SystemExit(f"Apache has ended: {site.log('apache-error.log')[-2000:]}")
+        return client.ask("/trial/seen/").status == 200
+
     try:
-        wait_until(lambda: client.ask("/trial/seen/").status == 200, "Apache answers")
+        wait_until(answers, "Apache answers")
         yield
     finally:
         process.terminate()

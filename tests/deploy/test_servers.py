@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -408,3 +409,33 @@ def test_logs_of_every_program_are_rotated(home: Path) -> None:
     for name in ("web", "streams", "worker", "beat"):
         assert f'"{home}/log/{name}.log"' in rotated
     assert f'"{home}/log/nginx*.log"' in rotated
+
+
+def test_workers_of_a_killed_nginx_are_ended_and_nobody_else(tmp_path: Path) -> None:
+    end = runpy.run_path(str(DEPLOY / "nginx.py"))["end_leftovers"]
+    pid_file = tmp_path / "nginx.pid"
+    end(pid_file)  # there is none
+    # A leader that is gone, and a member of its group that is left.
+    script = (
+        "import subprocess, sys; p = subprocess.Popen(['sleep', '300'], stdout=2); print(p.pid)"
+    )
+    leader = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, process_group=0
+    )
+    told, _ = leader.communicate()
+    left = Path(f"/proc/{int(told)}")
+    assert left.exists()
+    pid_file.write_text(f"{leader.pid}\n")
+    end(pid_file)
+    for _ in range(100):
+        # Where nobody waits for orphans it stays as a zombie.
+        if not left.exists() or "(sleep) Z" in (left / "stat").read_text():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the process that was left still runs")
+    with subprocess.Popen(["sleep", "300"], process_group=0) as living:
+        pid_file.write_text(str(living.pid))
+        end(pid_file)
+        assert living.poll() is None
+        living.kill()
