@@ -22,6 +22,12 @@ PATHS = {"web": "/trial/seen/", "streams": "/chat/trial/seen/", "nginx": "/trial
 READY = {"worker": "ready.", "beat": "beat: Starting..."}
 
 
+def has_ended(pid: int) -> bool:
+    """Is a process gone? Where nobody waits for orphans it stays as a zombie."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 class Supervisor:
     """A running supervisord, and what its command line does."""
 
@@ -93,20 +99,26 @@ class Supervisor:
         self.report.line(f"- Stopped and started again: {', '.join(PROGRAMS)}.")
         for name in PROGRAMS:
             self.forget(name)
-            before = self.pid(name)
+            before, workers = self.pid(name), self.processes(name)
             os.kill(before, signal.SIGKILL)
-            after = wait_until(
-                lambda name=name, now=before: self.another(name, now), f"{name} comes back"
-            )
+            self.wait_for_another(name, before)
             self.wait(name)
-            expect(after != before, f"{name} has the process of before")
-        self.report.line("- Killed by SIGKILL, each of them came back and did its work again.")
+            for pid in workers:
+                self.wait_for_end(name, pid)
+        self.report.line(
+            "- Killed by SIGKILL, each of them came back and did its work again; no process of"
+            " before was left."
+        )
         self.one_of_many()
         self.ends_of_calls()
 
     def wait_for_another(self, name: str, before: int) -> None:
         """Wait until another process than that runs."""
         wait_until(lambda: self.pid(name) not in (0, before), f"{name} comes back")
+
+    def wait_for_end(self, name: str, pid: int) -> None:
+        """Wait until a process of a program that was killed is gone, too."""
+        wait_until(lambda: has_ended(pid), f"{name}: process {pid} ends")
 
     def one_of_many(self) -> None:
         """Kill one process of each server's, while others serve."""
