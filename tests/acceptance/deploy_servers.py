@@ -39,11 +39,13 @@ from tests.acceptance._deploy_site import KitSite, wait_until
 
 def install() -> None:
     """Bring what no other test needs into this environment."""
+    kit = Path(__file__).resolve().parents[2] / "example_project/deploy"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if any(importlib.util.find_spec(name) is None for name in ("supervisor", "axes", "uvicorn")):
-        kit = Path(__file__).resolve().parents[2] / "example_project/deploy"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "-r", str(kit / "requirements.in")], check=True)
-        importlib.invalidate_caches()
+    if importlib.util.find_spec("check_jsonschema") is None:
+        subprocess.run([*pip, "--group", "deploy-files"], check=True, cwd=kit.parents[1])
+    importlib.invalidate_caches()
 
 
 def find(*names: str) -> str | None:
