@@ -218,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     home = Path(given["home"])
     for folder in ("run", "log"):
-        (home / folder).mkdir(mode=0o750, parents=True, exist_ok=True)
+        (home / folder).mkdir(parents=True, exist_ok=True)
+        (home / folder).chmod(0o750)  # the proxy's user comes in by the group
     for path in write(Path(options.out) if options.out else home / "conf", texts):
         print(path)
     return 0
