@@ -1,0 +1,229 @@
+"""Fill the *.in files of the kit: folder, names, ports.
+
+    python example_project/deploy/render.py --home DIR [option ...] [FILE ...]
+
+Without files all are filled, into DIR/conf. Placeholders are @{name}, and @@ is an @. A name that
+a file asks for and nobody gives is refused, and so is one that no file knows.
+
+Exit codes: 0 all is written, 2 something was wrong and nothing is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import getpass
+import grp
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+HERE = Path(__file__).absolute().parent
+#: A path in run/, with what supervisord appends while it makes it.
+_LONGEST_SOCKET = "run/supervisor.sock.1234567"
+#: Bytes that the kernel takes as the path of a socket.
+_SOCKET_BYTES = 107
+#: Each of these ends or begins something in one of the formats.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\"'\\$%;{}#<>`]")
+#: Values that are whole numbers, 1 or above.
+_COUNTS = (
+    "web_workers", "web_threads", "stream_workers", "worker_processes", "longest_answer",
+    "requests_per_second", "burst", "connections", "largest_body",
+)  # fmt: skip
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+class CannotRender(Exception):
+    """What was wrong, where, and what to do."""
+
+
+class ConfigTemplate(Template):
+    """Placeholders that none of the formats uses for itself."""
+
+    delimiter = "@"
+
+
+def templates() -> list[str]:
+    """Return the names of all files to fill, relative to this folder."""
+    return sorted(str(path.relative_to(HERE)) for path in HERE.rglob("*.in") if path.suffix == ".in"
+                  and path.name != "requirements.in")  # fmt: skip
+
+
+def values(
+    home: str, names: Sequence[str], changed: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return what the files can ask for.
+
+    Args:
+        home: The installation folder.
+        names: Host names of the site, the main one first.
+        changed: Values in place of the defaults.
+    """
+    folder = str(Path(home).absolute())
+    _check_socket(folder)
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise CannotRender(f"{name!r} is no host name: give --host such as ai.example.org.")
+    cores = os.cpu_count() or 1
+    found = {
+        "home": folder,
+        "app": f"{folder}/current/example_project",
+        "python": f"{folder}/venv/bin/python",
+        "settings": "deploy.settings",
+        "user": getpass.getuser(),
+        "group": grp.getgrgid(os.getgid()).gr_name,
+        "hosts": " ".join(names),
+        "host": names[0],
+        "address": "",  # all of the machine's
+        "http_port": "80",
+        "https_port": "443",
+        "public_port": "",  # what people see in place of the https_port
+        "certificate": f"{folder}/tls/cert.pem",
+        "certificate_key": f"{folder}/tls/key.pem",
+        "static": f"{folder}/static",
+        "nginx": "nginx",
+        "apache_modules": "/usr/lib/apache2/modules",
+        # With one process alone uvicorn could not replace it without a gap.
+        "web_workers": str(2 * cores),
+        "web_threads": "8",
+        "stream_workers": str(max(2, cores)),
+        "worker_processes": str(cores),
+        "longest_answer": "180",
+        "requests_per_second": "50",
+        "burst": "200",
+        "connections": "250",
+        "largest_body": "1048576",
+    }
+    for name, value in (changed or {}).items():
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(found)}."
+            raise CannotRender(f"No file asks for {name!r}. {hint}")
+        found[name] = value
+    found["public_port"] = found["public_port"] or found["https_port"]
+    for name in ("http_port", "https_port", "public_port"):
+        if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
+            raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
+    for name in _COUNTS:
+        if not found[name].isdecimal() or int(found[name]) < 1:
+            raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
+    for name, value in found.items():
+        if bad := _FORBIDDEN.search(value):
+            raise CannotRender(
+                f"{name} holds {bad.group()!r}, which means something to nginx, Apache,"
+                " supervisord or systemd: choose another path or name."
+            )
+    # What the others follow from.
+    found["listen"] = f"{found['address']}:" if found["address"] else ""
+    found["listen_apache"] = found["listen"] or "*:"
+    port = found["public_port"]
+    found["port_suffix"] = "" if port == "443" else f":{port}"
+    found["server_aliases"] = f"ServerAlias {' '.join(names[1:])}" if names[1:] else ""
+    # Started by root, nginx would make its workers "nobody", to whom the sockets are closed;
+    # started by anybody else it warns of a line that it does not need.
+    is_root = os.geteuid() == 0 or "user" in (changed or {})
+    user = f"user {found['user']} {found['group']};"
+    found["nginx_user"] = user if is_root else "# Its workers run as whoever starts it."
+    user = f"User {found['user']}\nGroup {found['group']}"
+    found["apache_user"] = user if is_root else found["nginx_user"]
+    found["logrotate_user"] = f"    su {found['user']} {found['group']}" if is_root else ""
+    found["stop_wait"] = str(int(found["longest_answer"]) + 20)
+    return found
+
+
+def render(name: str, given: Mapping[str, str]) -> str:
+    """Return the text of one file.
+
+    Raises:
+        CannotRender: There is none of that name, it asks for what is not given, or a placeholder
+            is malformed.
+    """
+    if name not in templates():
+        raise CannotRender(f"There is no {name}. There are: {', '.join(templates())}.")
+    template = ConfigTemplate((HERE / name).read_text(encoding="utf-8"))
+    if not template.is_valid():
+        raise CannotRender(f"{name} holds an @ that begins no placeholder: write @@ for an @.")
+    missing = sorted(set(template.get_identifiers()) - set(given))
+    if missing:
+        raise CannotRender(f"{name} asks for {', '.join(missing)}, which render.py does not know.")
+    return template.substitute(given)
+
+
+def write(out: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files whose text has changed; return them all."""
+    written = []
+    for name, text in texts.items():
+        path = out / name.removesuffix(".in")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            half = path.with_name(path.name + ".new")
+            half.write_text(text, encoding="utf-8")
+            half.replace(path)
+        written.append(path)
+    return written
+
+
+def _check_socket(folder: str) -> None:
+    size = len(os.fsencode(f"{folder}/{_LONGEST_SOCKET}"))
+    if size > _SOCKET_BYTES:
+        raise CannotRender(
+            f"The path of the installation folder is {size - _SOCKET_BYTES} bytes too long for"
+            f" sockets in it: choose a shorter one than {folder}."
+        )
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CannotRender(f"--set {text} has no value: write --set {text}=VALUE.")
+    return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--home", required=True, help="the installation folder")
+    parser.add_argument("--host", action="append", help="names, with commas; first the main one")
+    parser.add_argument("--http-port", help="default: 80")
+    parser.add_argument("--https-port", help="default: 443")
+    parser.add_argument("--python", help="default: venv/bin/python in the folder")
+    parser.add_argument("--out", help="default: conf in the folder")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changed")
+    parser.add_argument("--list", action="store_true", help="print all names and values, and end")
+    parser.add_argument("files", nargs="*", metavar="FILE", help=f"of: {', '.join(templates())}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill what the command line asks for."""
+    options = _parser().parse_args(arguments)
+    try:
+        changed = dict(_assignment(each) for each in options.changed)
+        for name in ("http_port", "https_port", "python"):
+            if (value := getattr(options, name)) is not None:
+                changed[name] = value
+        hosts = ",".join(options.host or ["localhost,127.0.0.1"]).split(",")
+        given = values(options.home, [host.strip() for host in hosts], changed)
+        if options.list:
+            print("\n".join(f"{name}={value}" for name, value in given.items()))
+            return 0
+        names = options.files or templates()
+        texts = {name: render(name, given) for name in names}
+    except CannotRender as error:
+        print(f"render.py: {error}", file=sys.stderr)
+        return 2
+    home = Path(given["home"])
+    for folder in ("run", "log"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+        (home / folder).chmod(0o750)  # the proxy's user comes in by the group
+    for path in write(Path(options.out) if options.out else home / "conf", texts):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""Image, compose file, health check, Prometheus and log rotation."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.rendered import DEPLOY, filled, text
+from tests.subprocesses import ROOT
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with filled() as found:
+        yield found
+
+
+def test_a_health_check_names_what_does_not_answer(home: Path) -> None:
+    command = [sys.executable, str(DEPLOY / "live.py"), "streams", "--home", str(home)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"streams does not answer at {home}/run/streams.sock" in done.stderr
+
+
+def test_a_health_check_asks_by_a_name_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_host = runpy.run_path(str(DEPLOY / "live.py"))["own_host"]
+    monkeypatch.delenv("ALLOWED_HOSTS", raising=False)
+    assert own_host(tmp_path) == "localhost"
+    (tmp_path / ".env").write_text('DEBUG=0\nALLOWED_HOSTS=".a.example.org,b"\n')
+    assert own_host(tmp_path) == "a.example.org"
+    monkeypatch.setenv("ALLOWED_HOSTS", "c.example.org")
+    assert own_host(tmp_path) == "c.example.org"
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yml").read_text())
+    return found
+
+
+def test_compose_has_every_service_with_a_health_check() -> None:
+    services = compose()["services"]
+    expected = {"postgres", "redis", "prepare", "web", "streams", "worker", "beat", "nginx"}
+    assert expected <= set(services)
+    for name in expected - {"web"}:  # web has the image's own
+        assert "healthcheck" in services[name], name
+    assert "pgvector" in services["postgres"]["image"]
+
+
+def test_compose_holds_no_secret_and_opens_the_proxy_alone() -> None:
+    services = compose()["services"]
+    for name, service in services.items():
+        assert "environment" not in service, name
+        if name not in ("nginx", "prometheus"):
+            assert "ports" not in service, name
+    for name in ("web", "streams", "worker", "beat"):
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+        assert services[name]["env_file"] == ["${OBC_SITE_ENV:-.env}"]
+
+
+def test_compose_keeps_data_in_volumes_that_are_named() -> None:
+    found = compose()
+    used = {
+        volume.partition(":")[0]
+        for service in found["services"].values()
+        for volume in service.get("volumes", [])
+        if not volume.startswith((".", "$"))
+    }
+    assert used == set(found["volumes"])
+    assert {"inside", "outside"} == set(found["networks"])
+    assert found["networks"]["inside"] == {"internal": True}
+
+
+def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    stages = [line for line in lines if line.startswith("FROM ")]
+    assert len(stages) == 2
+    assert all("-slim" in stage for stage in stages)
+    last = lines[lines.index(stages[1]) :]
+    assert "USER 10001:10001" in last
+    assert any(line.startswith("HEALTHCHECK") for line in last)
+    assert not any(re.search(r"(SECRET|KEY|PASSWORD|TOKEN)\w*=", line) for line in lines)
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert "**/.env*" in ignored
+
+
+def test_prometheus_finds_the_alerts_and_keeps_its_token_in_a_file() -> None:
+    found = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    (rules,) = found["rule_files"]
+    assert (DEPLOY / rules).resolve() == ROOT / "docs" / "monitoring" / "alerts.yml"
+    (scrape,) = found["scrape_configs"]
+    assert scrape["metrics_path"] == "/metrics"
+    assert scrape["authorization"]["credentials_file"] == "metrics.token"
+
+
+def test_logs_of_every_program_are_rotated(home: Path) -> None:
+    rotated = text(home, "logrotate.conf")
+    for name in ("web", "streams", "worker", "beat"):
+        assert f'"{home}/log/{name}.log"' in rotated
+    assert f'"{home}/log/nginx*.log"' in rotated
