@@ -10,6 +10,7 @@ from django.test import override_settings
 from django_obc_ai.backends.coordinators import BaseCoordinator, coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.conf import find_errors, get_settings
+from tests.extras import requires
 
 STORES = "django_obc_ai.backends.cost_stores"
 URL = "redis://:secret@cache:6379/3"
@@ -29,7 +30,7 @@ def default(**stores: Any) -> BaseCoordinator:
     [
         ("database.DatabaseCostStore", "DatabaseCoordinator"),
         ("memory.MemoryCostStore", "MemoryCoordinator"),
-        ("redis.RedisCostStore", "RedisCoordinator"),
+        pytest.param("redis.RedisCostStore", "RedisCoordinator", marks=requires("redis")),
     ],
 )
 def test_it_is_kept_where_the_budgets_are(store: str, expected: str) -> None:
@@ -44,6 +45,7 @@ def test_beside_any_other_cost_store_it_is_in_the_database(path: str) -> None:
     assert type(default()).__name__ == "DatabaseCoordinator"
 
 
+@requires("redis")
 def test_it_asks_the_server_of_the_cost_store_as_patiently_and_under_names_of_its_own() -> None:
     with override_settings(OBC_AI={"COST_STORES": {"default": REDIS}}):
         spec = get_settings().coordinators["default"]

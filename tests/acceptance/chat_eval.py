@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="the same: it is quick")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
-    from tests.example.test_example import ROOT, manage, run
+    from tests.example.running import ROOT, manage, run
 
     with tempfile.TemporaryDirectory() as folder:
         var = Path(folder)

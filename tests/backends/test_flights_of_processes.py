@@ -28,12 +28,11 @@ def _databases(alias: str) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["redis", "default", "postgres"])
-def place(
-    request: pytest.FixtureRequest, redis_server: RedisServer, postgres_alias: str
-) -> dict[str, Any]:
+def place(request: pytest.FixtureRequest, postgres_alias: str) -> dict[str, Any]:
     """Where the processes coordinate themselves."""
     if request.param == "redis":
-        options = {"url": redis_server.url}
+        server: RedisServer = request.getfixturevalue("redis_server")
+        options = {"url": server.url}
         redis = {"BACKEND": f"{BACKENDS}.redis.RedisCoordinator", "OPTIONS": options}
         return {"DATABASES": _databases("default"), "OBC_AI": {"COORDINATORS": {"default": redis}}}
     return {"DATABASES": _databases(request.param), "OBC_AI": {"DATABASE": request.param}}

@@ -18,6 +18,7 @@ from django_obc_ai.backends.cost_stores.redis import RedisCostStore
 from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
 from django_obc_ai.testing import CostStoreContract
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals
+from tests.extras import requires
 from tests.servers.valkey import RedisServer, run_redis
 
 HOLD = BudgetHold(key="a", limit_nano=10)
@@ -156,6 +157,7 @@ def test_only_one_process_rebuilds(redis_server: RedisServer) -> None:
         each.close()
 
 
+@requires("redis")
 def test_a_server_killed_and_restarted_empty_admits_nothing() -> None:
     with run_redis() as first:
         store = fresh(first.url)
@@ -228,6 +230,7 @@ def test_totals_of_periods_long_over_are_forgotten(store: RedisCostStore) -> Non
     assert store.totals(["always"])["always"].spent_nano == 5
 
 
+@requires("redis")
 def test_an_unreachable_server_is_an_error_of_the_cost_store() -> None:
     store = RedisCostStore(url="redis://:secret@127.0.0.1:1/0", timeout_seconds=0.2)
     for step in (

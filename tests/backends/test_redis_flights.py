@@ -16,6 +16,7 @@ from django_obc_ai.backends.coordinators import BaseCoordinator
 from django_obc_ai.backends.coordinators.redis import RedisCoordinator
 from django_obc_ai.exceptions import CoordinatorError
 from django_obc_ai.testing import FlightContract
+from tests.extras import requires
 from tests.servers.valkey import RedisServer, run_redis
 
 
@@ -115,6 +116,7 @@ def test_a_forked_child_has_a_connection_of_its_own(coordinator: RedisCoordinato
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@requires("redis")
 def test_a_server_that_is_away_is_an_error_that_tells_no_secret() -> None:
     with run_redis() as server:
         url = server.url.replace("//", "//:hunter2@")

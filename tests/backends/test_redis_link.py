@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from django_obc_ai.backends.redis_link import RedisLink
 from django_obc_ai.exceptions import CoordinatorError
 from tests.servers.valkey import RedisServer, run_redis
+
+redis = pytest.importorskip("redis", reason="needs the extra 'redis'")
 
 OFTEN = 200  # redis-py's pool would make a hundred connections in its life
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-import redis
 import valkey
 
 from django_obc_ai.backends.cost_stores import BudgetsChangedError
@@ -17,6 +16,8 @@ from django_obc_ai.backends.redis_rows import RedisRows
 from django_obc_ai.exceptions import CostStoreError, CostStoreLostError
 from django_obc_ai.types import Amount, BudgetHold, BudgetTotals
 from tests.servers.valkey import RedisServer
+
+redis = pytest.importorskip("redis", reason="needs the extra 'redis'")
 
 HOLD = BudgetHold(key="a", limit_nano=10)
 

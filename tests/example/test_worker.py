@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.example.test_example import MANAGE, manage, run
+from tests.example.running import MANAGE, manage, run
 from tests.extras import requires
 from tests.servers.celery_processes import eventually
 from tests.servers.valkey import RedisServer

@@ -24,6 +24,7 @@ from django_obc_ai.gateway import batch, recovery
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services.ledger import drain_spool
 from django_obc_ai.testing import override_ai
+from tests.extras import requires
 from tests.gateway.conftest import PRICES
 from tests.gateway.holds import pass_the_lease, totals
 from tests.gateway.test_batched_rows import PLENTY, segments_in, stream_of
@@ -211,6 +212,7 @@ def _age(server: RedisServer) -> None:
             client.xadd(key, fields, id=f"{int(millis) - 60_000}-{number}")
 
 
+@requires("redis")
 def test_redis_restarted_empty_costs_no_row(started: Any) -> None:
     with run_redis() as first:
         worker = started(BUDGETS=PLENTY, COST_STORES=redis(first, lease_seconds=0.5))
@@ -229,6 +231,7 @@ def test_redis_restarted_empty_costs_no_row(started: Any) -> None:
             assert worker.end() == 0
 
 
+@requires("redis")
 def test_redis_and_process_killed_together_lose_what_waited_and_no_more(started: Any) -> None:
     assert batch._PAUSE_SECONDS <= 1  # that is how long rows wait
     with run_redis() as server:
@@ -247,11 +250,12 @@ def test_redis_and_process_killed_together_lose_what_waited_and_no_more(started:
 
 @pytest.mark.parametrize("place", ["redis", "disk"])
 def test_killed_at_any_moment_every_answer_has_its_row_once(
-    started: Any, redis_server: RedisServer, place: str
+    started: Any, request: pytest.FixtureRequest, place: str
 ) -> None:
     settings: dict[str, Any] = {}
     if place == "redis":
-        settings = {"BUDGETS": PLENTY, "COST_STORES": redis(redis_server)}
+        server: RedisServer = request.getfixturevalue("redis_server")
+        settings = {"BUDGETS": PLENTY, "COST_STORES": redis(server)}
     answered: set[UUID] = set()
     for number in range(3):
         worker = started(pause=0.02, **settings)

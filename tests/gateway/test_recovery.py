@@ -23,6 +23,7 @@ from django_obc_ai.types import (
     GenerationRequest,
     Usage,
 )
+from tests.extras import requires
 from tests.gateway.conftest import Scripted
 from tests.gateway.holds import (
     STORES,
@@ -136,6 +137,7 @@ def test_stand_in_and_store_together_never_pass_the_limit(
     assert spent == Decimal("0.00433")
 
 
+@requires("redis")
 def test_without_a_stand_in_money_fails_closed(scripted: Scripted) -> None:
     stores = {
         "default": {

@@ -24,6 +24,7 @@ from django_obc_ai.services.costs import CostTracker
 from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import Usage
+from tests.extras import requires
 from tests.gateway.conftest import Scripted, run_async
 
 pytestmark = pytest.mark.django_db
@@ -161,6 +162,7 @@ def test_an_attempt_that_no_budget_allows_gives_back_nothing_twice(
     assert CostTracker().get_daily_cost() == Decimal("0.0005")
 
 
+@requires("redis")
 def test_a_cost_store_that_is_away_is_asked_as_often_as_a_provider(
     scripted: Scripted, waits: list[float]
 ) -> None:

@@ -21,7 +21,11 @@ from tests.servers.valkey import RedisServer, run_redis
 
 @pytest.fixture(scope="session")
 def redis_session_server() -> Iterator[RedisServer]:
-    """One Redis-protocol server for the session. Tests use `redis_server`."""
+    """One Redis-protocol server for the session. Tests use `redis_server`.
+
+    The server brings a client of its own; our backends ask it through redis-py.
+    """
+    pytest.importorskip("redis", reason="needs the extra 'redis'")
     with run_redis() as server:
         yield server
 
