@@ -5,7 +5,7 @@
 #   example_project/scripts/demo.sh
 #   PYTHON=python3.13 example_project/scripts/demo.sh      another interpreter, by name or path
 #   DJANGO_OBC_AI_WHEEL=dist/x.whl .../demo.sh             try a built wheel, not this clone
-#   GOOGLE_API_KEY=... example_project/scripts/demo.sh     let Gemini answer, within $1 a day
+#   GOOGLE_API_KEY=... example_project/scripts/demo.sh     let Gemini answer, within $5 a day
 #
 # Everything it writes lies in example_project/var. A second run keeps what is there.
 set -euo pipefail
