@@ -87,5 +87,9 @@ supervisor_runs() { supervisor pid >/dev/null 2>&1; }
 programs() { # programs all|running
     local wanted=.
     [[ "$1" == running ]] && wanted='^[^ ]+ +(RUNNING|STARTING|BACKOFF|STOPPING)'
-    { supervisor status 2>/dev/null || true; } | { grep -E "$wanted" || true; } | awk '$1 !~ /^nginx/ { print $1 }'
+    local told status=0
+    told="$(supervisor status 2>&1)" || status=$?
+    # 3: not all of them run; 4: there is no supervisor, or it does not run.
+    ((status == 0 || status == 3 || status == 4)) || warn "supervisorctl does not tell what runs: ${told##*$'\n'}"
+    printf '%s\n' "$told" | { grep -E "$wanted" || true; } | awk '$1 !~ /^nginx/ && $2 ~ /^[A-Z]+$/ { print $1 }'
 }

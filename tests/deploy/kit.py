@@ -50,7 +50,9 @@ class Kit:
         inherited = {
             name: value
             for name, value in python_environment().items()
-            if name not in ("PYTHONSAFEPATH", "GOOGLE_API_KEY") and not name.startswith("OBC_SITE_")
+            # Warnings of supervisorctl, as errors, are not what is tested here.
+            if name not in ("PYTHONSAFEPATH", "PYTHONWARNINGS", "GOOGLE_API_KEY")
+            and not name.startswith("OBC_SITE_")
         }
         own = {
             "PYTHON": sys.executable,

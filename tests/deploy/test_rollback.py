@@ -85,8 +85,9 @@ command=bash -c 'readlink "{kit.home}/current" >>"{log}"; exec sleep 600'
 startsecs=0
 command=bash -c 'echo nginx >>"{log}"; exec sleep 600'
 """)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen([program, "-c", conf], cwd=kit.home, **quiet)  # type: ignore[call-overload]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet["env"] = kit.environment()  # where a warning of supervisord's is no error
+        process = subprocess.Popen([program, "-c", conf], cwd=kit.home, **quiet)
         try:
             while not (log.exists() and len(log.read_text().split()) == 2):
                 assert process.poll() is None
