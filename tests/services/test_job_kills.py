@@ -113,7 +113,7 @@ def test_a_worker_killed_in_a_paid_call_leads_to_one_more_call_and_one_answer(
 def test_a_worker_that_wakes_after_its_lease_cannot_write_over_anothers_answer(
     worker: Worker, gemini_server: GeminiServer
 ) -> None:
-    gemini_server.script(replies.answer("old", delay_seconds=1), replies.answer("new"))
+    gemini_server.script(replies.answer("old", delay_seconds=5), replies.answer("new"))
     job = submit(use_cache=False)
     asleep = worker()
     until(gemini_server.peek)
