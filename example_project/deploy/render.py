@@ -3,7 +3,8 @@
     python example_project/deploy/render.py --home DIR [option ...] [FILE ...]
 
 Without files all are filled, into DIR/conf. Placeholders are @{name}, and @@ is an @. A name that
-a file asks for and nobody gives is refused, and so is one that no file knows.
+a file asks for and nobody gives is refused, and so is one that no file knows. DIR/render.conf, one
+NAME=VALUE a line, holds values that stay; --keep writes those of --set there, too.
 
 Exit codes: 0 all is written, 2 something was wrong and nothing is.
 """
@@ -152,6 +153,22 @@ def render(name: str, given: Mapping[str, str]) -> str:
     return template.substitute(given)
 
 
+def kept(home: Path) -> dict[str, str]:
+    """Return the values that an installation keeps in render.conf."""
+    path = home / "render.conf"
+    if not path.exists():
+        return {}
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return dict(_assignment(line, f"{path.name}:") for line in lines if line and line[0] != "#")
+
+
+def keep(home: Path, changed: Mapping[str, str]) -> None:
+    """Write values into render.conf."""
+    home.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{name}={value}\n" for name, value in sorted(changed.items()))
+    write(home, {"render.conf": "# Values for render.py, which stay.\n" + text})
+
+
 def write(out: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write files whose text has changed; return them all."""
     written = []
@@ -175,11 +192,11 @@ def _check_socket(folder: str) -> None:
         )
 
 
-def _assignment(text: str) -> tuple[str, str]:
+def _assignment(text: str, where: str = "--set") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise CannotRender(f"--set {text} has no value: write --set {text}=VALUE.")
-    return name, value
+        raise CannotRender(f"{where} {text} has no value: write {where} {text}=VALUE.")
+    return name.strip(), value.strip()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--python", help="default: venv/bin/python in the folder")
     parser.add_argument("--out", help="default: conf in the folder")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changed")
+    parser.add_argument("--keep", action="store_true", help="remember them in render.conf")
     parser.add_argument("--list", action="store_true", help="print all names and values, and end")
     parser.add_argument("files", nargs="*", metavar="FILE", help=f"of: {', '.join(templates())}")
     return parser
@@ -202,12 +220,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fill what the command line asks for."""
     options = _parser().parse_args(arguments)
     try:
-        changed = dict(_assignment(each) for each in options.changed)
+        home = Path(options.home).absolute()
+        changed = kept(home) | dict(_assignment(each) for each in options.changed)
         for name in ("http_port", "https_port", "python"):
             if (value := getattr(options, name)) is not None:
                 changed[name] = value
         hosts = ",".join(options.host or ["localhost,127.0.0.1"]).split(",")
         given = values(options.home, [host.strip() for host in hosts], changed)
+        if options.keep:
+            keep(home, changed)
         if options.list:
             print("\n".join(f"{name}={value}" for name, value in given.items()))
             return 0
@@ -216,7 +237,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotRender as error:
         print(f"render.py: {error}", file=sys.stderr)
         return 2
-    home = Path(given["home"])
     for folder in ("run", "log"):
         (home / folder).mkdir(parents=True, exist_ok=True)
         (home / folder).chmod(0o750)  # the proxy's user comes in by the group

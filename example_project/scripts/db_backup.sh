@@ -32,4 +32,4 @@ done
 use_home "$where"
 script="$home/current/example_project/scripts/db_backup.sh"  # of whichever release is current then
 [[ -f "$script" ]] || script="$site/scripts/db_backup.sh"
-exec "$python" -m deploy.backup --script "$script" ${given[@]+"${given[@]}"}
+exec "$python" -m deploy.backups.backup --script "$script" ${given[@]+"${given[@]}"}

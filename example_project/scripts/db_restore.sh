@@ -37,4 +37,4 @@ done
 [[ -n "$backup" ]] || fail "$USAGE" "Which backup? Name its folder, or latest; see --help."
 use_home "$where"
 while IFS= read -r each; do given+=(--running "$each"); done < <(programs running)
-exec "$python" -m deploy.restore "${given[@]+"${given[@]}"}" -- "$backup"
+exec "$python" -m deploy.backups.restore "${given[@]+"${given[@]}"}" -- "$backup"

@@ -57,14 +57,14 @@ say "From $(basename "$current") to $(basename "$older")"
     its_python="$(find_python "$older")"
     use_release "$older"
     cd "$older/example_project"
-    "$its_python" -P "$site/deploy/migrations.py" known >"$known"
+    "$its_python" -P "$site/deploy/backups/migrations.py" known >"$known"
 ) || fail "$FAILED" "$(basename "$older") does not start (see above); the current release stays."
 use_release "$current"
 cd "$site"
 
-reverse() { "$python" -m deploy.migrations reverse --known "$known" "$@"; }
+reverse() { "$python" -m deploy.backups.migrations reverse --known "$known" "$@"; }
 runs() { "$python" -c 'import os, pathlib
-from deploy import running
+from deploy.backups import running
 print("; ".join(running.living(pathlib.Path(os.environ["OBC_SITE_VAR"]))))'; }
 
 say "Migrations to take back"
@@ -83,7 +83,7 @@ if [[ "${#managed[@]}" == 0 && -n "$living" && -z "$force" ]]; then
 fi
 
 say "Back up"
-"$python" -m deploy.backup --script "$site/scripts/db_backup.sh" --label "before-rollback" \
+"$python" -m deploy.backups.backup --script "$site/scripts/db_backup.sh" --label "before-rollback" \
     || fail "$FAILED" "There is no backup, so nothing was changed; the current release stays."
 
 start() {

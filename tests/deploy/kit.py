@@ -119,7 +119,7 @@ class Kit:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what the database holds."""
-        found: dict[str, Any] = json.loads(self.python("-m", "deploy.fingerprint"))
+        found: dict[str, Any] = json.loads(self.python("-m", "deploy.backups.fingerprint"))
         return found
 
     def back_up(self, *arguments: object) -> Path:

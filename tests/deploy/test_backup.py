@@ -239,7 +239,7 @@ def test_old_backups_go_and_the_last_whole_one_stays(kit: Kit) -> None:
     flip_a_byte(last)
     done = kit.python(
         "-c",
-        "import datetime, pathlib; from deploy.archive import prune;"
+        "import datetime, pathlib; from deploy.backups.archive import prune;"
         f" print(prune(pathlib.Path({str(root)!r}), 1, datetime.datetime.now(datetime.UTC)))",
     )
     assert "[]" in done

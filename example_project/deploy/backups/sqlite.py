@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from deploy.fingerprint import Query
-from deploy.problems import Problem, Refused, no_room
+from deploy.backups.fingerprint import Query
+from deploy.backups.problems import Problem, Refused, no_room
 
 BESIDE = ("-wal", "-shm", "-journal")
 

@@ -18,10 +18,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deploy import archive, sqlite
-from deploy.fingerprint import Fingerprint, dollars, money_columns, take
-from deploy.postgres import Server, run_tool, tool
-from deploy.problems import Problem, run, say
+from deploy.backups import archive, sqlite
+from deploy.backups.fingerprint import Fingerprint, dollars, money_columns, take
+from deploy.backups.postgres import Server, run_tool, tool
+from deploy.backups.problems import Problem, run, say
 
 
 def arguments() -> argparse.Namespace:

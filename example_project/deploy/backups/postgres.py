@@ -16,7 +16,7 @@ from typing import Any
 from django.db import Error
 from django.db.utils import load_backend
 
-from deploy.problems import NO_ROOM, Problem, Refused, no_room
+from deploy.backups.problems import NO_ROOM, Problem, Refused, no_room
 
 #: Django's names of connection parameters, and the variables in which the tools look for them.
 #: The password goes this way, too: arguments can be read by everybody on the machine.

@@ -1,7 +1,7 @@
 """The migrations of a release, and the way back to them; scripts/rollback.sh uses it.
 
-python deploy/migrations.py known                   what the code at hand knows, as JSON
-python -m deploy.migrations reverse --known FILE    unapply what FILE does not name
+python deploy/backups/migrations.py known                   what the code at hand knows, as JSON
+python -m deploy.backups.migrations reverse --known FILE    unapply what FILE does not name
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def steps_back(executor: Any, older: dict[str, list[str]]) -> list[tuple[str, st
         Problem: One of them cannot be reversed, or something that the older release knows rests
             on one.
     """
-    from deploy.problems import Problem
+    from deploy.backups.problems import Problem
 
     loader = executor.loader
     unknown = {
@@ -85,7 +85,7 @@ def reverse(older: dict[str, list[str]], alias: str, *, is_dry_run: bool) -> Non
     from django.db import Error, connections
     from django.db.migrations.executor import MigrationExecutor
 
-    from deploy.problems import Problem, say
+    from deploy.backups.problems import Problem, say
 
     executor = MigrationExecutor(connections[alias])
     order = steps_back(executor, older)
@@ -119,7 +119,7 @@ def main() -> None:
     """See the module."""
     import django
 
-    parser = argparse.ArgumentParser(prog="deploy.migrations")
+    parser = argparse.ArgumentParser(prog="deploy.backups.migrations")
     parser.add_argument("what", choices=("known", "reverse"))
     parser.add_argument("--known", type=Path)
     parser.add_argument("--database", default="default")
@@ -136,6 +136,6 @@ if __name__ == "__main__":
     if "known" in sys.argv[1:2]:
         main()
     else:
-        from deploy.problems import run
+        from deploy.backups.problems import run
 
         run(main)

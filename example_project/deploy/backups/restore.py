@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import archive, running
-from deploy.archive import Backup
-from deploy.backup import settings_of
-from deploy.fingerprint import Fingerprint, differences, dollars
-from deploy.places import Place, PostgresPlace, SqlitePlace
-from deploy.problems import Problem, Refused, run, say
+from deploy.backups import archive, running
+from deploy.backups.archive import Backup
+from deploy.backups.backup import settings_of
+from deploy.backups.fingerprint import Fingerprint, differences, dollars
+from deploy.backups.places import Place, PostgresPlace, SqlitePlace
+from deploy.backups.problems import Problem, Refused, run, say
 
 
 def arguments() -> argparse.Namespace:

@@ -10,11 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from deploy import sqlite
-from deploy.archive import Backup
-from deploy.fingerprint import Fingerprint, money_columns, take
-from deploy.postgres import Server, run_tool, tool
-from deploy.problems import NO_ROOM, Problem, no_room, say
+from deploy.backups import sqlite
+from deploy.backups.archive import Backup
+from deploy.backups.fingerprint import Fingerprint, money_columns, take
+from deploy.backups.postgres import Server, run_tool, tool
+from deploy.backups.problems import NO_ROOM, Problem, no_room, say
 
 
 class Place(ABC):

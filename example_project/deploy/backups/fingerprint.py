@@ -1,6 +1,6 @@
 """What tells whether a restored database is the one that was backed up.
 
-    python -m deploy.fingerprint [--database ALIAS]     print it as JSON
+    python -m deploy.backups.fingerprint [--database ALIAS]     print it as JSON
 
 Row counts of all tables, sums in nano-dollars of all columns that hold money, and the migrations.
 All of it is read through one connection; whoever needs one moment opens a transaction first.

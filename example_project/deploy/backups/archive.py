@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.fingerprint import Fingerprint
-from deploy.problems import NO_ROOM, Problem, no_room, say
+from deploy.backups.fingerprint import Fingerprint
+from deploy.backups.problems import NO_ROOM, Problem, no_room, say
 
 FORMAT = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"

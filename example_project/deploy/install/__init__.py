@@ -1,0 +1,1 @@
+"""Parts of scripts/deploy_ai.sh: first settings, releases, services of a trial."""
