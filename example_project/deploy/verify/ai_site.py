@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,7 +94,10 @@ def _certificate(context: Context, tls: ssl.SSLContext) -> dict[str, Any]:
 
 def _refused(context: Context, error: ssl.SSLCertVerificationError, where: str) -> str:
     """Say why a certificate is not accepted, with its dates, which a failure does not show."""
-    what = f"the certificate of {context.address.host} is not accepted: {error.verify_message}"
+    told = error.verify_message.rstrip(".")
+    what = f"the certificate of {context.address.host} is not accepted: {told}"
+    if _is_another(context, Path(where)):
+        return f"{what}. nginx serves another than {where} holds: reload nginx."
     tls = context.address.context()
     tls.verify_flags |= _NO_CHECK_TIME
     try:
@@ -106,6 +110,18 @@ def _refused(context: Context, error: ssl.SSLCertVerificationError, where: str) 
     else:
         when = f"it is valid from {begin:%Y-%m-%d %H:%M} UTC, and this machine's clock is before"
     return f"{what}: {when}. Put a new one to {where}, and reload nginx."
+
+
+def _is_another(context: Context, path: Path) -> bool:
+    """Is what is served not what the file holds?"""
+    address = context.address
+    try:
+        served = ssl.get_server_certificate((address.connect, address.port), timeout=SECONDS)
+        end = "-----END CERTIFICATE-----"
+        first = path.read_text(encoding="ascii").partition(end)[0] + end
+        return ssl.PEM_cert_to_DER_cert(served) != ssl.PEM_cert_to_DER_cert(first)
+    except (OSError, ValueError):
+        return False
 
 
 def _day(text: str) -> datetime.datetime:
@@ -139,7 +155,10 @@ def database(context: Context) -> str:
         version = ".".join(map(str, connection.get_database_version()))
     except Exception as error:  # noqa: BLE001 - each database has its own
         why = " ".join(str(error).split())
-        raise Failed(f"DATABASE_URL: {name} does not answer: {why}") from None
+        raise Failed(
+            f"DATABASE_URL: {name} does not answer: {why}."
+            f" {processes.how_to_start(context, 'postgres')}"
+        ) from None
     return f"{connection.display_name} {version}"
 
 
@@ -224,7 +243,8 @@ def nginx(context: Context) -> str:
     return f"port {context.address.http_port} leads to {where.partition('/health')[0]}"
 
 
-@suite.check("web", "Do the web processes answer, with database and Redis?", needs=("https",))
+@suite.check("web", "Do the web processes answer, with database and Redis?",
+             needs=("https", "database", "redis"))  # fmt: skip
 def web(context: Context) -> str:
     """Ask whether they live, and whether they are ready."""
     visitor = Visitor(context.address)
@@ -242,7 +262,8 @@ def web(context: Context) -> str:
     return "alive and ready"
 
 
-@suite.check("streams", "Do the processes for streams answer?", needs=("https",))
+@suite.check("streams", "Do the processes for streams answer?",
+             needs=("https", "database", "redis"))  # fmt: skip
 def streams(context: Context) -> str:
     """Ask for the chat page through nginx, and for readiness at their socket."""
     answer = Visitor(context.address).get("/chat/")

@@ -90,24 +90,6 @@ def job(context: Context) -> str:
     return "submitted over HTTPS, done by a worker"
 
 
-@suite.check("health", "Is every part of django-obc-ai in place?", needs=("configuration",))
-def health(context: Context) -> str:
-    """Look at all parts as ai_health_check does; providers have a check of their own."""
-    from django_obc_ai.services.health import check_health
-
-    items = check_health(may_ping=False, timeout_seconds=_HEALTH_SECONDS).items
-    bad = [each for each in items if each.status in ("error", "unknown")]
-    told = [each for each in items if each.status == "warning"]
-    if bad:
-        raise Failed("; ".join(_item(each) for each in bad))
-    warnings = f"; warnings: {'; '.join(_item(each) for each in told)}" if told else ""
-    return f"{len(items)} parts, none broken{warnings}"
-
-
-def _item(each: Any) -> str:
-    return f"{each.name}: {each.message} {each.hint}".strip()
-
-
 @suite.check("vectors", "Can the site write its index files?", needs=("configuration",))
 def vectors(context: Context) -> str:
     """Write a file beside them, as the site's user."""
@@ -133,6 +115,26 @@ def vectors(context: Context) -> str:
                 " site's user, or make room"
             ) from None
     return f"{path}, {len(folders)} folders"
+
+
+@suite.check(
+    "health", "Is every part of django-obc-ai in place?", needs=("migrations", "redis", "vectors")
+)
+def health(context: Context) -> str:
+    """Look at all parts as ai_health_check does; providers have a check of their own."""
+    from django_obc_ai.services.health import check_health
+
+    items = check_health(may_ping=False, timeout_seconds=_HEALTH_SECONDS).items
+    bad = [each for each in items if each.status in ("error", "unknown")]
+    told = [each for each in items if each.status == "warning"]
+    if bad:
+        raise Failed("; ".join(_item(each) for each in bad))
+    warnings = f"; warnings: {'; '.join(_item(each) for each in told)}" if told else ""
+    return f"{len(items)} parts, none broken{warnings}"
+
+
+def _item(each: Any) -> str:
+    return f"{each.name}: {each.message} {each.hint}".strip()
 
 
 @suite.check("index", "Do the indexes equal the data?", needs=("migrations",))

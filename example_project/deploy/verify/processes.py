@@ -13,6 +13,9 @@ from deploy.live import SocketConnection
 from deploy.verify.checks import Failed, Skipped
 from deploy.verify.context import Context
 
+#: What Debian calls the services that are the machine's own.
+_UNITS = {"redis": "redis-server", "postgres": "postgresql", "nginx": "nginx"}
+
 
 def supervisor_conf(context: Context) -> Path:
     """Return the file that supervisord was started with."""
@@ -27,11 +30,20 @@ def is_supervised(context: Context) -> bool:
 
 def how_to_start(context: Context, name: str) -> str:
     """Say where a program's words are, and how it is started."""
-    if is_supervised(context):
-        conf = supervisor_conf(context)
+    if is_supervised(context) and f"[program:{name}]" in _configured(context):
         log = context.home / "log" / f"{name}.log"
-        return f"Look at {log}; start it: supervisorctl -c {conf} start {name}"
-    return f"Look at the log of {name}, and start it: systemctl status obc-site-{name}"
+        beside = Path(sys.executable).parent / "supervisorctl"
+        program = beside if beside.exists() else "supervisorctl"
+        return f"Look at {log}; start it: {program} -c {supervisor_conf(context)} start {name}"
+    unit = _UNITS.get(name, f"obc-site-{name}")
+    return f"Look at its log, and start it: systemctl status {unit}"
+
+
+def _configured(context: Context) -> str:
+    """Return what supervisord was told to run."""
+    paths = (supervisor_conf(context), context.home / "conf" / "services.conf")
+    found = [path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file()]
+    return "\n".join(found)
 
 
 def supervised(context: Context) -> dict[str, str]:
