@@ -53,7 +53,9 @@ def wait_until(is_so: Callable[[], Any], what: str, seconds: float = 60) -> None
         time.sleep(0.1)
 
 
-def make_certificate(folder: Path, *, host: str = HOST, dates: tuple[str, str] | None = None) -> None:
+def make_certificate(
+    folder: Path, *, host: str = HOST, dates: tuple[str, str] | None = None
+) -> None:
     """Write cert.pem and key.pem, signed by its own key, for two days or between two dates."""
     folder.mkdir(parents=True, exist_ok=True)
     key, certificate = folder / "key.pem", folder / "cert.pem"

@@ -74,7 +74,9 @@ def secrets_of(deployment: Deployment) -> dict[str, bytes]:
     return seen
 
 
-def scan(data: bytes, where: str, secrets: Mapping[str, bytes], *, patterns: bool) -> Iterator[Leak]:
+def scan(
+    data: bytes, where: str, secrets: Mapping[str, bytes], *, patterns: bool
+) -> Iterator[Leak]:
     """Yield what a text holds, the first of each kind."""
     for name, value in secrets.items():
         at = data.find(value)
@@ -114,7 +116,7 @@ def read(path: Path) -> bytes:
 def scan_history(
     folder: Path, secrets: Mapping[str, bytes], *, patterns: bool
 ) -> tuple[int, list[Leak]]:
-    """Look into every file of every commit, also of those no branch leads to from here.
+    """Look into every file of every commit, also of commits that no branch has any longer.
 
     Returns:
         How many commits there are, and what was found.
@@ -134,44 +136,33 @@ def scan_history(
     if _git(top, "rev-parse", "--is-shallow-repository").strip() == b"true":
         raise NoHistory(f"{top} is a shallow clone, whose history is elsewhere")
     names: dict[str, str] = {}
-    commits = 0
     for line in _git(top, "rev-list", "--objects", "--all", "--reflog").decode().splitlines():
         oid, _, name = line.partition(" ")
         names[oid] = name
     found: list[Leak] = []
-    for oid, kind, data in _objects(top, list(names)):
+    commits = 0
+    for oid, kind, data in _objects(top):
         commits += kind == "commit"
         if kind != "tree":
-            name = names[oid] or kind
-            for leak in scan(data, name, secrets, patterns=patterns):
-                found.append(Leak(leak.what, f"{name} of {_commit_of(top, oid, kind)}", leak.line))
+            leaks = list(scan(data, "", secrets, patterns=patterns))
+            name = names.get(oid) or f"a {kind}"
+            where = f"{name} of {_commit_of(top, oid, kind)}" if leaks else ""
+            found += [Leak(leak.what, where, leak.line) for leak in leaks]
     return commits, found
 
 
-def _objects(top: Path, oids: list[str]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield each object with its kind."""
-    process = subprocess.Popen(
-        ["git", "-C", str(top), "cat-file", "--batch", "--buffer"],  # noqa: S607
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes
-    import threading
-
-    def ask() -> None:
-        assert process.stdin is not None  # noqa: S101
-        process.stdin.write("".join(f"{oid}\n" for oid in oids).encode())
-        process.stdin.close()
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    with process:
-        for _ in oids:
-            oid, kind, *size = process.stdout.readline().decode().split()
-            if size:  # one that is missing has none
-                data = process.stdout.read(int(size[0]))
-                process.stdout.read(1)
-                yield oid, kind, data
-        asking.join()
+def _objects(top: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Yield each object that the repository keeps, with its kind."""
+    options = ("--batch", "--batch-all-objects", "--unordered", "--buffer")
+    with subprocess.Popen(  # noqa: S603 - our own arguments
+        ["git", "-C", str(top), "cat-file", *options],  # noqa: S607
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        while head := process.stdout.readline():
+            oid, kind, size = head.decode().split()
+            yield oid, kind, process.stdout.read(int(size))
+            process.stdout.read(1)
 
 
 def _commit_of(top: Path, oid: str, kind: str) -> str:
@@ -182,7 +173,9 @@ def _commit_of(top: Path, oid: str, kind: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603 - our own arguments
         ["git", "-C", str(folder), *arguments],  # noqa: S607
-        check=True, capture_output=True, timeout=600,
-    ).stdout  # fmt: skip
+        check=True,
+        capture_output=True,
+        timeout=600,
+    ).stdout

@@ -16,6 +16,7 @@ from deploy.verify.security_asking import (
     FREE_MESSAGE,
     begin_conversation,
     patiently,
+    plain,
     programme,
     staff,
     stranger,
@@ -57,9 +58,8 @@ def strangers(context: Context) -> str:
     for method, path in CLOSED:
         sent = body if method == "POST" else None
         answer = visitor.ask(method, path, sent, Content_Type="application/json")
-        if answer.status not in _REFUSED:
-            open_ones[f"{method} {path}"] = answer.status
-        elif answer.status == 302 and "/login/" not in answer.header("location"):
+        is_elsewhere = answer.status == 302 and "/login/" not in answer.header("location")
+        if answer.status not in _REFUSED or is_elsewhere:
             open_ones[f"{method} {path}"] = answer.status
     if open_ones:
         raise Failed(
@@ -71,7 +71,7 @@ def strangers(context: Context) -> str:
 
 def others(context: Context) -> str:
     """Begin a conversation as one person, and ask for it as others, staff included."""
-    owner, other = context.person("obc-verify-plain"), context.person("obc-verify-other")
+    owner, other = plain(context), plain(context, "obc-verify-other")
     key = begin_conversation(context, owner)
     own = programme(context, owner).get(f"/api/conversations/{key}/").status
     if own != 200:
@@ -102,12 +102,12 @@ def others(context: Context) -> str:
 
 def admin(context: Context) -> str:
     """Ask for pages of the admin as a plain user, and as staff without a permission."""
-    person = context.person("obc-verify-other")
-    plain = stranger(context)
-    answer = plain.post(
+    person = plain(context, "obc-verify-other")
+    outside = stranger(context)
+    answer = outside.post(
         "/admin/login/", username=person.name, password=person.password, next="/admin/"
     )
-    if answer.status == 302 or "sessionid" in plain.cookies:
+    if answer.status == 302 or "sessionid" in outside.cookies:
         raise Failed("the admin lets in a user who is no member of staff")
     by_token = programme(context, person).get("/admin/")
     if by_token.status != 302:
@@ -149,13 +149,15 @@ def metrics(context: Context) -> str:
         return "401 without a right; there is no OBC_SITE_METRICS_TOKEN, so to every program"
     right = visitor.get("/metrics", Authorization=f"Bearer {token}").status
     if right != 200:
-        raise Failed(f"/metrics answers {right} to OBC_SITE_METRICS_TOKEN: restart web after it changes")
+        raise Failed(
+            f"/metrics answers {right} to OBC_SITE_METRICS_TOKEN: restart web after it changes"
+        )
     return "401 without the token, 200 with it"
 
 
 def tokens(context: Context) -> str:
     """Change a token in each way that has opened doors elsewhere."""
-    person = context.person("obc-verify-plain")
+    person = plain(context)
     right = programme(context, person).headers["Authorization"].removeprefix("Bearer ")
     visitor = stranger(context)  # wrong tokens are counted by address
     forged = forged_tokens(context, person, right)
@@ -183,7 +185,7 @@ def forged_tokens(context: Context, person: Any, right: str) -> dict[str, str]:
     key_of_path = _encoded({"alg": "HS256", "typ": "JWT", "kid": "../../dev/null"})
     old = AccessToken.for_user(person.user)
     old.set_exp(lifetime=-timedelta(seconds=60))
-    gone = context.person("obc-verify-gone")
+    gone = plain(context, "obc-verify-gone")
     left = str(AccessToken.for_user(gone.user))
     gone.user.is_active = False
     gone.user.save(update_fields=["is_active"])

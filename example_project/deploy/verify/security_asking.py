@@ -27,15 +27,21 @@ def stranger(context: Context) -> Visitor:
     return Visitor(context.address, other_loopback_address())
 
 
+def plain(context: Context, name: str = "obc-verify-plain") -> Verifier:
+    """Return a user who is no member of staff."""
+    person = context.person(name)
+    if person.user.is_staff:
+        person.user.is_staff = False
+        person.user.save(update_fields=["is_staff"])
+    return person
+
+
 def staff(context: Context) -> tuple[Verifier, Visitor]:
     """Return a member of staff without a permission, and their session.
 
     The site's only page to log in at is that of the admin, which lets in nobody else.
     """
-    person = context.person("obc-verify-staff")
-    person.user.is_staff = True  # until the verification ends
-    person.user.save(update_fields=["is_staff"])
-    return person, context.visitor("obc-verify-staff")
+    return context.person("obc-verify-staff"), context.visitor("obc-verify-staff")
 
 
 def session_of(context: Context, person: Verifier) -> Visitor:
@@ -71,21 +77,12 @@ def conversations_of(person: Verifier) -> Any:
     return Conversation.objects.filter(user=person.user)
 
 
-def forget_conversations(person: Verifier) -> None:
-    """Delete what a verifier has asked."""
-    from django_obc_ai.services.conversations import delete_conversation
-
-    for each in conversations_of(person):
-        delete_conversation(each, user=person.user)
-
-
 def begin_conversation(context: Context, person: Verifier, message: str = FREE_MESSAGE) -> str:
-    """Ask for a person, and return the key of the conversation; it goes when all is done."""
+    """Ask for a person, and return the key of the conversation."""
     program = programme(context, person)
     answer = patiently(lambda: program.send("/api/chat/", {"message": message}))
     if answer.status != 200:
         raise Failed(f"/api/chat/ answers {answer.status} to {person.name}, whose token is right")
-    context.stack.callback(forget_conversations, person)
     return str(answer.json()["conversation"])
 
 

@@ -52,9 +52,7 @@ def audit(context: Context) -> str:
     if source := os.environ.get(SOURCE):
         command += ["--vulnerability-service", "osv", "--osv-url", source]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ASK_SECONDS, env=_environment()
-        )
+        done = _run(command, _ASK_SECONDS)
     except subprocess.TimeoutExpired:
         raise Skipped("the source of advisories does not answer; try again later") from None
     if done.returncode not in (0, 1) or not done.stdout.strip():
@@ -99,16 +97,16 @@ def read_report(report: Any) -> tuple[list[Finding], set[str], set[str]]:
             unknown.add(name)
             continue
         asked.add(name)
-        for each in package["vulns"]:
-            findings.append(
-                Finding(
-                    package=package["name"],
-                    version=package["version"],
-                    advisory=each["id"],
-                    aliases=tuple(each.get("aliases", ())),
-                    fixed=tuple(each.get("fix_versions", ())),
-                )
+        findings += [
+            Finding(
+                package=package["name"],
+                version=package["version"],
+                advisory=each["id"],
+                aliases=tuple(each.get("aliases", ())),
+                fixed=tuple(each.get("fix_versions", ())),
             )
+            for each in package["vulns"]
+        ]
     return sorted(findings, key=lambda each: (each.package, each.advisory)), asked, unknown
 
 
@@ -123,15 +121,19 @@ def _program(folder: Path) -> Path:
          "--disable-pip-version-check", "--no-input", "--retries", "1", "pip-audit>=2.9,<3"],
     ):  # fmt: skip
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, env=_environment()
-            )
+            done = _run(command, _INSTALL_SECONDS)
         except subprocess.TimeoutExpired:
-            raise Skipped("pip-audit cannot be installed: the package index does not answer") from None
+            raise Skipped("pip-audit cannot be installed: the index does not answer") from None
         if done.returncode:
             told = _last_line(done.stderr or done.stdout)
             raise Skipped(f"pip-audit cannot be installed into {folder}: {told}")
     return program
+
+
+def _run(command: list[str], seconds: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own arguments
+        command, check=False, capture_output=True, text=True, timeout=seconds, env=_environment()
+    )
 
 
 def _environment() -> dict[str, str]:

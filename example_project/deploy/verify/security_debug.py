@@ -9,7 +9,6 @@ import re
 import sys
 from contextlib import suppress
 from importlib import metadata
-from io import StringIO
 from pathlib import Path
 
 from deploy import env
@@ -80,7 +79,9 @@ def debug_settings(context: Context) -> str:
     from django.conf import settings
 
     if settings.DEBUG:
-        raise Failed("DEBUG is on in the settings: remove what switches it on after deploy.settings")
+        raise Failed(
+            "DEBUG is on in the settings: remove what switches it on after deploy.settings"
+        )
     for template in settings.TEMPLATES:
         if template.get("OPTIONS", {}).get("debug"):
             raise Failed("TEMPLATES has the option 'debug': remove it")
@@ -159,7 +160,9 @@ def versions(context: Context) -> str:
                 " them, or write its last day into security_debug.py"
             )
         if today > last:
-            raise Failed(f"{name} {version} gets no fixes of security since {last}: install a newer")
+            raise Failed(
+                f"{name} {version} gets no fixes of security since {last}: install a newer"
+            )
         told.append(f"{name} {version} until {last}")
     return ", ".join(told)
 

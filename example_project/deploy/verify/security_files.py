@@ -30,8 +30,8 @@ def file_modes(context: Context) -> str:
         seen += 1
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & forbidden:
-            right = oct(mode & ~forbidden)[2:]
-            wrong.append(f"{path} has the mode {oct(mode)[2:]}: chmod {right} '{path}'")
+            right = f"{mode & ~forbidden:o}"
+            wrong.append(f"{path} has the mode {mode:o}: chmod {right} '{path}'")
     if not (context.home / ".env").exists() and not seen:
         raise Failed(f"{context.home} holds none of the files that are looked at")
     if wrong:

@@ -198,7 +198,9 @@ def no_versions(context: Context) -> str:
 
 
 def _is(*good: str) -> Callable[[str], str]:
-    return lambda value: "" if value.lower() in good else f"is {value!r} and not {' or '.join(good)}"
+    return lambda value: (
+        "" if value.lower() in good else f"is {value!r} and not {' or '.join(good)}"
+    )
 
 
 def _once(

@@ -13,6 +13,7 @@ from deploy.verify.security_asking import (
     FREE_MESSAGE,
     begin_conversation,
     patiently,
+    plain,
     programme,
     session_of,
     stranger,
@@ -24,8 +25,8 @@ _FLUSHED = 2  # seconds until what was asked stands in the logs
 #: Pages that tell how things are, and those that tell of errors.
 _TELLING = (
     "/health/live/", "/health/ready/", "/api/health/", "/api/health/ready/", "/api/schema/",
-    "/obc-verify-there-is-none/", "/chat/no-key/", "/communities/%00/", "/search/?q=%00", "/metrics",
-    "/admin/", "/admin/django_obc_ai/", "/admin/django_obc_ai/aioperation/",
+    "/obc-verify-there-is-none/", "/chat/no-key/", "/communities/%00/", "/search/?q=%00",
+    "/metrics", "/admin/", "/admin/django_obc_ai/", "/admin/django_obc_ai/aioperation/",
     "/admin/django_obc_ai/dashboard/", "/api/usage/", "/api/jobs/",
 )  # fmt: skip
 
@@ -116,7 +117,7 @@ def private_logs(context: Context) -> str:
     """Say what nobody else may know, in each place where people write, and look for it."""
     said = {name: f"canary{secrets.token_hex(8)}" for name in ("question", "search", "password",
             "form", "header", "missing page", "search of the API")}  # fmt: skip
-    person = context.person("obc-verify-plain")
+    person = plain(context)
     begin_conversation(context, person, f"{FREE_MESSAGE} {said['question']}")
     program, anybody = programme(context, person), stranger(context)
     if context.configured().google_api_key is None:  # else it would cost something

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
-from deploy.verify.security_asking import programme, stranger
+from deploy.verify.security_asking import plain, programme, stranger
 from deploy.verify.site import Answer, Visitor
 
 #: More is not asked for, whatever the settings allow.
@@ -59,7 +59,7 @@ def forwarded(context: Context) -> str:
 
 def users(context: Context) -> str:
     """Ask as one user until that is refused, also from another address, and as another one."""
-    person = context.person("obc-verify-throttle")
+    person = plain(context, "obc-verify-throttle")
     program = programme(context, person)
     count, answer = _until_refused(program, _least("user"))
     if answer.status != 429:

@@ -15,7 +15,7 @@ from typing import Any
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
 from deploy.verify.people import Verifier
-from deploy.verify.security_asking import forget_conversations, patiently, programme
+from deploy.verify.security_asking import patiently, plain, programme
 
 CORPUS = Path(__file__).with_name("corpus.json")
 #: What may be sent to the database while a plan is run.
@@ -50,7 +50,7 @@ def plans(context: Context) -> str:
     from django_obc_ai.chat import query
     from django_obc_ai.exceptions import DangerousQuery
 
-    person = context.person("obc-verify-plain")
+    person = plain(context)
     before = snapshot()
     refused = 0
     corpus = read_corpus()["plans"]
@@ -71,7 +71,9 @@ def plans(context: Context) -> str:
         if result is None:
             refused += 1
             if sent:
-                raise Failed(f"a plan ({case['why']}) reached the database and was refused: {shown}")
+                raise Failed(
+                    f"a plan ({case['why']}) reached the database and was refused: {shown}"
+                )
         elif case["expect"] == "refused":
             raise Failed(f"a plan ({case['why']}) was run and not refused: {shown}")
         elif found := [name for name in result.columns if _is_secret(name)]:
@@ -82,9 +84,8 @@ def plans(context: Context) -> str:
 
 def asked(context: Context) -> str:
     """Ask the dangerous questions; of those that a provider is paid for, only two."""
-    person = context.person("obc-verify-queries")
+    person = plain(context, "obc-verify-queries")
     program = programme(context, person)
-    context.stack.callback(forget_conversations, person)
     is_paid = context.configured().google_api_key is not None
     corpus = read_corpus()["questions"]
     free = [each for each in corpus if each["expect"] == "refused"]
@@ -99,15 +100,19 @@ def asked(context: Context) -> str:
             raise Failed(f"{question[:80]!r} is answered with status {answer.status}")
         found = answer.json()
         if case["expect"] == "refused" and not found["is_refused"]:
-            raise Failed(f"{question[:80]!r} was not refused, but answered: {found['text'][:120]!r}")
+            raise Failed(
+                f"{question[:80]!r} was not refused, but answered: {found['text'][:120]!r}"
+            )
         if case in free and _calls(person) != calls:
             raise Failed(f"{question[:80]!r} reached the provider before it was refused")
         _read_answer(question, found)
         calls = _calls(person)
     _same(before)
     number = len(free) + (min(len(others), _PAID_QUESTIONS) if is_paid else len(others))
-    paid = f"; {len(others) - _PAID_QUESTIONS} not asked, since a provider is paid" if is_paid else ""
-    return f"{number} questions: {len(free)} refused without a call, no other one showed anything{paid}"
+    paid = (
+        f"; {len(others) - _PAID_QUESTIONS} not asked, since a provider is paid" if is_paid else ""
+    )
+    return f"{number} questions: {len(free)} refused without a call, the others show nothing{paid}"
 
 
 def answers(context: Context) -> str:
@@ -155,16 +160,15 @@ def snapshot() -> list[Any]:
     found: list[Any] = list(
         users.order_by("pk").values_list("pk", "username", "password", "is_staff", "is_superuser")
     )
-    for model in (Region, Province, Municipality, Community):
-        found.append(model.objects.aggregate(Count("pk"), Sum("population")))
-    return found
+    places = (Region, Province, Municipality, Community)
+    return found + [each.objects.aggregate(Count("pk"), Sum("population")) for each in places]
 
 
 def _same(before: list[Any]) -> None:
     if snapshot() != before:
         raise Failed(
-            "rows have changed while dangerous questions were asked: users, their rights, or places."
-            " If nobody else has changed them, restore a backup"
+            "rows have changed while dangerous questions were asked: users, rights, or places. If"
+            " nobody else has changed them, restore a backup"
         )
 
 
@@ -176,7 +180,7 @@ def _calls(person: Verifier) -> int:
 
 def _read_statement(sql: str, why: str, shown: str) -> None:
     if not sql.lstrip(" (").upper().startswith(_READS):
-        raise Failed(f"a plan ({why}) makes the database run {sql.split()[0]}: {shown}")
+        raise Failed(f"a plan ({why}) makes the database run {sql.split(maxsplit=1)[0]}: {shown}")
     if "auth_permission" not in sql and any(f'"{name}' in sql for name in _PRIVATE):
         raise Failed(f"a plan ({why}) reads a table that is private: {shown}")
 

@@ -6,7 +6,7 @@ import json
 
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
-from deploy.verify.security_asking import patiently, programme, told
+from deploy.verify.security_asking import patiently, plain, programme, told
 from deploy.verify.security_debug import BROKEN, debug_pages
 from deploy.verify.site import Answer, Visitor
 
@@ -26,7 +26,7 @@ HIDDEN = (
 )  # fmt: skip
 #: What stands in those files, and in a list of what is in a folder.
 _CONTENTS = (b"SECRET_KEY=", b"PRIVATE KEY-----", b"root:x:0:", b"[core]", b"[supervisord]",
-             b"SQLite format 3", b"<title>Index of", b"DATABASE_URL", b"Active connections")  # fmt: skip
+             b"SQLite format 3", b"<title>Index of", b"DATABASE_URL")  # fmt: skip
 _MEGABYTE = 2**20
 
 
@@ -55,7 +55,7 @@ def paths(context: Context) -> str:
 
 def bodies(context: Context) -> str:
     """Send what is too long, too deep, of another type, or broken."""
-    visitor = programme(context, context.person("obc-verify-other"))
+    visitor = programme(context, plain(context, "obc-verify-other"))
 
     def ask(body: bytes, kind: str = "application/json", path: str = "/api/chat/") -> Answer:
         return patiently(lambda: visitor.ask("POST", path, body, Content_Type=kind))
@@ -63,7 +63,9 @@ def bodies(context: Context) -> str:
     most = _most_bytes()
     text = {"message": "x"}
     deep = b'{"message": ' + b"[" * 5000 + b"]" * 5000 + b"}"
-    wide = json.dumps({**text, "more": [[[[{"a": [[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]}]]]]}).encode()
+    wide = json.dumps(
+        {**text, "more": [[[[{"a": [[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]}]]]]}
+    ).encode()
     long = json.dumps({"message": "x" * (most + 1)}).encode()
     parts = b"--b\r\nContent-Disposition: form-data; name=message\r\n\r\nx"
     fields = b"&".join(b"f%d=1" % number for number in range(3000))
@@ -98,7 +100,9 @@ def bodies(context: Context) -> str:
     }
     if wrong:
         listed = ", ".join(f"{what}: {'/'.join(map(str, refused[what][1]))}" for what in wrong)
-        raise Failed(f"a body that cannot be taken is answered so: {told(wrong)}; right is {listed}")
+        raise Failed(
+            f"a body that cannot be taken is answered so: {told(wrong)}; right is {listed}"
+        )
     return f"{len(refused)} of them refused with 400, 413 or 415"
 
 

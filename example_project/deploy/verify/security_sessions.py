@@ -12,7 +12,6 @@ from deploy.verify.context import Context
 from deploy.verify.security_asking import (
     FREE_MESSAGE,
     conversations_of,
-    forget_conversations,
     patiently,
     session_of,
     staff,
@@ -143,7 +142,9 @@ def session_logout(context: Context) -> str:
     thief = _with_session(context, old)
     after = {path: thief.get(path).status for path in ("/admin/", "/chat/", "/api/usage/")}
     if answer.status != 200 or any(status not in (302, 401, 403) for status in after.values()):
-        raise Failed(f"after logout (status {answer.status}) the old cookie still gets {told(after)}")
+        raise Failed(
+            f"after logout (status {answer.status}) the old cookie still gets {told(after)}"
+        )
     return told(after)
 
 
@@ -155,7 +156,6 @@ def csrf_form(context: Context) -> str:
     if found is None:
         raise Failed(f"the chat page has no form with a token (status {page.status})")
     right, own = found[1], visitor.address.origin
-    context.stack.callback(forget_conversations, person)
 
     def ask(token: str, **headers: str) -> Answer:
         body = f"message={FREE_MESSAGE.replace(' ', '+')}{token}"
@@ -184,10 +184,11 @@ def csrf_api(context: Context) -> str:
     """Call the API with a session, as another site would make a browser do it."""
     person, visitor = staff(context)
     visitor.get("/chat/")
-    context.stack.callback(forget_conversations, person)
     body = b'{"message": "%s"}' % FREE_MESSAGE.encode()
 
-    def ask(token: str, origin: str = context.address.origin, kind: str = "application/json") -> Answer:
+    def ask(
+        token: str, origin: str = context.address.origin, kind: str = "application/json"
+    ) -> Answer:
         headers = {"Content_Type": kind, "Origin": origin}
         if token:
             headers["X_CSRFToken"] = token

@@ -32,7 +32,9 @@ def pages(context: Context) -> str:
     person, visitor = staff(context)
     mark = f"verify{secrets.token_hex(4)}"
     # In front, so that it is in the title, too; refused, so that it costs nothing.
-    message = f'<b id={mark}>x</b><script>{mark}()</script>"\'><img src=x onerror={mark}()> {{{{7*7}}}}'
+    message = (
+        f"<b id={mark}>x</b><script>{mark}()</script>\"'><img src=x onerror={mark}()> {{{{7*7}}}}"
+    )
     message = f"{FREE_MESSAGE} {message}"
     key = begin_conversation(context, person, message)
     seen = {
@@ -48,7 +50,10 @@ def pages(context: Context) -> str:
         _look(where, answer, mark)
     boss = context.person("obc-verify-admin", is_superuser=True)
     office = session_of(context, boss)
-    for path in ("/admin/django_obc_ai/conversation/", f"/admin/django_obc_ai/conversation/{key}/change/"):
+    for path in (
+        "/admin/django_obc_ai/conversation/",
+        f"/admin/django_obc_ai/conversation/{key}/change/",
+    ):
         answer = office.get(path)
         if answer.status != 200:
             raise Failed(f"{path} answers {answer.status} to a superuser")
@@ -57,7 +62,9 @@ def pages(context: Context) -> str:
     told = program.get(f"/api/conversations/{key}/")
     kind, sniffing = told.header("content-type"), told.header("x-content-type-options")
     if not kind.startswith("application/json") or sniffing != "nosniff":
-        raise Failed(f"/api/conversations/ sends what people wrote as {kind!r}: browsers may run it")
+        raise Failed(
+            f"/api/conversations/ sends what people wrote as {kind!r}: browsers may run it"
+        )
     return f"escaped on {len(seen)} pages of the chat and 2 of the admin; JSON stays JSON"
 
 
@@ -90,7 +97,15 @@ def answers(context: Context) -> str:
     corpus = read_corpus()["answers"]
     for case in corpus:
         html = str(render_markdown(case["answer"]))
-        for mark in ("<script", "<img", "<iframe", "<svg", " onerror=", 'href="http', "javascript:"):
+        for mark in (
+            "<script",
+            "<img",
+            "<iframe",
+            "<svg",
+            " onerror=",
+            'href="http',
+            "javascript:",
+        ):
             if mark in _tags(html):
                 raise Failed(f"an answer ({case['why']}) is shown with {mark!r}: {html[:160]!r}")
     return f"{len(corpus)} answers: text and its layout alone"
