@@ -29,7 +29,9 @@ PACKAGES = (
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER = "atlas"
 #: How this machine reaches a package index: not the project's business, but handed on.
-_HANDED_ON = re.compile(r"PIP_\w+|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE|\w+_proxy", re.I)
+_HANDED_ON = re.compile(
+    r"PIP_\w+|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE|\w+_proxy", re.IGNORECASE
+)
 _DEB = re.compile(r"^\s*(?:deb\s+(?:\[[^]]*\]\s*)?|URIs:\s*)(\S+)", re.MULTILINE)
 
 
@@ -47,7 +49,7 @@ class Started:
     """A command that runs, and what it has written."""
 
     def __init__(self, command: list[str]) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed at exit
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -231,7 +233,9 @@ def _hand_on_files(root: Path) -> None:
     named = ["/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"]
     named += [value for value in handed_on().values() if value.startswith("/")]
     if Path("/etc/pip.conf").exists():
-        found = re.findall(r"^\s*cert\s*=\s*(/\S+)", Path("/etc/pip.conf").read_text(), re.M)
+        found = re.findall(
+            r"^\s*cert\s*=\s*(/\S+)", Path("/etc/pip.conf").read_text(), re.MULTILINE
+        )
         named += found
     for name in dict.fromkeys(named):
         if Path(name).is_file():
@@ -244,7 +248,7 @@ def _hand_on_files(root: Path) -> None:
 
 def _release() -> str:
     text = Path("/etc/os-release").read_text()
-    found = re.search(r"^VERSION_CODENAME=(\S+)", text, re.M)
+    found = re.search(r"^VERSION_CODENAME=(\S+)", text, re.MULTILINE)
     return found[1] if found else "stable"
 
 
@@ -261,7 +265,7 @@ def _mirror() -> str | None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Make a folder with a short path, for sockets; removed in the end, whoever owns what is in it."""
+    """Make a folder with a short path, for sockets; removed in the end."""
     folder = Path(tempfile.mkdtemp(prefix="obc-kit-", dir="/tmp"))
     try:
         yield folder
