@@ -158,8 +158,8 @@ def throttle(context: Context) -> str:
             raise Failed(f"/api/conversations/ answers {answer.status}: {answer.text[:200]}")
     raise Failed(
         f'{_MOST_REQUESTS} requests of one user were all answered: OBC_AI["WEB"]["throttles"]'
-        f" ({named}) is off, too high, or counts in a cache that the processes do not share; or they were not"
-        " restarted since it was changed"
+        f" ({named}) is off, too high, or counts in a cache that the processes do not share, or"
+        " they were not restarted since it was changed"
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of what the site does by itself: worker, beat, health, indexes, folders, backups."""
+"""Checks of what the site does by itself: worker, provider, health, indexes, folders, backups."""
 
 from __future__ import annotations
 
@@ -63,7 +63,27 @@ def beat_alive(context: Context) -> str:
     return f"process {number}"
 
 
-@suite.check("job", "Is a job done in the background?", needs=("worker", "database", "web"))
+@suite.check("provider", "Does the provider accept the key, and know the model?",
+             needs=("configuration",))  # fmt: skip
+def provider(context: Context) -> str:
+    """Ask it what costs nothing."""
+    from django_obc_ai.services.health import check_health
+
+    has_key = context.configured().google_api_key is not None
+    items = check_health(only=("provider",), timeout_seconds=20).items
+    found = [each for each in items if each.name.startswith("provider")]
+    bad = [each for each in found if each.status in ("error", "unknown")]
+    if bad:
+        told = "; ".join(f"{each.name}: {each.message} {each.hint}".strip() for each in bad)
+        what = "Look at GOOGLE_API_KEY and OBC_SITE_GEMINI_MODEL in .env." if has_key else ""
+        raise Failed(f"{told} {what}".strip())
+    told = "; ".join(f"{each.message} {each.hint}".strip() for each in found)
+    return told if has_key else f"{told} Without GOOGLE_API_KEY answers come from rules, for free."
+
+
+@suite.check(
+    "job", "Is a job done in the background?", needs=("worker", "provider", "migrations", "web")
+)
 def job(context: Context) -> str:
     """Submit one over HTTPS, and wait for its end."""
     from django_obc_ai.models import Job
