@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,7 @@ class Installation(Preparing, Filling):
                 f"   certificate: THROWAWAY; put a real one into {path.parent}, then run this again"
             )
         say(f"   commands:  {self.script('manage.sh')} COMMAND")
-        say(f"   processes: {self.venv / 'bin/supervisorctl'} -c {self.supervisor().config} status")
+        control = [str(self.venv / "bin/supervisorctl"), "-c", self.supervisor().config, "status"]
+        say(f"   processes: {shlex.join(control)}")
         say(f"   backups every night: {self.script('db_backup.sh')} --schedule")
         say(f"   back to the release before: {self.script('rollback.sh')}")
