@@ -49,7 +49,7 @@ def faults(gemini_url: str) -> list[Fault]:
     return [
         Fault(
             what="wrong key", script=AI, check="provider", words=("GOOGLE_API_KEY", "key"),
-            plant=planting.key(gemini_url, is_right=False), is_small=True,
+            plant=planting.wrong_key(gemini_url), is_small=True,
             follows=("chat-answer", "chat-stream", "chat-operation", "job", "logs"),
         ),
         Fault(
@@ -145,7 +145,6 @@ class Trial:
 
     Attributes:
         rows: Lines of the page's table.
-        left_out: Checks that are not made, by script.
     """
 
     def __init__(self, site: Installation, report: Report, *, is_small: bool) -> None:

@@ -15,6 +15,8 @@ from _kit_site import Installation
 
 from tests.servers.gemini import BAD_KEY
 
+#: What reads .env.
+READERS = ("web", "streams", "worker", "beat")
 Planting = Callable[[Installation], AbstractContextManager[None]]
 
 
@@ -61,29 +63,37 @@ def variables(**changed: str) -> Planting:
     @contextmanager
     def plant(site: Installation) -> Iterator[None]:
         path = site.file(".env")
-        lines = [
-            line
-            for line in path.read_text().splitlines()
-            if line.split("=")[0].strip() not in changed
-        ]
-        lines += [f"{name}={value}" for name, value in changed.items()]
-        with written(path, "\n".join([*lines, ""])):
-            site.control("restart", "web", "streams", "worker", "beat")
+        with written(path, edited(path.read_text(), **changed)):
+            site.control("restart", *READERS)
             yield
-        site.restart()
+        site.control("restart", *READERS)
+        site.start(*READERS)
 
     return plant
 
 
-def key(url: str, *, is_right: bool) -> Planting:
-    """A key of the loopback Gemini server; a wrong one it refuses."""
-    value = f"{'loopback' if is_right else BAD_KEY}-{secrets.token_hex(16)}"
+def edited(text: str, **changed: str) -> str:
+    """Return a .env with other values; an empty one takes the variable out."""
+    lines = [line for line in text.splitlines() if line.split("=")[0].strip() not in changed]
+    return "\n".join([*lines, *(f"{name}={value}" for name, value in changed.items() if value), ""])
+
+
+def use_key(site: Installation, key: str, url: str) -> None:
+    """Write a key into .env, and let all processes take it up."""
+    path = site.file(".env")
+    path.write_text(edited(path.read_text(), GOOGLE_API_KEY=key, OBC_SITE_GEMINI_URL=url))
+    site.control("restart", "worker")
+    site.reload()
+
+
+def wrong_key(url: str) -> Planting:
+    """A key that the loopback Gemini refuses; afterwards one that it takes."""
 
     @contextmanager
     def plant(site: Installation) -> Iterator[None]:
-        with variables(GOOGLE_API_KEY=value, OBC_SITE_GEMINI_URL=url)(site):
-            site.wait()
-            yield
+        use_key(site, f"{BAD_KEY}-{secrets.token_hex(16)}", url)
+        yield
+        use_key(site, f"loopback-{secrets.token_hex(16)}", url)
 
     return plant
 

@@ -210,12 +210,6 @@ class Installation:
             raise SystemExit(f"web and streams did not take up the change: {done.stdout}")
         self.wait()
 
-    def restart(self) -> None:
-        """Start web, streams, worker and beat anew."""
-        names = (*SERVERS, "worker", "beat")
-        self.control("restart", *names)
-        self.start(*names)
-
     def stop(self) -> None:
         """End everything, supervisord last."""
         pid = self.file("run/supervisord.pid")
