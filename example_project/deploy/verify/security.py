@@ -29,7 +29,7 @@ from deploy.verify import (
 from deploy.verify.checks import Suite
 from deploy.verify.context import main as run_checks
 
-SUITE = Suite("security")
+suite = Suite("security")
 # What later ones build on comes first: settings, certificate, the site, its stores, its users.
 for _add in (
     security_debug.add,
@@ -47,12 +47,12 @@ for _add in (
     security_lockout.add,
     security_leaks.add,
 ):
-    _add(SUITE)
+    _add(suite)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the checks that the command line asks for."""
-    return run_checks(SUITE, arguments, with_score=True)
+    return run_checks(suite, arguments, with_score=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _watched(context: Context) -> Iterator[tuple[Path, int]]:
     yield home / ".env", GROUP_AND_OTHERS
     for path in sorted(home.glob(".env.*")):  # copies that editors and people leave
         yield path, GROUP_AND_OTHERS
-    yield Path(context.values["certificate_key"]), OTHERS
+    yield Path(context.values.get("certificate_key", home / "tls" / "key.pem")), OTHERS
     if home.stat().st_mode & stat.S_IXOTH == 0:
         return  # nobody else gets to what lies below
     for name in CLOSED:
