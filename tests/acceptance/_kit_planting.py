@@ -182,11 +182,12 @@ def _expired(certificate: Path, private_key: Path) -> str:
         folder = Path(scratch)
         (folder / "ca").mkdir()
         (folder / "index").touch()
+        (folder / "serial").write_text("20240101\n")
         (folder / "conf").write_text(_CA.format(folder=folder, names=names))
         subject = ["-subj", "/CN=localhost"]
         request = ["req", "-new", "-key", str(private_key), *subject, "-out", f"{folder}/request"]
         sign = [
-            "ca", "-config", f"{folder}/conf", "-selfsign", "-batch", "-notext", "-rand_serial",
+            "ca", "-config", f"{folder}/conf", "-selfsign", "-batch", "-notext",
             "-keyfile", str(private_key), "-in", f"{folder}/request", "-out", f"{folder}/cert",
             "-startdate", "20240101000000Z", "-enddate", "20240301000000Z",
         ]  # fmt: skip
@@ -200,6 +201,7 @@ _CA = """
 default_ca = own
 [own]
 database = {folder}/index
+serial = {folder}/serial
 new_certs_dir = {folder}/ca
 default_md = sha256
 policy = any
@@ -207,6 +209,7 @@ x509_extensions = names
 [any]
 commonName = supplied
 [names]
+basicConstraints = critical, CA:TRUE
 subjectAltName = {names}
 """
 
