@@ -174,7 +174,7 @@ def test_packages_that_nobody_uses_go(install: SimpleNamespace, home: Path) -> N
     script = "import sys; print(flush=True); sys.stdin.read()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     # As supervisord is started: its command line names the environment.
-    with subprocess.Popen([sys.executable, "-c", script, str(running)], **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen([sys.executable, "-c", script, str(running)], **pipes) as process:
         process.stdout.readline()
         assert install.packages.prune(home) == [names[2]]
         process.stdin.close()

@@ -182,3 +182,25 @@ def test_a_management_command_is_the_current_releases(kit: Kit) -> None:
     assert "0099_visits" in told.stdout  # which the script's own code does not know
     assert kit.run("manage.sh", "--home", kit.home).returncode == 2
     assert kit.run("manage.sh", "--home", kit.home, "no_such_command").returncode == 1
+
+
+def test_processes_without_a_supervisord_are_named(
+    install: SimpleNamespace, tmp_path: Path
+) -> None:
+    home = tmp_path / "site"
+    (home / "redis").mkdir(parents=True)
+    python = f"{home}/current/venv/bin/python"
+    script = "import os, time; os.fork(); time.sleep(300)"  # a master and what it has started
+    worker = [sys.executable, "-c", script, python, "-m celery -A deploy worker"]
+    with (
+        subprocess.Popen(worker, start_new_session=True) as master,
+        subprocess.Popen(["sleep", "300"], cwd=home / "redis") as redis,
+    ):
+        while install.processes.children(master.pid) == set():
+            time.sleep(0.05)
+        found = install.processes.strays(home)
+        os.killpg(master.pid, signal.SIGKILL)
+        redis.kill()
+    assert found == {master.pid: "deploy worker", redis.pid: "redis"}
+    while install.processes.strays(home):  # the one that was started ends, too
+        time.sleep(0.05)
