@@ -169,7 +169,8 @@ def prove(machine: Machine, report: Report, given: Options) -> None:
                 report.line(f"- After all faults were taken away, `{script}`: {told}.")
             deploy_migration(site, report)
             other = machine.house / "second"
-            second = Installation(machine, clone, other, ports(is_shared=True), variables)
+            hashing = {"OBC_SITE_EMBEDDER": "hashing"}
+            second = Installation(machine, clone, other, ports(is_shared=True), hashing)
             stack.callback(second.stop)
             deploy_killed(second, report, KILLED)
     report.lines += ["", "## Faults", ""]
