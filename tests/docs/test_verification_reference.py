@@ -18,8 +18,19 @@ def ids(module: str) -> list[str]:
     return [line.split()[0] for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("module", ["ai"])
+@pytest.mark.parametrize("module", ["ai", "security"])
 def test_every_check_is_listed_in_its_order(module: str) -> None:
     rows = table_rows(section(PAGE, f"verify_{module}.sh"))
     assert [names(row[0])[0] for row in rows] == ids(module)
     assert all(len(row) == 3 and all(row) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("heading", "count"), [("The security checklist", 10), ("The OWASP Top 10 of 2021", 10)]
+)
+def test_each_item_has_checks_that_there_are(heading: str, count: int) -> None:
+    rows = table_rows(section(PAGE, heading))
+    known = {*ids("security"), *ids("ai")}
+    assert len(rows) == count
+    for row in rows:
+        assert names(row[1]) and set(names(row[1])) <= known, row
