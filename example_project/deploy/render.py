@@ -32,8 +32,9 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\"'\\$%;{}#<>`]")
 #: Values that are whole numbers, 1 or above.
 _COUNTS = (
     "web_workers", "web_threads", "stream_workers", "worker_processes", "longest_answer",
-    "requests_per_second", "burst", "connections", "largest_body",
+    "requests_per_second", "burst", "connections", "largest_body", "keep_backups_days",
 )  # fmt: skip
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -97,6 +98,11 @@ def values(
         "burst": "200",
         "connections": "250",
         "largest_body": "1048576",
+        "nightly_at": "02:30",  # the machine's own time
+        "keep_backups_days": "14",
+        "alerts": f"{folder}/current/example_project/deploy/alerts",
+        "metrics_token": f"{folder}/conf/metrics.token",
+        "metrics_ca": "",  # what Prometheus trusts in place of the machine's authorities
     }
     for name, value in (changed or {}).items():
         if name not in found:
@@ -111,6 +117,8 @@ def values(
     for name in _COUNTS:
         if not found[name].isdecimal() or int(found[name]) < 1:
             raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
+    if not _CLOCK.fullmatch(found["nightly_at"]):
+        raise CannotRender(f"nightly_at is {found['nightly_at']!r}: give a time such as 02:30.")
     for name, value in found.items():
         if bad := _FORBIDDEN.search(value):
             raise CannotRender(
@@ -131,6 +139,12 @@ def values(
     user = f"User {found['user']}\nGroup {found['group']}"
     found["apache_user"] = user if is_root else found["nginx_user"]
     found["logrotate_user"] = f"    su {found['user']} {found['group']}" if is_root else ""
+    trust = f'    tls_config: {{ca_file: "{found["metrics_ca"]}"}}'
+    found["metrics_tls"] = (
+        trust if found["metrics_ca"] else "    # It trusts what the machine does."
+    )
+    allowed = 10 * int(found["requests_per_second"]) + int(found["burst"])
+    found["requests_in_ten_seconds"] = str(allowed)
     found["stop_wait"] = str(int(found["longest_answer"]) + 20)
     return found
 
