@@ -21,10 +21,11 @@ from tests.deploy.rendered import render
 
 sys.path.insert(0, str(EXAMPLE))
 
-from deploy import nightly, nights  # noqa: E402
+from deploy import nightly, nights
 
 HOUR = 3600
 AT = datetime.time(2, 30)
+MORNING = datetime.datetime(2026, 5, 4, 9).timestamp()  # noqa: DTZ001 - the machine's own time
 LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH')}:/usr/sbin")
 needs_logrotate = pytest.mark.skipif(LOGROTATE is None, reason="logrotate is not installed")
 
@@ -79,7 +80,7 @@ def test_a_year_has_as_many_nights_as_days(zone: str, at: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "24:00", "02:60", "2:3", "02:30:00", "a:bc", "-1:00"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"02:30|must be in"):
         nights.clock(text)
     done = render("/tmp/obc-none", "--list", "--set", f"nightly_at={text}")
     assert done.returncode == 2
@@ -93,7 +94,7 @@ def record(night: float, *, tries: int = 1, failed: bool = False) -> nights.Reco
 
 
 def test_a_night_that_was_missed_is_made_up_for() -> None:
-    now = datetime.datetime(2026, 5, 4, 9, 0).timestamp()
+    now = MORNING
     tonight = nights.latest(now, AT)
     assert not nights.is_due(record(tonight), now, AT)
     assert nights.is_due(record(nights.latest(tonight - 1, AT)), now, AT)
@@ -101,7 +102,7 @@ def test_a_night_that_was_missed_is_made_up_for() -> None:
 
 
 def test_what_failed_is_tried_again_each_hour_and_not_for_ever() -> None:
-    night = nights.latest(datetime.datetime(2026, 5, 4, 9, 0).timestamp(), AT)
+    night = nights.latest(MORNING, AT)
     assert not nights.is_due(record(night, failed=True), night + HOUR, AT)
     assert nights.is_due(record(night, failed=True), night + 5 + HOUR, AT)
     last = record(night, failed=True, tries=nights.TRIES)
@@ -110,7 +111,7 @@ def test_what_failed_is_tried_again_each_hour_and_not_for_ever() -> None:
 
 
 def test_a_clock_that_jumps_back_repeats_nothing_and_one_from_the_future_stops_nothing() -> None:
-    night = nights.latest(datetime.datetime(2026, 5, 4, 9, 0).timestamp(), AT)
+    night = nights.latest(MORNING, AT)
     assert not nights.is_due(record(night), night - 600, AT)
     assert nights.is_due(record(night + 3000 * 86_400), night, AT)
 
@@ -163,7 +164,7 @@ def test_every_night_once_whatever_the_hour_it_began(home: Path) -> None:
     class Enough(Exception):
         """The days are over."""
 
-    clock = [datetime.datetime(2026, 5, 4, 9, 0).timestamp()]
+    clock = [MORNING]
     end = clock[0] + 4 * 86_400
 
     def sleep(seconds: float) -> None:
@@ -209,7 +210,7 @@ def test_a_part_that_fails_does_not_keep_the_other_from_running(home: Path) -> N
 def test_a_machine_without_logrotate_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     program = nightly.Nightly(home, at=AT, keep_days=7)
-    with pytest.raises(nightly.CannotDo, match="logrotate is not there .* install it"):
+    with pytest.raises(nightly.CannotDo, match=r"logrotate is not there .* install it"):
         nightly.run_logrotate(program, 0)
 
 
@@ -234,9 +235,8 @@ def test_never_two_at_once_also_when_the_first_was_killed(home: Path) -> None:
 
 
 def test_told_to_end_it_tells_what_it_started_and_forgets_the_try(home: Path) -> None:
-    (home / "does").write_text(
-        f'trap \'touch "{home}/told"; exit 1\' TERM; touch "{home}/began"; while :; do sleep .1; done'
-    )
+    trap = f"trap 'touch \"{home}/told\"; exit 1' TERM"
+    (home / "does").write_text(f'{trap}; touch "{home}/began"; while :; do sleep .1; done')
     process = subprocess.Popen(command(home, "--once"), env=environment())
     wait_for(home / "began")
     process.send_signal(signal.SIGTERM)
