@@ -44,9 +44,12 @@ def fill(home: Path, *arguments: str) -> None:
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def process(
+    *arguments: str, with_environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    env = with_environment or environment()
     with subprocess.Popen(
-        arguments, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        arguments, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as started:
         try:
             yield started
