@@ -55,7 +55,7 @@ def process(
             yield started
         finally:
             started.terminate()
-            started.communicate(timeout=60)
+            print(started.communicate(timeout=60)[0])
 
 
 def grows(path: Path, beyond: int = 0) -> None:

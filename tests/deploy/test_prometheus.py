@@ -156,6 +156,7 @@ def served(home: Path, migrated: Path) -> Iterator[int]:
         "OBC_SITE_WORKERS": "1", "OBC_SITE_LONGEST_ANSWER": "5", "PYTHONPATH": path,
     }  # fmt: skip
     (home / ".env").write_text(f"OBC_SITE_METRICS_TOKEN={TOKEN}\n")
+    (home / ".env").chmod(0o600)
     gunicorn = [sys.executable, "-P", "-m", "gunicorn"]
     gunicorn += ["--config", str(home / "current/example_project/deploy/gunicorn.conf.py")]
     with (
