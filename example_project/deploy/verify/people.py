@@ -49,22 +49,29 @@ class Verifier:
 
 
 @contextmanager
-def verifier(name: str, *, is_superuser: bool = False) -> Iterator[Verifier]:
+def verifier(
+    name: str, *, is_superuser: bool = False, is_staff: bool = False
+) -> Iterator[Verifier]:
     """Let a user in while the block runs.
 
     The row stays afterwards, so that what was spent belongs to somebody: inactive, without a
-    password and without rights. Nothing but this module should use the name.
+    password and without rights. What it said in the chat is deleted. Nothing but this module
+    should use the name.
 
     Args:
         name: ``obc-verify``, or one that begins so.
         is_superuser: With all rights meanwhile.
+        is_staff: Whether it may log in to the admin without any.
     """
     from django.contrib.auth import get_user_model
+
+    from django_obc_ai.models import Conversation
 
     password = secrets.token_urlsafe(32)
     user, _ = get_user_model().objects.get_or_create(username=name)
     user.set_password(password)
-    user.is_active, user.is_staff, user.is_superuser = True, is_superuser, is_superuser
+    user.is_active, user.is_superuser = True, is_superuser
+    user.is_staff = is_staff or is_superuser
     user.save()
     try:
         yield Verifier(name, password, user)
@@ -73,3 +80,4 @@ def verifier(name: str, *, is_superuser: bool = False) -> Iterator[Verifier]:
         user.set_unusable_password()
         user.is_active = user.is_staff = user.is_superuser = False
         user.save()
+        Conversation.objects.filter(user_id=user.pk).delete()

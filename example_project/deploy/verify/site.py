@@ -8,6 +8,9 @@ import random
 import re
 import socket
 import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
@@ -85,6 +88,8 @@ class Address:
     def context(self) -> ssl.SSLContext:
         """Return how TLS is spoken: names and dates are checked."""
         context = ssl.create_default_context()
+        # From Python 3.13 on any certificate in the store would do, without its chain.
+        context.verify_flags &= ~ssl.VERIFY_X509_PARTIAL_CHAIN
         if self.own_certificate and self.own_certificate.is_file():
             context.load_verify_locations(cafile=str(self.own_certificate))
         return context
@@ -135,29 +140,12 @@ class Visitor:
         Raises:
             Failed: The site is not reached; the message says which part of that went wrong.
         """
-        address = self.address
-        given = {"Host": address.origin.removeprefix("https://"), "Referer": f"{address.origin}/"}
-        if self.cookies:
-            given["Cookie"] = "; ".join(f"{k}={m.value}" for k, m in self.cookies.items())
-        given |= self.headers | {name.replace("_", "-"): v for name, v in headers.items()}
-        connection = _Connection(address, self.source)
+        connection = _Connection(self.address, self.source)
         try:
-            connection.request(method, path, body, given)
-            response = connection.getresponse()
-            answer = Answer(
-                response.status,
-                [(name.lower(), value) for name, value in response.getheaders()],
-                response.read(),
-            )
-        except ssl.SSLCertVerificationError as error:
-            raise Failed(
-                f"the certificate of {address.host} is not accepted: {error.verify_message}"
-            ) from None
-        except (OSError, http.client.HTTPException) as error:
-            raise Failed(
-                f"{address.origin} does not answer at {address.connect}:{address.port}"
-                f" ({type(error).__name__}: {error}): is nginx running?"
-            ) from None
+            with self._telling():
+                connection.request(method, path, body, self._headers(headers))
+                response = connection.getresponse()
+                answer = Answer(response.status, _listed(response), response.read())
         finally:
             connection.close()
         for line in answer.all("set-cookie"):
@@ -167,6 +155,55 @@ class Visitor:
                 else:
                     self.cookies[name] = morsel
         return answer
+
+    def stream(self, path: str, value: Any) -> Iterator[tuple[float, bytes]]:
+        """Post JSON; yield each piece of the answer as it comes, and after how many seconds.
+
+        Raises:
+            Failed: The site is not reached, or does not answer with 200.
+        """
+        connection = _Connection(self.address, self.source)
+        given = {"Content-Type": "application/json", "Origin": self.address.origin}
+        try:
+            with self._telling():
+                headers = self._headers({**given, **self._csrf()})
+                began = time.monotonic()
+                connection.request("POST", path, json.dumps(value).encode(), headers)
+                response = connection.getresponse()
+                if response.status != 200:
+                    told = response.read(300).decode(errors="replace")
+                    raise Failed(f"{path} answers {response.status}: {told}")
+                while piece := response.read1(65_536):
+                    yield time.monotonic() - began, piece
+        finally:
+            connection.close()
+
+    def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
+        origin = self.address.origin
+        given = {"Host": origin.removeprefix("https://"), "Referer": f"{origin}/"}
+        if self.cookies:
+            given["Cookie"] = "; ".join(f"{k}={m.value}" for k, m in self.cookies.items())
+        return given | self.headers | {name.replace("_", "-"): v for name, v in more.items()}
+
+    def _csrf(self) -> dict[str, str]:
+        found = self.cookies.get("csrftoken")
+        return {"X_CSRFToken": found.value} if found else {}
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say which part of reaching the site went wrong."""
+        address = self.address
+        try:
+            yield
+        except ssl.SSLCertVerificationError as error:
+            raise Failed(
+                f"the certificate of {address.host} is not accepted: {error.verify_message}"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(
+                f"{address.origin} does not answer at {address.connect}:{address.port}"
+                f" ({type(error).__name__}: {error}): is nginx running?"
+            ) from None
 
     def get(self, path: str, **headers: str) -> Answer:
         """Ask for a page."""
@@ -187,9 +224,12 @@ class Visitor:
     def send(self, path: str, value: Any, **headers: str) -> Answer:
         """Post JSON, with the token of the cookie if there is a session."""
         given = {"Content_Type": "application/json", "Origin": self.address.origin, **headers}
-        if "csrftoken" in self.cookies:
-            given["X_CSRFToken"] = self.cookies["csrftoken"].value
+        given |= self._csrf()
         return self.ask("POST", path, json.dumps(value).encode(), **given)
+
+
+def _listed(response: http.client.HTTPResponse) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in response.getheaders()]
 
 
 def plain_http(address: Address, path: str = "/") -> Answer:
@@ -198,8 +238,7 @@ def plain_http(address: Address, path: str = "/") -> Answer:
     try:
         connection.request("GET", path, headers={"Host": address.host})
         response = connection.getresponse()
-        headers = [(name.lower(), value) for name, value in response.getheaders()]
-        return Answer(response.status, headers, response.read())
+        return Answer(response.status, _listed(response), response.read())
     except (OSError, http.client.HTTPException) as error:
         raise Failed(
             f"http://{address.host}:{address.http_port} does not answer"
