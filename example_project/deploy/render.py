@@ -35,6 +35,8 @@ _COUNTS = (
     "requests_per_second", "burst", "connections", "largest_body", "keep_backups_days",
 )  # fmt: skip
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+#: Names of a site that only its own machine can reach.
+HOSTS = ("localhost", "127.0.0.1")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -55,16 +57,18 @@ def templates() -> list[str]:
 
 
 def values(
-    home: str, names: Sequence[str], changed: Mapping[str, str] | None = None
+    home: str, names: Sequence[str] = HOSTS, changed: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return what the files can ask for.
 
     Args:
         home: The installation folder.
-        names: Host names of the site, the main one first.
+        names: Host names of the site, the main one first, unless "hosts" is changed.
         changed: Values in place of the defaults.
     """
     folder = str(Path(home).absolute())
+    listed = (each.strip() for each in (changed or {}).get("hosts", "").split(","))
+    names = [each for each in listed if each] or names
     _check_socket(folder)
     for name in names:
         if not _HOST.fullmatch(name):
@@ -73,11 +77,13 @@ def values(
     found = {
         "home": folder,
         "app": f"{folder}/current/example_project",
-        "python": f"{folder}/venv/bin/python",
+        # Through `current`, so that HUP takes up code and packages of another release.
+        "python": f"{folder}/current/venv/bin/python",
+        "pythonpath": f"{folder}/current/example_project:{folder}/current",
         "settings": "deploy.settings",
         "user": getpass.getuser(),
         "group": grp.getgrgid(os.getgid()).gr_name,
-        "hosts": " ".join(names),
+        "hosts": "",
         "host": names[0],
         "address": "",  # all of the machine's
         "http_port": "80",
@@ -87,6 +93,14 @@ def values(
         "certificate_key": f"{folder}/tls/key.pem",
         "static": f"{folder}/static",
         "nginx": "nginx",
+        # Whether supervisord starts the site, and nginx, by itself.
+        "autostart": "true",
+        "autostart_nginx": "true",
+        # PostgreSQL and Redis of a trial: their programs; without one somebody else runs it.
+        "postgres": "",
+        "postgres_port": "15432",
+        "redis": "",
+        "redis_port": "16379",
         "apache_modules": "/usr/lib/apache2/modules",
         # With one process alone uvicorn could not replace it without a gap.
         "web_workers": str(2 * cores),
@@ -110,8 +124,9 @@ def values(
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(found)}."
             raise CannotRender(f"No file asks for {name!r}. {hint}")
         found[name] = value
+    found["hosts"] = " ".join(names)
     found["public_port"] = found["public_port"] or found["https_port"]
-    for name in ("http_port", "https_port", "public_port"):
+    for name in ("http_port", "https_port", "public_port", "postgres_port", "redis_port"):
         if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
             raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
     for name in _COUNTS:
@@ -139,12 +154,21 @@ def values(
     user = f"User {found['user']}\nGroup {found['group']}"
     found["apache_user"] = user if is_root else found["nginx_user"]
     found["logrotate_user"] = f"    su {found['user']} {found['group']}" if is_root else ""
-    trust = f'    tls_config: {{ca_file: "{found["metrics_ca"]}"}}'
-    found["metrics_tls"] = (
-        trust if found["metrics_ca"] else "    # It trusts what the machine does."
-    )
+    found["metrics_tls"] = "    # It trusts whom the machine trusts."
+    if found["metrics_ca"]:
+        found["metrics_tls"] = f'    tls_config: {{ca_file: "{found["metrics_ca"]}"}}'
     allowed = 10 * int(found["requests_per_second"]) + int(found["burst"])
     found["requests_in_ten_seconds"] = str(allowed)
+    # Each thread of web may keep a connection, and each process of streams a pool of ten.
+    kept_open = int(found["web_workers"]) * int(found["web_threads"])
+    kept_open += 10 * int(found["stream_workers"]) + 2 * int(found["worker_processes"])
+    found["postgres_connections"] = str(max(100, kept_open + 30))
+    # What is not run here is a comment in services.conf.
+    found["if_postgres"] = "" if found["postgres"] else "; "
+    found["if_redis"] = "" if found["redis"] else "; "
+    found["autostart_nginx"] = (
+        "true" if found["autostart"] == found["autostart_nginx"] == "true" else "false"
+    )
     found["stop_wait"] = str(int(found["longest_answer"]) + 20)
     return found
 
@@ -218,10 +242,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--home", required=True, help="the installation folder")
-    parser.add_argument("--host", action="append", help="names, with commas; first the main one")
+    parser.add_argument("--host", action="append", help="names, with commas; the main one first")
     parser.add_argument("--http-port", help="default: 80")
     parser.add_argument("--https-port", help="default: 443")
-    parser.add_argument("--python", help="default: venv/bin/python in the folder")
+    parser.add_argument("--python", help="default: current/venv/bin/python in the folder")
     parser.add_argument("--out", help="default: conf in the folder")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changed")
     parser.add_argument("--keep", action="store_true", help="remember them in render.conf")
@@ -239,8 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("http_port", "https_port", "python"):
             if (value := getattr(options, name)) is not None:
                 changed[name] = value
-        hosts = ",".join(options.host or ["localhost,127.0.0.1"]).split(",")
-        given = values(options.home, [host.strip() for host in hosts], changed)
+        if options.host:
+            changed["hosts"] = ",".join(options.host)
+        given = values(options.home, HOSTS, changed)
         if options.keep:
             keep(home, changed)
         if options.list:

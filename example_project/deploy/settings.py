@@ -163,15 +163,17 @@ CACHES = {
 }
 STATIC_URL = "/static/"
 STATIC_ROOT = site.home / "static"
-# Names hold a hash of what is in the file, so that nginx may let browsers keep it for ever.
+# Names hold a hash of what is in the file, so that nginx may let browsers keep it for ever; each
+# release keeps its own list of them.
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
+        "BACKEND": "deploy.static_files.ReleaseStaticFiles",
     },
 }
 # Servers and workers also write JSON to standard output; what a command prints stays its own.
-IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
+_program = Path(sys.argv[0])
+IS_COMMAND = _program.name == "manage.py" or _program.parent.name in ("backups", "install")
 LOGGING = logging_config(site.home / "log", json_to_stdout=not IS_COMMAND)
 
 # --- Background work --------------------------------------------------------------------------

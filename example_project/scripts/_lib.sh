@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: the installation folder, its Python, messages, exit codes.
 #
-# An installation folder (--home DIR) holds .env, venv/, releases/, current, run/, log/, backups/.
-# A release is releases/NAME/example_project, beside it django_obc_ai/ unless a venv has it, and
-# releases/NAME/venv where it needs other packages than venv/ has.
+# An installation folder (--home DIR) holds .env, venvs/, releases/, current, run/, log/, backups/.
+# A release is releases/NAME with example_project/, django_obc_ai/ unless its packages have it, and
+# venv, which leads to its packages in venvs/.
 
 # shellcheck disable=SC2034 # the scripts use them
 readonly FAILED=1 USAGE=2 REFUSED=3
@@ -51,39 +51,50 @@ use_home() { # use_home [DIR]
     use_release "$(dirname "$site")"
 }
 
-# PYTHON, else the release's own venv, else the installation's, else one that has Django.
+# PYTHON, else the release's own packages, else those of the current release, else one with Django.
 find_python() { # find_python RELEASE
     local each
-    for each in "${PYTHON:-}" "$1/venv/bin/python" "$home/venv/bin/python" python3; do
+    for each in "${PYTHON:-}" "$1/venv/bin/python" "$home/current/venv/bin/python" python3; do
         if [[ -n "$each" ]] && command -v "$each" >/dev/null && "$each" -c 'import django' 2>/dev/null; then
             command -v "$each"
             return
         fi
     done
-    fail "$FAILED" "No Python with Django in $home/venv (nor PYTHON, nor python3): run deploy_ai.sh first."
+    fail "$FAILED" "No Python with Django in $1/venv (nor PYTHON, nor python3): run deploy_ai.sh first."
 }
 
-# Let Python find the release's own packages first.
+# Let Python find the release's own code first. A clone's package counts where none is installed.
 use_release() { # use_release RELEASE
     local base="${OBC_SITE_BASE_PYTHONPATH-${PYTHONPATH:-}}"
     export OBC_SITE_BASE_PYTHONPATH="$base"
     PYTHONPATH="$1/example_project${base:+:$base}"
-    if [[ "$1" == */releases/* && -d "$1/django_obc_ai" && ! -d "$1/venv" ]]; then
+    if [[ -d "$1/django_obc_ai" ]] && { [[ "$1" == */releases/* ]] || ! has_package; }; then
         PYTHONPATH="$1/example_project:$1${base:+:$base}"
     fi
     export PYTHONPATH
     unset PYTHONSAFEPATH
 }
 
-# supervisorctl of this installation. Exit code 4: there is none, or no configuration for it.
+has_package() { (cd / && PYTHONPATH="$OBC_SITE_BASE_PYTHONPATH" "$python" -c 'import django_obc_ai' 2>/dev/null); }
+
+# supervisorctl of this installation, or of OBC_SITE_SUPERVISOR_CONF (environment or .env). Exit code
+# 4: there is none, or no configuration for it.
 supervisor() { # supervisor ARGUMENTS...
-    local conf="${OBC_SITE_SUPERVISOR_CONF:-$home/conf/supervisord.conf}" program="$home/venv/bin/supervisorctl"
-    [[ -x "$program" ]] || program="$(command -v supervisorctl)" || return 4
+    local conf="${OBC_SITE_SUPERVISOR_CONF:-}" program
+    if [[ -z "$conf" && -f "$home/.env" ]]; then
+        conf="$(sed -n 's/^OBC_SITE_SUPERVISOR_CONF=//p' "$home/.env" | tail -n 1)"
+    fi
+    conf="${conf:-$home/conf/supervisord.conf}"
     [[ -f "$conf" ]] || return 4
-    "$program" -c "$conf" "$@"
+    if "$python" -c 'import supervisor' 2>/dev/null; then
+        "$python" -m supervisor.supervisorctl -c "$conf" "$@"
+    else
+        program="$(command -v supervisorctl)" || return 4
+        "$program" -c "$conf" "$@"
+    fi
 }
 supervisor_runs() { supervisor pid >/dev/null 2>&1; }
-# Names of the programs that use code and database, so not nginx.
+# Names of the programs that use code and database, so neither nginx nor what a trial runs besides.
 programs() { # programs all|running
     local wanted=.
     [[ "$1" == running ]] && wanted='^[^ ]+ +(RUNNING|STARTING|BACKOFF|STOPPING)'
@@ -91,5 +102,13 @@ programs() { # programs all|running
     told="$(supervisor status 2>&1)" || status=$?
     # 3: not all of them run; 4: there is no supervisor, or it does not run.
     ((status == 0 || status == 3 || status == 4)) || warn "supervisorctl does not tell what runs: ${told##*$'\n'}"
-    printf '%s\n' "$told" | { grep -E "$wanted" || true; } | awk '$1 !~ /^nginx/ && $2 ~ /^[A-Z]+$/ { print $1 }'
+    printf '%s\n' "$told" | { grep -E "$wanted" || true; } | awk '$1 !~ /^(nginx|postgres|redis)$/ && $2 ~ /^[A-Z]+$/ { print $1 }'
+}
+
+# One at a time changes what is current; a script that was killed holds it no longer.
+lock_releases() {
+    mkdir -p "$home/run"
+    exec {releases_lock}>>"$home/run/deploy.lock"
+    ! command -v flock >/dev/null || flock --nonblock "$releases_lock" \
+        || fail "$REFUSED" "Another deploy_ai.sh or rollback.sh works in $home: wait for its end."
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Go back to an earlier release: its migrations, then its code.
+# Go back to an earlier release: its migrations, then its code and its packages.
 #
 #   rollback.sh [--home DIR] [RELEASE] [--dry-run] [--force]
 #
@@ -38,7 +38,7 @@ if [[ -z "$target" ]]; then
     while IFS= read -r each; do
         [[ "$each" == "$(basename "$current")" ]] && break
         target="$each"
-    done < <(find "$home/releases" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | LC_ALL=C sort -V)
+    done < <(find "$home/releases" -mindepth 1 -maxdepth 1 -type d -name '[!.]*' -printf '%f\n' | LC_ALL=C sort -V)
     [[ -n "$target" ]] || fail "$USAGE" "There is no release before $(basename "$current") in $home/releases."
 fi
 older="$home/releases/$(basename "$target")"
@@ -77,6 +77,7 @@ if [[ -n "$dry" ]]; then
     say "Dry run: nothing was changed."
     exit 0
 fi
+lock_releases
 living="$(runs)"
 if [[ "${#managed[@]}" == 0 && -n "$living" && -z "$force" ]]; then
     fail "$REFUSED" "The site runs without supervisor ($living): stop it, or use --force."
