@@ -87,7 +87,7 @@ def test_programs_of_supervisord_lose_no_line_and_write_on(home: Path) -> None:
     own += f"stdout_logfile={home}/log/web.log\nstdout_logfile_maxbytes=0\n\n"
     config = home / "conf/supervisord.conf"
     path = os.pathsep.join([environment()["PYTHONPATH"], *(each for each in sys.path if each)])
-    head = re.sub(r'PYTHONPATH="[^"]*"', f'PYTHONPATH="{path}"', head)
+    nightly = re.sub(r'PYTHONPATH="[^"]*"', f'PYTHONPATH="{path}"', nightly)
     config.write_text(head + own + nightly)
     log, nightly_log = home / "log/web.log", home / "log/nightly.log"
     supervisord = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-n"]

@@ -43,7 +43,7 @@ def test_supervisord_runs_every_program_and_lets_calls_end(home: Path) -> None:
         assert int(section["stopwaitsecs"]) == longest
         assert section["killasgroup"] == "true"
         assert section.get("stopasgroup", "false") == "false"  # workers are ended by their masters
-    assert shlex.split(programs["web"]["command"])[0] == f"{home}/venv/bin/python"
+    assert shlex.split(programs["web"]["command"])[0] == f"{home}/current/venv/bin/python"
 
 
 def test_units_run_what_supervisord_runs(home: Path) -> None:
@@ -79,7 +79,7 @@ def test_units_are_what_systemd_knows(home: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     folder = home / "conf" / "systemd"
-    python, app = home / "venv/bin/python", home / "current/example_project"
+    python, app = home / "current/venv/bin/python", home / "current/example_project"
     python.parent.mkdir(parents=True, exist_ok=True)
     app.mkdir(parents=True, exist_ok=True)
     if not python.exists():
