@@ -136,7 +136,9 @@ def main() -> int:
         if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
             say("Nothing was changed.")
             return 0
-    options.home.mkdir(parents=True, exist_ok=True, mode=0o750)
+    if not options.home.exists():
+        options.home.mkdir(parents=True)
+        options.home.chmod(0o750)  # the group is the web server's
     holder = lock(options.home)
     try:
         installation.install()

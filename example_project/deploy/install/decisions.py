@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,10 +228,12 @@ def _check(home: Path, settings: Mapping[str, str], hosts: Sequence[str]) -> Non
     Raises:
         Problem: It could not; all that is wrong is in the message.
     """
-    try:
-        deployment = env.load({"OBC_SITE_VAR": str(home), **settings})
-    except env.NotConfigured as error:
-        raise Problem(str(error)) from None
+    with tempfile.TemporaryDirectory() as folder:  # what is read makes its folder
+        where = str(home) if home.exists() else folder
+        try:
+            deployment = env.load({"OBC_SITE_VAR": where, **settings})
+        except env.NotConfigured as error:
+            raise Problem(str(error).replace(folder, str(home))) from None
     lacking = [
         host
         for host in hosts

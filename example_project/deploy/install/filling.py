@@ -84,6 +84,8 @@ class Filling(Work):
         variables |= given if what == "superuser" else {}
         told = self.python("-m", "deploy.install.content", what, what=what, variables=variables)
         for line in told.splitlines():
+            if line.startswith("Now run:"):
+                continue  # which is what the next step does
             say(f"   {line.strip()}")
 
     def static_files(self) -> None:

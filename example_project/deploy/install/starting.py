@@ -143,8 +143,9 @@ class Starting:
                     f"{name} has not taken up the release. {self.supervisor.last_lines(name)}"
                 )
         restarted = [name for name in running if name not in reloaded]
-        told = f"reloaded: {', '.join(reloaded) or 'none'}"
-        say(f"   {told}; restarted: {', '.join(restarted) or 'none'}")
+        if running:
+            told = f"reloaded: {', '.join(reloaded) or 'none'}"
+            say(f"   {told}; restarted: {', '.join(restarted) or 'none'}")
 
     def _wait_for_answers(self) -> None:
         live = self.home / "current" / "example_project" / "deploy" / "live.py"
