@@ -126,20 +126,7 @@ def values(
         found[name] = value
     found["hosts"] = " ".join(names)
     found["public_port"] = found["public_port"] or found["https_port"]
-    for name in ("http_port", "https_port", "public_port", "postgres_port", "redis_port"):
-        if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
-            raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
-    for name in _COUNTS:
-        if not found[name].isdecimal() or int(found[name]) < 1:
-            raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
-    if not _CLOCK.fullmatch(found["nightly_at"]):
-        raise CannotRender(f"nightly_at is {found['nightly_at']!r}: give a time such as 02:30.")
-    for name, value in found.items():
-        if bad := _FORBIDDEN.search(value):
-            raise CannotRender(
-                f"{name} holds {bad.group()!r}, which means something to nginx, Apache,"
-                " supervisord or systemd: choose another path or name."
-            )
+    _check(found)
     # What the others follow from.
     found["listen"] = f"{found['address']}:" if found["address"] else ""
     found["listen_apache"] = found["listen"] or "*:"
@@ -171,6 +158,24 @@ def values(
     )
     found["stop_wait"] = str(int(found["longest_answer"]) + 20)
     return found
+
+
+def _check(found: Mapping[str, str]) -> None:
+    """See that values are what files can hold."""
+    for name in ("http_port", "https_port", "public_port", "postgres_port", "redis_port"):
+        if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
+            raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
+    for name in _COUNTS:
+        if not found[name].isdecimal() or int(found[name]) < 1:
+            raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
+    if not _CLOCK.fullmatch(found["nightly_at"]):
+        raise CannotRender(f"nightly_at is {found['nightly_at']!r}: give a time such as 02:30.")
+    for name, value in found.items():
+        if bad := _FORBIDDEN.search(value):
+            raise CannotRender(
+                f"{name} holds {bad.group()!r}, which means something to nginx, Apache,"
+                " supervisord or systemd: choose another path or name."
+            )
 
 
 def render(name: str, given: Mapping[str, str]) -> str:
