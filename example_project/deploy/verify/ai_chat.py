@@ -1,4 +1,4 @@
-"""Checks of what people come for: admin, provider, an answer, its operation and its cost."""
+"""Checks of what people come for: the admin, an answer, its operation and its cost."""
 
 from __future__ import annotations
 
@@ -34,25 +34,7 @@ def admin(context: Context) -> str:
     return "signed in; opened the list of AI operations and the dashboard"
 
 
-@suite.check("provider", "Does the provider accept the key, and know the model?",
-             needs=("configuration",))  # fmt: skip
-def provider(context: Context) -> str:
-    """Ask it what costs nothing."""
-    from django_obc_ai.services.health import check_health
-
-    has_key = context.configured().google_api_key is not None
-    items = check_health(only=("provider",), timeout_seconds=20).items
-    found = [each for each in items if each.name.startswith("provider")]
-    bad = [each for each in found if each.status in ("error", "unknown")]
-    if bad:
-        told = "; ".join(f"{each.name}: {each.message} {each.hint}".strip() for each in bad)
-        what = "Look at GOOGLE_API_KEY and OBC_SITE_GEMINI_MODEL in .env." if has_key else ""
-        raise Failed(f"{told} {what}".strip())
-    told = "; ".join(f"{each.message} {each.hint}".strip() for each in found)
-    return told if has_key else f"{told} Without GOOGLE_API_KEY answers come from rules, for free."
-
-
-@suite.check("chat-answer", "Is a message answered over HTTPS?", needs=("admin",))
+@suite.check("chat-answer", "Is a message answered over HTTPS?", needs=("admin", "provider"))
 def chat_answer(context: Context) -> str:
     """Send one whose answer can be counted in the database."""
     from communities.models import Province
@@ -98,7 +80,8 @@ def _is_good(found: Any, context: Context) -> dict[str, Any]:
     return dict(found)
 
 
-@suite.check("chat-stream", "Does an answer come piece by piece?", needs=("admin", "streams"))
+@suite.check("chat-stream", "Does an answer come piece by piece?",
+             needs=("admin", "provider", "streams"))  # fmt: skip
 def chat_stream(context: Context) -> str:
     """Read a stream through nginx as it comes."""
     visitor = context.visitor(is_superuser=True)

@@ -51,6 +51,8 @@ _KINDS = ("query", "search", "both", "answer", "refuse")
 _HASHES = re.compile(r"\b(?:pbkdf2_sha\d+|argon2\w*|bcrypt\w*|scrypt)\$")
 _MOST_REQUESTS = 300
 _BEAT_SECONDS = 75
+#: What supervisord says at every start: of its socket, which only the site's user opens.
+_USUAL = ("running without any HTTP authentication", "Supervisor is running as root")
 _ERRORS = re.compile(r"\b(?:ERROR|CRITICAL|CRIT)\b|\[(?:error|crit|alert|emerg)\]")
 
 
@@ -156,7 +158,8 @@ def throttle(context: Context) -> str:
             raise Failed(f"/api/conversations/ answers {answer.status}: {answer.text[:200]}")
     raise Failed(
         f'{_MOST_REQUESTS} requests of one user were all answered: OBC_AI["WEB"]["throttles"]'
-        f" ({named}) is off, too high, or counts in a cache that the processes do not share"
+        f" ({named}) is off, too high, or counts in a cache that the processes do not share, or"
+        " they were not restarted since it was changed"
     )
 
 
@@ -182,7 +185,7 @@ def budgets(context: Context) -> str:
         limit, spent = each.limit / 10**9, each.spent / 10**9
         if each.spent + each.held >= each.limit:
             raise Failed(
-                f"the budget {each.key} is used up (${spent:.2f} of ${limit:.2f}): nothing more is"
+                f"the budget {each.key} is used up (${spent:.4f} of ${limit:.4f}): nothing more is"
                 f" asked until {each.resets_at:%Y-%m-%d %H:%M} UTC, or raise OBC_SITE_DAY_BUDGET or"
                 " OBC_SITE_MONTH_BUDGET"
             )
@@ -239,6 +242,10 @@ def _errors(text: str) -> list[str]:
             if record.get("level") in ("ERROR", "CRITICAL"):
                 told = f"{record.get('logger')} {record.get('event')}: {record.get('message')}"
                 found.append(" ".join(told.split())[:300])
-        elif not line.startswith(" ") and _ERRORS.search(line[:120]):
+        elif line[:1].strip() and _ERRORS.search(line[:120]) and not _is_usual(line):
             found.append(line[:300])
     return found
+
+
+def _is_usual(line: str) -> bool:
+    return any(each in line for each in _USUAL)

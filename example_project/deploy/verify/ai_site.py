@@ -52,7 +52,7 @@ def deployment(context: Context) -> str:
     told = [each for each in messages if decided.get(each.id or "", True)]
     if told:
         listed = "; ".join(f"{each.id}: {each.msg}" for each in told)
-        raise Failed(f"`manage.py check --deploy` has {len(told)} issues: {listed}")
+        raise Failed(f"`manage.sh check --deploy` has {len(told)} issues: {listed}")
     silenced = [each.id for each in messages if each.is_silenced()]
     if silenced:
         raise Failed(
@@ -172,7 +172,7 @@ def migrations(context: Context) -> str:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
         missing = ", ".join(f"{each.app_label}.{each.name}" for each, _ in plan)
-        raise Failed(f"not applied: {missing}. Back up, and run deploy_ai.sh or manage.py migrate.")
+        raise Failed(f"not applied: {missing}. Back up, and run deploy_ai.sh or manage.sh migrate.")
     return f"all {len(executor.loader.applied_migrations)} applied"
 
 
@@ -295,7 +295,7 @@ def static(context: Context) -> str:
         answer = visitor.get(path)
         if answer.status != 200:
             raise Failed(
-                f"{path} answers {answer.status}: run manage.py collectstatic, and let nginx's"
+                f"{path} answers {answer.status}: run manage.sh collectstatic, and let nginx's"
                 f" user read {folder}"
             )
         if answer.header("content-type").partition(";")[0] != _TYPES[kind] or not answer.body:

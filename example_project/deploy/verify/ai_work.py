@@ -1,4 +1,4 @@
-"""Checks of what the site does by itself: worker, beat, health, indexes, folders, backups."""
+"""Checks of what the site does by itself: worker, provider, health, indexes, folders, backups."""
 
 from __future__ import annotations
 
@@ -63,7 +63,27 @@ def beat_alive(context: Context) -> str:
     return f"process {number}"
 
 
-@suite.check("job", "Is a job done in the background?", needs=("worker", "database", "web"))
+@suite.check("provider", "Does the provider accept the key, and know the model?",
+             needs=("configuration",))  # fmt: skip
+def provider(context: Context) -> str:
+    """Ask it what costs nothing."""
+    from django_obc_ai.services.health import check_health
+
+    has_key = context.configured().google_api_key is not None
+    items = check_health(only=("provider",), timeout_seconds=20).items
+    found = [each for each in items if each.name.startswith("provider")]
+    bad = [each for each in found if each.status in ("error", "unknown")]
+    if bad:
+        told = "; ".join(f"{each.name}: {each.message} {each.hint}".strip() for each in bad)
+        what = "Look at GOOGLE_API_KEY and OBC_SITE_GEMINI_MODEL in .env." if has_key else ""
+        raise Failed(f"{told} {what}".strip())
+    told = "; ".join(f"{each.message} {each.hint}".strip() for each in found)
+    return told if has_key else f"{told} Without GOOGLE_API_KEY answers come from rules, for free."
+
+
+@suite.check(
+    "job", "Is a job done in the background?", needs=("worker", "provider", "migrations", "web")
+)
 def job(context: Context) -> str:
     """Submit one over HTTPS, and wait for its end."""
     from django_obc_ai.models import Job
@@ -101,7 +121,7 @@ def vectors(context: Context) -> str:
     if path.exists() and not path.is_dir():
         raise Failed(f"{name} {path}, which is a file: move it away, make a folder, run ai_index")
     if not path.exists():
-        raise Failed(f"{name} {path}, which is not there: make it, and run manage.py ai_index")
+        raise Failed(f"{name} {path}, which is not there: make it, and run manage.sh ai_index")
     folders = [path, *(each for each in path.glob("*/*") if each.is_dir())]
     for folder in folders:
         try:
@@ -146,9 +166,9 @@ def index(context: Context) -> str:
     told = []
     for each in get_indexes():
         found = IndexingService().verify(each.name)
-        repair = f"Run manage.py ai_index {each.name} --verify --repair"
+        repair = f"Run manage.sh ai_index {each.name} --verify --repair"
         if found.reason:
-            raise Failed(f"index {each.name}: {found.reason}. Run manage.py ai_index {each.name}")
+            raise Failed(f"index {each.name}: {found.reason}. Run manage.sh ai_index {each.name}")
         for what, keys in (
             ("stale: rows differ from what is indexed", found.different),
             ("broken: vectors are no numbers", found.broken),
@@ -159,7 +179,7 @@ def index(context: Context) -> str:
                 named = ", ".join(keys[:_NAMED]) + (", …" if len(keys) > _NAMED else "")
                 raise Failed(f"index {each.name} is {what}, {len(keys)}: {named}. {repair}.")
         if not found.rows:
-            raise Failed(f"index {each.name} has no rows: load data, and run manage.py ai_index")
+            raise Failed(f"index {each.name} has no rows: load data, and run manage.sh ai_index")
         told.append(f"{each.name}: {found.rows} rows, {found.chunks} chunks, {found.waiting} wait")
     return "; ".join(told)
 
@@ -179,7 +199,7 @@ def index_files(context: Context) -> str:
         replica = sync(each)
         rows = Chunk.objects.using(each.database).filter(generation=replica.generation.id)
         held, wanted = replica.store.count(each.name), rows.count()
-        repair = f"Run manage.py rebuild_vector_index {each.name}"
+        repair = f"Run manage.sh rebuild_vector_index {each.name}"
         if held != wanted:
             raise Failed(f"the files of {each.name} hold {held} vectors, not {wanted}. {repair}.")
         sample = list(rows.order_by("content_hash").values_list("pk", "vector")[:50])

@@ -78,7 +78,7 @@ class Context:
         deployment: What is configured; None if that cannot be deployed with.
         fault: Why neither settings nor database can be used; "" if they can.
         address: Where the site is; also there if the settings are not.
-        values: Those of `render.values`: ports, folders, numbers of workers.
+        values: Those of `render.values`: ports and folders, above all.
         logs: What is written from the start of the verification on.
         stack: What has to be undone at the end: users, above all.
         seen: For checks that build on what another one found.
@@ -142,9 +142,9 @@ def read_context(connect: str = "127.0.0.1") -> Context:
     host = own_host(names)
     try:
         values = render.values(str(home), [host], render.kept(home))
-    except render.CannotRender as error:
+    except (render.CannotRender, OSError) as error:
         fault = fault or f"{home / 'render.conf'}: {error}"
-        values = render.values(str(home), ["localhost"])
+        values = _usual_values(home)
     # A throwaway certificate is in the installation folder, signed by its own key.
     certificate = Path(values["certificate"])
     address = Address(
@@ -155,6 +155,16 @@ def read_context(connect: str = "127.0.0.1") -> Context:
         own_certificate=certificate if certificate.parent == home / "tls" else None,
     )
     return Context(home, deployment, fault or _set_up(), address, values, logs)
+
+
+def _usual_values(home: Path) -> dict[str, str]:
+    """Return what is asked for where render.conf says nothing that can be used."""
+    return {
+        "https_port": "443",
+        "http_port": "80",
+        "certificate": str(home / "tls" / "cert.pem"),
+        "static": str(home / "static"),
+    }
 
 
 def own_host(names: Sequence[str]) -> str:
