@@ -43,7 +43,11 @@ def test_supervisord_runs_every_program_and_lets_calls_end(home: Path) -> None:
         assert int(section["stopwaitsecs"]) == longest
         assert section["killasgroup"] == "true"
         assert section.get("stopasgroup", "false") == "false"  # workers are ended by their masters
-    assert shlex.split(programs["web"]["command"])[0] == f"{home}/current/venv/bin/python"
+        # Through `current`, which leads to another release's packages, too.
+        assert shlex.split(section["command"])[0] == f"{home}/current/venv/bin/python"
+        environment = f'PYTHONPATH="{home}/current/example_project:{home}/current"'
+        assert environment in section["environment"]
+        assert section["autostart"] == "true"
 
 
 def test_units_run_what_supervisord_runs(home: Path) -> None:

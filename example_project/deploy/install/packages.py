@@ -107,19 +107,30 @@ def given(venv: Path, constraints: Path) -> Path:
 
 
 def _difference(venv: Path, constraints: Path) -> str:
-    pinned = dict(re.findall(r"^([\w.-]+)==([\w.+!-]+)", constraints.read_text(), re.MULTILINE))
-    folders = [str(each) for each in venv.glob("lib/python3*/site-packages")]
-    found = {each.name.lower(): each.version for each in metadata.distributions(path=folders)}
+    pinned: dict[str, set[str]] = {}  # one name may have a version for each Python
+    for name, version in re.findall(
+        r"^([\w.-]+)==([\w.+!-]+)", constraints.read_text(), re.MULTILINE
+    ):
+        pinned.setdefault(_plain(name), set()).add(version)
+    found = _versions(venv)
     differing = [
-        name for name, version in pinned.items() if found.get(name.lower()) not in (version, None)
+        name for name, known in pinned.items() if name in found and found[name] not in known
     ]
     return f"; {len(differing)} packages are not those of constraints.txt" if differing else ""
 
 
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _versions(venv: Path) -> dict[str, str]:
+    folders = [str(each) for each in (venv / "lib").glob("python3*/site-packages")]
+    return {_plain(each.name): each.version for each in metadata.distributions(path=folders)}
+
+
 def servers(venv: Path) -> dict[str, str]:
     """Return the versions that a running server cannot take up: its own, and its Python."""
-    folders = [str(each) for each in (venv / "lib").glob("python3*/site-packages")]
-    found = {each.name.lower(): each.version for each in metadata.distributions(path=folders)}
+    found = _versions(venv)
     python = ",".join(sorted(each.name for each in (venv / "lib").glob("python3*")))
     return {name: f"{python} {found.get(name, '')}" for name in ("gunicorn", "uvicorn")}
 

@@ -124,6 +124,8 @@ class Preparing(Work):
                 supervisor.do("restart", name)
         elif needed:
             self.refuse_strays()
+            for name in needed:
+                self._see_port(name)
             supervisor.start()
         supervisor.ensure(needed)
         notes = self.ask_database("wait")
@@ -134,6 +136,15 @@ class Preparing(Work):
         say(f"   of its own: {', '.join(needed) or 'none'}; database and Redis answer")
         for note in notes:
             say(f"   {note}")
+
+    def _see_port(self, name: str) -> None:
+        variable = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}[name]
+        port = self.decision.values[f"{name}_port"]
+        if fault := machine.port_fault(int(port), "127.0.0.1"):
+            raise Problem(
+                f"{name} cannot listen at 127.0.0.1:{port}: {fault}. End what does, or write a free"
+                f" port into {variable} of .env and add --set {name}_port=N."
+            )
 
     def _make_services(self) -> tuple[list[str], set[str]]:
         """Make the folders of PostgreSQL and Redis; return which are needed, which are changed."""

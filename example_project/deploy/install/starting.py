@@ -1,7 +1,8 @@
 """Another release is made the current one: `current` is switched, the processes take it up.
 
-What runs is written into run/serving.json once it does: a run that was killed in between is resumed
-by the next one, and one that finds nothing new leaves the processes alone.
+What runs is written into run/serving.json once it does, with the processes that it holds for: a run
+that was killed in between is resumed by the next one, and one that finds nothing new leaves the
+processes alone.
 """
 
 from __future__ import annotations
@@ -43,12 +44,20 @@ class Starting:
         self.programs = [*SITE, "nginx"] if self.values["autostart_nginx"] == "true" else [*SITE]
 
     def serving(self) -> dict[str, Any]:
-        """Return what was seen to run last."""
+        """Return what runs: what was seen last, or what was current when it was restarted since."""
         try:
             found: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {}
-        return found
+            found = {}
+        if found.pop("processes", None) == self.processes():
+            return found
+        now = releases.current(self.home)
+        return {} if now is None else {**self.wanted(now), "settings": "", "nginx": ""}
+
+    def processes(self) -> dict[str, int]:
+        """Return the process of each program of the site."""
+        status = self.supervisor.status()
+        return {name: status[name][1] for name in SITE if name in status}
 
     def wanted(self, release: Path) -> dict[str, Any]:
         """Return what is to run."""
@@ -67,31 +76,35 @@ class Starting:
         Raises:
             Problem: It does not, whichever release is current now.
         """
-        before = self.home / "releases" / str(self.serving().get("release", ""))
-        if before == self.home / "releases" or not before.is_dir():
-            before = releases.current(self.home) or self.release
+        was = self.serving()
+        before = self.home / "releases" / was.get("release", self.release.name)
         is_new = releases.lead(self.home / "current", f"releases/{self.release.name}")
         say(f"   current: {self.release.name}{'' if is_new else ', already there'}")
         if not self.installation.options.starts:
             say("   --no-start: let web and streams reload, and restart worker and beat")
             return
         try:
-            self.take_up(self.release)
+            self.take_up(self.release, was)
         except Problem as problem:
-            if before == self.release:
+            if before == self.release or not before.is_dir():
                 raise
             releases.lead(self.home / "current", f"releases/{before.name}")
             try:
-                self.take_up(before)
+                self.take_up(before, {})
             except Problem as another:
                 raise Problem(
                     f"{problem}\n   Nor does {before.name} start again: {another}"
                 ) from None
             raise Problem(f"{problem}\n   So {before.name} serves again.") from None
 
-    def take_up(self, release: Path) -> None:
-        """Let the processes run a release, and wait until all of them answer."""
-        wanted, was = self.wanted(release), self.serving()
+    def take_up(self, release: Path, was: dict[str, Any]) -> None:
+        """Let the processes run a release, and wait until all of them answer.
+
+        Args:
+            release: The current one.
+            was: What runs, as `serving` tells it; nothing restarts all.
+        """
+        wanted = self.wanted(release)
         if self.supervisor.runs():
             before = self.supervisor.status()
             self.supervisor.do("update")
@@ -115,7 +128,7 @@ class Starting:
         self.supervisor.ensure(self.programs)
         self._wait_for_answers()
         draft = self.path.with_suffix(".new")
-        draft.write_text(json.dumps(wanted), encoding="utf-8")
+        draft.write_text(json.dumps({**wanted, "processes": self.processes()}), encoding="utf-8")
         draft.replace(self.path)
         say(f"   {', '.join(self.programs)}: running, and answer")
 

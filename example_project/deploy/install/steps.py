@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +99,8 @@ class Installation(Preparing, Filling):
                 f"   certificate: THROWAWAY; put a real one into {path.parent}, then run this again"
             )
         say(f"   commands:  {self.script('manage.sh')} COMMAND")
-        say(f"   processes: {self.venv / 'bin/supervisorctl'} -c {self.supervisor().config} status")
+        control = [str(self.venv / "bin/supervisorctl"), "-c", self.supervisor().config, "status"]
+        say(f"   processes: {shlex.join(control)}")
         days, log = values["keep_backups_days"], self.home / "log" / "nightly.log"
         say(f"   backups:   every night at {values['nightly_at']}, kept for {days} days; see {log}")
         say(f"   back to the release before: {self.script('rollback.sh')}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Work:
     def script(self, name: str) -> str:
         """Return how an operator calls a script of this installation."""
         folder = self.home / "current" / "example_project" / "scripts"
-        return f"{folder / name} --home {self.home}"
+        return shlex.join([str(folder / name), "--home", str(self.home)])
 
     def python(self, *arguments: object, what: str, **more: Any) -> str:
         """Run the release's Python, and return what it printed."""
