@@ -154,7 +154,7 @@ def database(context: Context) -> str:
             cursor.fetchone()
         version = ".".join(map(str, connection.get_database_version()))
     except Exception as error:  # noqa: BLE001 - each database has its own
-        why = " ".join(str(error).split())
+        why = " ".join(str(error).split()).rstrip(".?")
         raise Failed(
             f"DATABASE_URL: {name} does not answer: {why}."
             f" {processes.how_to_start(context, 'postgres')}"

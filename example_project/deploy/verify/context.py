@@ -200,7 +200,8 @@ def main(suite: Suite, arguments: Sequence[str] | None = None, *, with_score: bo
     if refusal := _refusal(home):
         print(f"error: {refusal}", file=sys.stderr)
         return REFUSED
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # users go out
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))  # users go out
     context = read_context(options.connect)
     print(f"== {context.home}: {context.address.origin} at {context.address.connect}", flush=True)
     with context.stack:
