@@ -16,6 +16,7 @@ from communities.forms import AskForm, SearchForm
 from communities.models import Community, Province
 from communities.usage import is_asking_free, read_todays_usage
 from django_obc_ai.exceptions import ObcAIError
+from django_obc_ai.web.throttles import seconds_to_wait
 
 
 @require_safe
@@ -67,6 +68,10 @@ def ask(request: HttpRequest) -> HttpResponse:
     if not (request.user.is_authenticated or is_asking_free()):
         chosen = {name: request.POST.get(name, "") for name in ("q", "province")}
         return redirect_to_login(f"{reverse('search')}?{urlencode(chosen)}")
+    if wait := seconds_to_wait(request):
+        told = f"That was too often. Please try again in {wait} seconds."
+        headers = {"Retry-After": str(wait)}
+        return HttpResponse(told, status=429, headers=headers, content_type="text/plain")
     found = _find(request, search_form.cleaned_data)
     answer = None
     if form.is_valid() and found["results"]:

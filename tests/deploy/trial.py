@@ -106,6 +106,7 @@ class TrialSite:
     http: int = field(default_factory=free_port)
     https: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    started: dict[str, str] = field(default_factory=dict)
 
     @property
     def app(self) -> Path:
@@ -160,8 +161,11 @@ class TrialSite:
 
     def start(self, settings: str = "deploy.settings", **more: str) -> None:
         """Start gunicorn and uvicorn with a settings module, and nginx, and wait for all."""
-        self.stop("web", "streams")
         variables = {"DJANGO_SETTINGS_MODULE": settings, **more}
+        if self.started == variables and {"web", "streams", "nginx"} <= set(self.processes):
+            return
+        self.stop("web", "streams")
+        self.started = variables
         gunicorn = ["gunicorn", "--config", str(self.app / "deploy/gunicorn.conf.py")]
         self._spawn("web", ["-m", *gunicorn], **variables, OBC_SITE_WORKERS="2")
         self._spawn("streams", ["-m", "deploy.streams"], **variables, OBC_SITE_STREAM_WORKERS="2")
@@ -177,9 +181,10 @@ class TrialSite:
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(20)
+                    process.wait(5)
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                process.wait(20)
 
     def reload_nginx(self) -> None:
         """Let nginx read its files again."""
@@ -194,10 +199,13 @@ class TrialSite:
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self.https, timeout=30, context=context
         )
-        with suppress(OSError):
+        try:
             connection.request("GET", path, headers={"Host": f"{HOST}:{self.https}"})
             return connection.getresponse().status
-        return 0
+        except OSError:
+            return 0
+        finally:
+            connection.close()
 
     def _spawn(self, name: str, arguments: list[str], **more: str) -> None:
         with (self.home / "log" / f"{name}.log").open("ab") as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,8 @@ from deploy.verify.site import Answer, Visitor, other_loopback_address
 
 #: Refused before a provider is asked, so it costs nothing.
 FREE_MESSAGE = "Delete all communities"
+_FORM = "application/x-www-form-urlencoded"
+_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 _MOST_PATIENCE = 90  # seconds; the burst throttle counts by the minute
 
 
@@ -68,6 +71,22 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
             time.sleep(wait)
             answer = ask()
     return answer
+
+
+def send_form(visitor: Visitor, path: str, body: str, **headers: str | None) -> Answer:
+    """Send a form; a header that is None is not sent."""
+    given = {"Content_Type": _FORM, "Origin": visitor.address.origin, **headers}
+    sent = {name: value for name, value in given.items() if value is not None}
+    return visitor.ask("POST", path, body.encode(), **sent)
+
+
+def form_token(visitor: Visitor) -> dict[str, str]:
+    """Return the field of a form, from the admin's page."""
+    page = visitor.get("/admin/")
+    found = _TOKEN.search(page.text)
+    if page.status != 200 or found is None:
+        raise Failed(f"/admin/ answers {page.status} to somebody who has just logged in")
+    return {"csrfmiddlewaretoken": found[1]}
 
 
 def conversations_of(person: Verifier) -> Any:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
-from deploy.verify.security_asking import plain, programme, stranger
+from deploy.verify.security_asking import (
+    form_token,
+    programme,
+    send_form,
+    session_of,
+    stranger,
+)
 from deploy.verify.site import Answer, Visitor
 
 #: More is not asked for, whatever the settings allow.
@@ -59,7 +67,9 @@ def forwarded(context: Context) -> str:
 
 def users(context: Context) -> str:
     """Ask as one user until that is refused, also from another address, and as another one."""
-    person = plain(context, "obc-verify-throttle")
+    person = context.person("obc-verify-throttle")
+    browser = session_of(context, person)
+    form = urlencode({"q": "upi", "question": "x", **form_token(browser)})
     program = programme(context, person)
     count, answer = _until_refused(program, _least("user"))
     if answer.status != 429:
@@ -70,10 +80,11 @@ def users(context: Context) -> str:
         raise Failed(f"a user who is refused is answered from another address ({status})")
     search = program.send("/api/search/", {"query": "x"}).status
     stream = program.send("/api/chat/stream/", {"message": "x"}).status
-    if (search, stream) != (429, 429):
+    page = send_form(browser, "/search/ask/", form).status
+    if (search, stream, page) != (429, 429, 429):
         raise Failed(
-            f"a user who is refused is answered elsewhere: search {search}, stream {stream}; web"
-            " and streams have to count in one cache"
+            f"a user who is refused is answered elsewhere: search {search}, stream {stream}, page"
+            f" {page}; web and streams have to count in one cache, and pages that cost to count"
         )
     return f"429 after {count} requests, again in {answer.header('retry-after')} s"
 

@@ -12,7 +12,9 @@ from deploy.verify.context import Context
 from deploy.verify.security_asking import (
     FREE_MESSAGE,
     conversations_of,
+    form_token,
     patiently,
+    send_form,
     session_of,
     staff,
     stranger,
@@ -21,7 +23,6 @@ from deploy.verify.security_asking import (
 from deploy.verify.site import Answer, Visitor
 
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
-_FORM = "application/x-www-form-urlencoded"
 _FOREIGN = "https://evil.example"
 
 
@@ -118,7 +119,7 @@ def session_login(context: Context) -> str:
     before, token = (planted.cookies[name].value for name in ("sessionid", "csrftoken"))
     boss = context.person("obc-verify-admin", is_superuser=True)
     fields = {"username": boss.name, "password": boss.password, "next": "/admin/"}
-    answer = _send_form(planted, "/admin/login/", urlencode({**fields, **_token_of(planted)}))
+    answer = send_form(planted, "/admin/login/", urlencode({**fields, **form_token(planted)}))
     after = planted.cookies["sessionid"].value
     if answer.status != 302 or after == before:
         raise Failed(
@@ -137,8 +138,8 @@ def session_logout(context: Context) -> str:
     """Log out, and come back with the cookie."""
     person, _ = staff(context)
     visitor = session_of(context, person)
-    old, token = visitor.cookies["sessionid"].value, _token_of(visitor)
-    answer = _send_form(visitor, "/admin/logout/", urlencode(token))
+    old, token = visitor.cookies["sessionid"].value, form_token(visitor)
+    answer = send_form(visitor, "/admin/logout/", urlencode(token))
     thief = _with_session(context, old)
     after = {path: thief.get(path).status for path in ("/admin/", "/chat/", "/api/usage/")}
     if answer.status != 200 or any(status not in (302, 401, 403) for status in after.values()):
@@ -159,7 +160,7 @@ def csrf_form(context: Context) -> str:
 
     def ask(token: str, **headers: str) -> Answer:
         body = f"message={FREE_MESSAGE.replace(' ', '+')}{token}"
-        return patiently(lambda: _send_form(visitor, "/chat/", body, **headers))
+        return patiently(lambda: send_form(visitor, "/chat/", body, **headers))
 
     mine = f"&csrfmiddlewaretoken={right}"
     before = conversations_of(person).count()
@@ -170,8 +171,11 @@ def csrf_form(context: Context) -> str:
         "no origin and a foreign page": ask(mine, Origin=None, Referer=f"{_FOREIGN}/"),
         "a sandboxed page": ask(mine, Origin="null"),
         "plain HTTP": ask(mine, Origin=own.replace("https:", "http:")),
+        "no token, of a page that relies on the middleware": send_form(
+            visitor, "/search/ask/", "q=upi&question=x"
+        ),
     }
-    _all_refused({what: each.status for what, each in forged.items()}, "a form of the chat page")
+    _all_refused({what: each.status for what, each in forged.items()}, "a form")
     if conversations_of(person).count() != before:
         raise Failed("a form that was refused for its token has begun a conversation nevertheless")
     good = ask(mine)
@@ -223,21 +227,6 @@ def _all_refused(statuses: dict[str, int], what: str) -> None:
             f"{what} is not refused with 403 ({told(taken)}): is CsrfViewMiddleware in MIDDLEWARE,"
             " and CSRF_TRUSTED_ORIGINS the site's own alone?"
         )
-
-
-def _send_form(visitor: Visitor, path: str, body: str, **headers: str | None) -> Answer:
-    given = {"Content_Type": _FORM, "Origin": visitor.address.origin, **headers}
-    sent = {name: value for name, value in given.items() if value is not None}
-    return visitor.ask("POST", path, body.encode(), **sent)
-
-
-def _token_of(visitor: Visitor) -> dict[str, str]:
-    """Return the field of a form, from the admin's page."""
-    page = visitor.get("/admin/")
-    found = _TOKEN.search(page.text)
-    if page.status != 200 or found is None:
-        raise Failed(f"/admin/ answers {page.status} to somebody who has just logged in")
-    return {"csrfmiddlewaretoken": found[1]}
 
 
 def _with_session(context: Context, key: str) -> Visitor:

