@@ -16,10 +16,10 @@ from tests.acceptance._api_report import Report
 from tests.acceptance._deploy_clients import Client, Crowd, is_whole
 from tests.acceptance._deploy_site import KitSite, wait_until
 
-PROGRAMS = ("beat", "nginx", "streams", "web", "worker")
+PROGRAMS = ("beat", "nginx", "nightly", "streams", "web", "worker")
 #: What is asked to see whether one runs; worker and beat are seen by what they write.
 PATHS = {"web": "/trial/seen/", "streams": "/chat/trial/seen/", "nginx": "/trial/seen/"}
-READY = {"worker": "ready.", "beat": "beat: Starting..."}
+READY = {"worker": "ready.", "beat": "beat: Starting...", "nightly": "Waits for"}
 
 
 def has_ended(pid: int) -> bool:
