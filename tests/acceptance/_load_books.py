@@ -66,7 +66,7 @@ class Books:
             text = path.read_bytes()[self.site.read_before.get(path, 0) :]
             for line in text.decode(errors="replace").splitlines():
                 lines += 1
-                if path.name != "nginx-access.log" and _is_bad(line):
+                if path.name != "nginx-access.log" and is_bad(line):
                     found.append(f"{path.name}: {line[:300]}")
         self.report.expect(not found, f"{len(found)} lines tell of errors: {found[:5]}")
         self.report.line(
@@ -193,7 +193,8 @@ def _facts_of(entry: JournalEntry) -> tuple[Any, ...]:
     return hashed, billed.prompt, billed.candidates, cost_of(billed), True
 
 
-def _is_bad(line: str) -> bool:
+def is_bad(line: str) -> bool:
+    """Does a line of a log tell of a warning or an error? Of a record of Python by its level."""
     if line.startswith("{"):
         return json.loads(line)["level"] not in ("DEBUG", "INFO")
     return bool(_BAD.search(line))

@@ -42,14 +42,19 @@ class LoadSite(KitSite):
         "web_workers": "4", "requests_per_second": "1000", "burst": "1000", "connections": "1000",
     }  # fmt: skip
 
-    def __init__(self, stack: ExitStack, folder: Path, *, embedder: str = "") -> None:
+    def __init__(self, stack: ExitStack, folder: Path, *, is_small: bool = False) -> None:
         """Make it, with places that are indexed.
 
         Args:
             stack: Ends all.
             folder: For it.
-            embedder: See the example's settings; "" takes what it takes by itself.
+            is_small: With an embedder that needs no time to index, and with workers of gunicorn
+                that are replaced after a few requests each.
         """
+        small = {
+            "OBC_SITE_EMBEDDER": "hashing",
+            "GUNICORN_CMD_ARGS": "--max-requests 8 --max-requests-jitter 4",
+        }
         self.postgres = stack.enter_context(run_postgres(**DURABLE, shared_buffers="128MB"))
         with psycopg.connect(self.postgres.dsn, autocommit=True) as admin:
             admin.execute("CREATE DATABASE site")
@@ -57,9 +62,10 @@ class LoadSite(KitSite):
         super().__init__(
             stack, folder,
             DATABASE_URL=f"postgres://postgres@{quote(self.postgres.host, safe='')}:5432/site",
-            OBC_SITE_EMBEDDER=embedder, OBC_SITE_GEMINI_MODEL=MODEL, OBC_SITE_LONGEST_ANSWER="180",
+            OBC_SITE_GEMINI_MODEL=MODEL, OBC_SITE_LONGEST_ANSWER="180",
             OBC_SITE_DAY_BUDGET="1000", OBC_SITE_MONTH_BUDGET="5000",
             OBC_SITE_PER_MINUTE="none", OBC_SITE_PER_DAY="none",
+            **(small if is_small else {"OBC_SITE_EMBEDDER": ""}),
         )  # fmt: skip
         self.manage("load_places")
         self.manage("ai_index", "communities", "--verbosity", "0")
