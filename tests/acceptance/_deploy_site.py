@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import django_obc_ai
 from tests.servers.gemini import replies
@@ -57,7 +57,18 @@ class KitSite:
         environment: Of the site's processes.
     """
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
+    #: Module of the settings, and what the kit's command is told besides them.
+    settings = "trial_settings"
+    rendered: ClassVar[dict[str, str]] = {"longest_answer": "60", "web_workers": "2"}
+
+    def __init__(self, stack: ExitStack, folder: Path, **variables: str) -> None:
+        """Make it, with servers and a database that has its tables.
+
+        Args:
+            stack: Ends all.
+            folder: For it.
+            variables: Of the environment, besides or in place of what stands here.
+        """
         self.home = folder / "the site"
         self.http, self.https = free_port(), free_port()
         self.gemini = stack.enter_context(run_gemini_process())
@@ -78,12 +89,12 @@ class KitSite:
             "OBC_SITE_VAR": str(self.home), "OBC_SITE_GEMINI_URL": self.gemini.url,
             "OBC_SITE_EMBEDDER": "hashing", "OBC_SITE_DAY_BUDGET": "50",
             "OBC_SITE_LONGEST_ANSWER": "60",
-            "DJANGO_SETTINGS_MODULE": "trial_settings",
+            "DJANGO_SETTINGS_MODULE": self.settings, **variables,
         }  # fmt: skip
         self._make_certificate()
         self.manage("migrate", "--verbosity", "0")
         self.manage("collectstatic", "--no-input", "--verbosity", "0")
-        self._script()
+        self.script()
 
     def switch(self, release: str) -> None:
         """Let `current` lead to a release, in one step."""
@@ -94,9 +105,9 @@ class KitSite:
     def render(self, *files: str, **changed: str) -> None:
         """Fill files of the kit, by its own command."""
         changed = {
-            "address": "127.0.0.1", "settings": "trial_settings", "longest_answer": "60",
+            "address": "127.0.0.1", "settings": self.settings,
             "requests_per_second": "2000", "burst": "2000", "worker_processes": "1",
-            "web_workers": "2", **changed,
+            **self.rendered, **changed,
         }  # fmt: skip
         command = [
             sys.executable, str(self.home / "current/example_project/deploy/render.py"),
@@ -142,7 +153,7 @@ class KitSite:
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip
 
-    def _script(self) -> None:
+    def script(self) -> None:
         """Let the provider answer each question: with a plan, and a text in pieces."""
         count = {"function": "count", "path": "", "alias": "count"}
         plan = {"kind": "query", "model": "communities.Province", "aggregate": [count]}
