@@ -1,0 +1,203 @@
+"""The deployment kit as its documentation has it, on a fresh Debian, and with planted faults.
+
+Debian is made by debootstrap in a folder, with a user who never logged in. That user gets a clone,
+and runs `deploy_ai.sh --yes`, `verify_ai.sh` and `verify_security.sh`: real PostgreSQL, Redis,
+gunicorn, uvicorn, nginx, worker and beat, all started by the kit. Then the same is deployed again,
+killed and resumed, and deployed with a migration. A loopback server that speaks Gemini's protocol
+takes money for answers, and refuses a wrong key. Last, each fault is planted as life brings it: the
+right script has to end with 1 and to name it, others of its checks have to pass, and it has to end
+with 0 once the fault is taken away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import _kit_planting as planting
+from _api_report import Report
+from _kit_deploys import deploy_again, deploy_first, deploy_killed, deploy_migration
+from _kit_faults import Trial, faults
+from _kit_machine import Machine, find, fresh_debian, scratch, this_machine
+from _kit_site import AI, SECURITY, Installation, clone_to
+
+from tests.servers.gemini import RemoteGemini, replies, run_gemini_process
+
+#: In which steps a deploy is killed.
+KILLED = ("Settings", "Packages", "Release", "Services", "Migrations", "Indexes", "Start")
+NEEDED = ("nginx", "redis-server", "openssl", "setpriv")
+
+
+def lacking() -> list[str]:
+    """Return what this machine does not have of what the kit needs."""
+    missing = [name for name in NEEDED if find(name) is None]
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        missing.append("postgresql")
+    # The one that an ordinary user has, not that of the proof.
+    look = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
+    python = Path("/usr/bin/python3")
+    if not python.exists() or subprocess.run([python, "-c", look], capture_output=True).returncode:
+        missing.append("python3 (3.11 or later) with python3-venv")
+    return missing
+
+
+def free_port(first: int = 0) -> int:
+    """Return a port that nobody listens at, `first` if it can be."""
+    for port in (first, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit("There is no free port.")
+
+
+def ports(*, is_shared: bool) -> tuple[str, ...]:
+    """Return the options of ports, where others need the usual ones; other proofs run beside."""
+    web = (free_port(8080), free_port(8443))
+    found = [] if web == (8080, 8443) else [f"--http-port={web[0]}", f"--https-port={web[1]}"]
+    if is_shared:
+        found = [f"--http-port={free_port()}", f"--https-port={free_port()}"]
+        for name in ("postgres_port", "redis_port"):
+            found += ["--set", f"{name}={free_port()}"]
+    return tuple(found)
+
+
+def expect_green(site: Installation, report: Report, script: str, what: str, *only: str) -> str:
+    """Run a whole verification, which must not fail; return what it counted."""
+    found = site.verify(script, *only)
+    print(found.output, flush=True)
+    report.expect(found.is_consistent, f"{what}: {script}: {found.counts}, results differ")
+    report.expect(found.code == 0, f"{what}: {script}: {found.failures()}")
+    return f"{found.counts} ({found.seconds:.0f} s)"
+
+
+def script_gemini(gemini: RemoteGemini) -> None:
+    """Let the loopback server answer each question with a plan, and what it is told with a text."""
+    plan = (
+        '{"kind": "query", "model": "communities.Province", "aggregate":'
+        ' [{"function": "count", "path": "", "alias": "count"}]}'
+    )
+    gemini.script(replies.answer(plan), operation="generateContent", is_repeated=True)
+    text = replies.answer("There are some provinces [1]. " * 5, chunks=5)
+    gemini.script(text, operation="streamGenerateContent", is_repeated=True)
+
+
+def with_a_key(site: Installation, report: Report, gemini: RemoteGemini, *, is_small: bool) -> None:
+    """With a key that the loopback Gemini takes the chat costs, and its cost is seen; remove it."""
+    asked = len(gemini.journal)
+    found = site.verify(AI, *(("chat-cost", "provider") if is_small else ()))
+    security = "" if is_small else expect_green(site, report, SECURITY, "with a key")
+    cost = found.text("chat-cost")
+    report.expect(found.code == 0, f"with the right key: {found.failures()}")
+    report.expect(bool(re.match(r"\$0\.0*[1-9]", cost)), f"no cost is seen: {cost}")
+    answered = len(gemini.journal) - asked
+    report.expect(answered > 0, "the loopback Gemini was never asked")
+    report.line(
+        f"- With a key that the loopback Gemini takes: {found.counts}"
+        f"{f'; `{SECURITY}`: {security}' if security else ''}. It was asked {answered} times."
+        f" `chat-cost`: {cost}."
+    )
+    planting.use_key(site, "", "")
+
+
+def small_ids(site: Installation, script: str) -> list[str]:
+    """Return all checks but that of published vulnerabilities, which is no matter of the code."""
+    return [each for each in site.ids(script) if each != "audit"]
+
+
+def prove(machine: Machine, report: Report, *, is_small: bool, only: list[str]) -> None:
+    """Deploy, verify, plant."""
+    clone = machine.house / "django-obc-ai"
+    clone_to(machine, clone)
+    # At reduced size an embedder that needs no minute for two thousand places.
+    variables = {"OBC_SITE_EMBEDDER": "hashing"} if is_small else {}
+    site = Installation(
+        machine,
+        clone,
+        machine.house / "atlas",
+        ports(is_shared=machine.root == Path("/")),
+        variables,
+    )
+    with ExitStack() as stack:
+        stack.callback(site.stop)
+        gemini = stack.enter_context(run_gemini_process())
+        script_gemini(gemini)
+        began = time.monotonic()
+        seconds = deploy_first(site, report)
+        command = " ".join(["deploy_ai.sh --home ~/atlas --yes", *site.options])
+        report.lines += ["## Deployed", "", f"`{command}`: {time.monotonic() - began:.0f} s.", ""]
+        report.lines += ["| step | seconds |", "|---|---|"]
+        report.lines += [f"| {title} | {taken:.1f} |" for title, taken in seconds.items()]
+        report.lines += ["", "## Verified", ""]
+        for script in (AI, SECURITY):
+            ids = small_ids(site, script) if is_small else []
+            told = expect_green(site, report, script, "after the deploy", *ids)
+            report.line(f"- `{script}`: {told}.")
+        past = site.verify(SECURITY, "secrets-history", from_clone=True)
+        report.expect(past.code == 0, f"the clone's history: {past.failures()}")
+        report.line(f"- From the clone, `secrets-history`: {past.text('secrets-history')}.")
+        if not only:
+            deploy_again(site, report)
+        trial = Trial(site, report, is_small=is_small)
+        for fault in faults(gemini.url):
+            if fault.is_small >= is_small and (
+                not only or any(word in fault.what for word in only)
+            ):
+                trial.run(fault)
+                if fault.check == "provider":
+                    with_a_key(site, report, gemini, is_small=is_small)
+        if not is_small and not only:
+            for script in (AI, SECURITY):
+                told = expect_green(site, report, script, "after all faults")
+                report.line(f"- After all faults were taken away, `{script}`: {told}.")
+            deploy_migration(site, report)
+            other = Installation(machine, clone, machine.house / "second", ports(is_shared=True))
+            stack.callback(other.stop)
+            deploy_killed(other, report, KILLED)
+    report.lines += ["", "## Faults", "", "| fault | script | check | its message | in all |",
+                     "|---|---|---|---|---|", *trial.rows]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--here", action="store_true", help="on this machine's own Debian")
+    parser.add_argument("--fault", action="append", default=[], help="these faults alone")
+    parser.add_argument("--out", required=True)
+    given = parser.parse_args()
+    report, began = Report(), time.monotonic()
+    is_fresh = not (given.small or given.here or os.geteuid() or find("debootstrap") is None)
+    if not is_fresh and (missing := lacking()):
+        print(f"SKIPPED: there is no {', '.join(missing)} (tests/debian_packages.sh brings it).")
+        return
+    with scratch() as folder, (fresh_debian if is_fresh else this_machine)(folder) as machine:
+        made = time.monotonic() - began
+        versions = [
+            machine.program("nginx", "-v"), machine.program("redis-server", "--version")[:30],
+            machine.program("bash", "-c", "/usr/lib/postgresql/*/bin/postgres --version"),
+            machine.program("python3", "--version"),
+        ]  # fmt: skip
+        prove(machine, report, is_small=given.small, only=given.fault)
+        told = machine.told
+    facts = (
+        f"On {told} (made in {made:.0f} s), {os.cpu_count()} cores: {'; '.join(versions)}."
+        f" {time.monotonic() - began:.0f} s in all. Command: `./tests/acceptance/run.sh deploy_kit`"
+    )
+    lines = ["# The deployment kit", "", (__doc__ or "").strip(), "", facts, "", *report.lines, ""]
+    Path(given.out).write_text("\n".join(lines), encoding="utf-8")
+    raise SystemExit("\n".join(report.faults) or 0)
+
+
+if __name__ == "__main__":
+    main()
