@@ -93,7 +93,9 @@ class KitSite:
         }  # fmt: skip
         self._make_certificate()
         self.manage("migrate", "--verbosity", "0")
-        self.manage("collectstatic", "--no-input", "--verbosity", "0")
+        for release in ("two", "one"):  # each has its own list of static files
+            self.switch(release)
+            self.manage("collectstatic", "--no-input", "--verbosity", "0")
         self.script()
 
     def switch(self, release: str) -> None:

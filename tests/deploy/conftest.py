@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
+import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.deploy.kit import SPENT, Kit
+from tests.deploy.kit import EXAMPLE, SPENT, Kit
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +42,19 @@ def kit(tmp_path: Path, migrated: Path) -> Kit:
         old.backup(new)
         new.execute("PRAGMA journal_mode=WAL")
     return Kit(home=home)
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The modules of deploy.install, which are no part of what is tested elsewhere."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    names = (
+        "certificate", "commands", "decisions", "env_file", "machine", "packages", "processes",
+        "releases", "services", "starting",
+    )  # fmt: skip
+    found = {name: importlib.import_module(f"deploy.install.{name}") for name in names}
+    found["main"] = importlib.import_module("deploy.install.__main__")
+    found["problems"] = importlib.import_module("deploy.backups.problems")
+    yield SimpleNamespace(**found)
+    for name in [each for each in sys.modules if each.split(".")[0] == "deploy"]:
+        del sys.modules[name]

@@ -146,7 +146,9 @@ def prune(home: Path) -> list[str]:
     gone = []
     for venv in sorted(root.iterdir()) if root.is_dir() else ():
         if venv.name not in used and NAME.fullmatch(venv.name) and not _is_used(venv):
-            shutil.rmtree(venv)
+            dying = venv.with_name(f".making-{venv.name}")  # half removed, it is none
+            venv.rename(dying)
+            shutil.rmtree(dying)
             gone.append(venv.name)
     return gone
 

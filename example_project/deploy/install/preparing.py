@@ -83,11 +83,10 @@ class Preparing(Work):
         values = self.decision.values
         ports = f"{values['http_port']} and {values['https_port']}"
         say(f"   {self.home / 'conf'}: {values['hosts']}, ports {ports}")
-        if (
-            not self.supervisor().runs()
-            and self.options.starts
-            and values["autostart_nginx"] == "true"
-        ):
+        if self.supervisor().runs() or not self.options.starts:
+            return
+        self.refuse_strays()
+        if values["autostart_nginx"] == "true":
             for name in ("http_port", "https_port"):
                 if fault := machine.port_fault(int(values[name]), values["address"]):
                     option = "--" + name.replace("_", "-")
@@ -100,15 +99,8 @@ class Preparing(Work):
         paths = Path(values["certificate"]), Path(values["certificate_key"])
         say(f"   {certificate.provide(openssl, *paths, values['hosts'].split())}")
         if values["autostart_nginx"] == "true":
-            test = [
-                values["nginx"],
-                "-t",
-                "-q",
-                "-c",
-                self.home / "conf/nginx.conf",
-                "-e",
-                "stderr",
-            ]
+            conf = self.home / "conf" / "nginx.conf"
+            test = [values["nginx"], "-t", "-q", "-c", conf, "-e", "stderr"]
             commands.run(test, what="nginx -t", env=commands.environment(os.environ), log=self.log)
 
     def services(self) -> None:

@@ -169,11 +169,23 @@ def nginx_fault(values: Mapping[str, str]) -> str:
     return "" if status == 200 else f"nginx answers with status {status}"
 
 
-def living_postgres(home: Path) -> int:
-    """Return the process of a trial's PostgreSQL, 0 if it does not run."""
-    try:
-        pid = int((home / "postgres" / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, 0)
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pid
+def strays(home: Path) -> dict[int, str]:
+    """Return the site's processes that are there without supervisord: those that lead others."""
+    marks = {f"{home}/current/venv/bin/python": "", f"{home}/conf/nginx.conf": "nginx"}
+    folders = {f"{home}/postgres": "postgres", f"{home}/redis": "redis"}
+    found, parents = {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            folder = str((process / "cwd").readlink())
+            stat = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended, or is another user's
+        names = [name for mark, name in marks.items() if mark in words]
+        if not names and folder in folders:
+            names = [folders[folder]]
+        if names and process.name != str(os.getpid()):
+            last = re.search(r"-m (?:celery -A )?([\w.]+(?: (?:worker|beat))?)", words)
+            found[int(process.name)] = names[0] or (last[1] if last else "python")
+            parents[int(process.name)] = int(stat[1])
+    return {pid: name for pid, name in sorted(found.items()) if parents[pid] not in found}

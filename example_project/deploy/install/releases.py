@@ -136,7 +136,7 @@ def prune(home: Path, keep: int) -> list[str]:
         keep: How many to keep, the newest ones.
     """
     everything = listed(home)
-    kept = {each.name for each in everything[-keep:]}
+    kept = {each.name for each in [one for one in everything if NAME.fullmatch(one.name)][-keep:]}
     if (now := current(home)) is not None:
         kept.add(now.name)
         kept.update(each.name for each in [one for one in everything if one.name < now.name][-1:])

@@ -151,7 +151,7 @@ class Starting:
         if reloaded:
             self.supervisor.do("signal", "HUP", *reloaded)
         for name in reloaded:
-            if not wait(lambda name=name: children(pids[name]) - workers[name]):  # type: ignore[misc]
+            if not wait(lambda name=name: children(pids[name]) - workers[name]):
                 raise Problem(
                     f"{name} has not taken up the release. {self.supervisor.last_lines(name)}"
                 )

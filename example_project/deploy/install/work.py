@@ -10,10 +10,9 @@ from typing import Any
 
 from deploy import render
 from deploy.backups.problems import Refused
-from deploy.backups.running import living
 from deploy.install import commands
 from deploy.install.decisions import Decision, Options
-from deploy.install.processes import Supervisor, living_postgres
+from deploy.install.processes import Supervisor, strays
 
 
 class Work:
@@ -82,13 +81,11 @@ class Work:
 
     def refuse_strays(self) -> None:
         """Refuse to start beside processes that another supervisord has left."""
-        strays = living(self.home)
-        if pid := living_postgres(self.home):
-            strays.append(f"postgres (process {pid})")
-        if strays:
+        if left := strays(self.home):
+            listed = ", ".join(f"{name} (process {pid})" for pid, name in left.items())
             raise Refused(
-                f"Of this site {', '.join(strays)} runs, and its supervisord does not: end it first"
-                " (kill -INT), or use --no-start where systemd runs it."
+                f"This site's supervisord does not run, and {listed} of it do. End them and run the"
+                f" same again: kill {' '.join(map(str, left))}. If systemd runs them: --no-start."
             )
 
     def render(self, autostart: str) -> None:
