@@ -112,7 +112,7 @@ class Proxy:
         )
 
     def static(self) -> None:
-        manifest = json.loads((self.site.home / "static/staticfiles.json").read_text("utf-8"))
+        manifest = json.loads((self.site.home / "static/staticfiles-one.json").read_text("utf-8"))
         plain, hashed = "django_obc_ai/chat.css", manifest["paths"]["django_obc_ai/chat.css"]
         for name, expected in ((plain, "max-age=3600"), (hashed, "immutable")):
             answer = self.client.ask(f"/static/{name}", Accept_Encoding="gzip")

@@ -82,7 +82,9 @@ class KitSite:
         }  # fmt: skip
         self._make_certificate()
         self.manage("migrate", "--verbosity", "0")
-        self.manage("collectstatic", "--no-input", "--verbosity", "0")
+        for release in ("two", "one"):  # each has a list of its own
+            self.switch(release)
+            self.manage("collectstatic", "--no-input", "--verbosity", "0")
         self._script()
 
     def switch(self, release: str) -> None:
