@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -188,6 +189,22 @@ def test_an_expired_certificate_is_named_with_its_date(site: TrialSite) -> None:
     make_certificate(site.home / "tls")
     site.reload_nginx()
     assert failures(site, "site") == {}
+
+
+def test_plans_that_are_run_and_must_not_be_are_named(site: TrialSite, tmp_path: Path) -> None:
+    harmless = {"kind": "query", "model": "communities.Region", "fields": ["name"]}
+    corpus = {"plans": [{"why": "made for this", "expect": "refused", "plan": harmless}]}
+    path = tmp_path / "corpus.json"
+    path.write_text(json.dumps(corpus))
+    run = (
+        "import sys; from pathlib import Path\n"
+        "from deploy.verify import security, security_queries\n"
+        "security_queries.CORPUS = Path(sys.argv[1]);"
+        "sys.exit(security.main(['--only', 'queries-plans']))"
+    )
+    done = site.python("-c", run, path)
+    assert done.returncode == 1
+    assert "a plan (made for this) was run and not refused" in done.stdout
 
 
 def test_secrets_are_found_and_not_shown(site: TrialSite) -> None:

@@ -27,7 +27,7 @@ from deploy.verify.site import Visitor
 #: What nobody gets without a login, and how it is asked for.
 CLOSED = (
     ("GET", "/admin/"), ("GET", "/admin/auth/user/"), ("GET", "/admin/django_obc_ai/aioperation/"),
-    ("GET", "/admin/django_obc_ai/conversation/"), ("GET", "/admin/django_obc_ai/dashboard/"),
+    ("GET", "/admin/django_obc_ai/conversation/"), ("GET", "/admin/django_obc_ai/"),
     ("GET", "/chat/"), ("GET", "/chat/rows/00000000-0000-0000-0000-000000000000.csv"),
     ("POST", "/api/chat/"), ("POST", "/api/chat/stream/"), ("GET", "/api/conversations/"),
     ("POST", "/api/search/"), ("GET", "/api/jobs/"), ("GET", "/api/usage/"), ("GET", "/metrics"),

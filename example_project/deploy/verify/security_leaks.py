@@ -27,7 +27,7 @@ _TELLING = (
     "/health/live/", "/health/ready/", "/api/health/", "/api/health/ready/", "/api/schema/",
     "/obc-verify-there-is-none/", "/chat/no-key/", "/communities/%00/", "/search/?q=%00",
     "/metrics", "/admin/", "/admin/django_obc_ai/", "/admin/django_obc_ai/aioperation/",
-    "/admin/django_obc_ai/dashboard/", "/api/usage/", "/api/jobs/",
+    "/api/usage/", "/api/jobs/",
 )  # fmt: skip
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from urllib.parse import urlencode
 
-from deploy.verify.checks import Failed, Suite
+from deploy.verify.checks import Failed, Skipped, Suite
 from deploy.verify.context import Context
 from deploy.verify.security_asking import (
+    FREE_MESSAGE,
     form_token,
     programme,
     send_form,
     session_of,
     stranger,
+    told,
 )
 from deploy.verify.site import Answer, Visitor
 
 #: More is not asked for, whatever the settings allow.
 _MOST = 150
+#: Seconds for which a refusal has to hold, so that something can be tried meanwhile.
+_LONG_ENOUGH = 20
+_TRIES = 5
 #: Addresses that a client may write into the header, for documentation alone (RFC 5737).
 _CLAIMED = ("203.0.113.7", "198.51.100.9, 203.0.113.8", "127.0.0.1", "192.0.2.1:4711", "::1", "x")
 
@@ -33,28 +40,36 @@ def add(suite: Suite) -> None:
 def strangers(context: Context) -> str:
     """Ask from an address of its own until it is refused."""
     _look_at_proxies()
-    visitor = stranger(context)
-    count, answer = _until_refused(visitor, _least("anon"))
-    if answer.status != 429:
-        raise Failed(_unlimited("a stranger", count, "anon"))
-    _check_refusal(answer)
+    for _ in range(_TRIES):
+        visitor = stranger(context)
+        count, answer = _until_refused(visitor, _least("anon"))
+        if answer.status != 429:
+            raise Failed(_unlimited("a stranger", count, "anon"))
+        wait = _seconds_of(answer)
+        until = time.monotonic() + wait
+        if wait >= _LONG_ENOUGH:
+            break
+        time.sleep(wait)  # the minute has just ended, so that one more may be asked already
     elsewhere = stranger(context).get("/api/usage/").status
     if elsewhere == 429:
         raise Failed(
             "strangers are counted as one: another address is refused, too (429). The proxy has to"
             " write X-Forwarded-For, and OBC_SITE_PROXIES to say how many proxies do"
         )
-    context.seen["throttled"] = visitor
+    context.seen["throttled"] = visitor, until
     return f"429 after {count} requests, again in {answer.header('retry-after')} s; not elsewhere"
 
 
 def forwarded(context: Context) -> str:
     """Claim to come from elsewhere, as an address that is refused."""
-    visitor: Visitor = context.seen["throttled"]
+    visitor: Visitor
+    visitor, until = context.seen["throttled"]
     for claimed in _CLAIMED:
         for name in ("X_Forwarded_For", "X_Real_IP", "Forwarded", "X_Client_IP", "True_Client_IP"):
             value = f"for={claimed}" if name == "Forwarded" else claimed
             answer = visitor.get("/api/usage/", **{name: value})
+            if time.monotonic() >= until - 1:
+                raise Skipped("the limit has ended meanwhile; is the server busy? Run it again")
             if answer.status != 429:
                 raise Failed(
                     f"a client that writes {name.replace('_', '-')} escapes the throttle (status"
@@ -69,24 +84,35 @@ def users(context: Context) -> str:
     """Ask as one user until that is refused, also from another address, and as another one."""
     person = context.person("obc-verify-throttle")
     browser = session_of(context, person)
-    form = urlencode({"q": "upi", "question": "x", **form_token(browser)})
+    form = urlencode({"q": "upi", "question": "", **form_token(browser)})
     program = programme(context, person)
     count, answer = _until_refused(program, _least("user"))
     if answer.status != 429:
         raise Failed(_unlimited("a user", count, "user"))
-    _check_refusal(answer)
+    wait = _seconds_of(answer)
     moved = Visitor(context.address, stranger(context).source, headers=dict(program.headers))
-    if (status := moved.get("/api/usage/").status) != 429:
-        raise Failed(f"a user who is refused is answered from another address ({status})")
-    search = program.send("/api/search/", {"query": "x"}).status
-    stream = program.send("/api/chat/stream/", {"message": "x"}).status
-    page = send_form(browser, "/search/ask/", form).status
-    if (search, stream, page) != (429, 429, 429):
+    free = {"message": FREE_MESSAGE}
+    statuses = {
+        "from another address": _last_of(lambda: moved.get("/api/usage/")),
+        "the search": _last_of(lambda: program.send("/api/search/", {"query": "x"})),
+        "the stream": _last_of(lambda: program.send("/api/chat/stream/", free)),
+        "a page that may cost": _last_of(lambda: send_form(browser, "/search/ask/", form)),
+    }
+    if open_ones := {what: status for what, status in statuses.items() if status != 429}:
         raise Failed(
-            f"a user who is refused is answered elsewhere: search {search}, stream {stream}, page"
-            f" {page}; web and streams have to count in one cache, and pages that cost to count"
+            f"a user who is refused is answered nevertheless ({told(open_ones)}): web and streams"
+            " have to count in one cache, and pages that may cost to count"
         )
-    return f"429 after {count} requests, again in {answer.header('retry-after')} s"
+    return f"429 after {count} requests, again in {wait} s; so do {', '.join(statuses)}"
+
+
+def _last_of(ask: Callable[[], Answer]) -> int:
+    """Ask until it is refused, a few times: one each second may be let through meanwhile."""
+    for _ in range(_TRIES):
+        status = ask().status
+        if status == 429:
+            break
+    return status
 
 
 def _look_at_proxies() -> None:
@@ -126,7 +152,9 @@ def _unlimited(who: str, count: int, name: str) -> str:
     )
 
 
-def _check_refusal(answer: Answer) -> None:
+def _seconds_of(answer: Answer) -> int:
+    """Return after how many seconds to come again."""
     wait = answer.header("retry-after")
     if not wait.isdecimal() or not 0 < int(wait) <= 86_400:
         raise Failed(f"the refusal (429) says no seconds in Retry-After, but {wait!r}")
+    return int(wait)
