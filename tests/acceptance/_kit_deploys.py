@@ -75,10 +75,10 @@ def steps(output: str) -> list[str]:
     return [title for _, _, title in _STEP.findall(output)]
 
 
-def deploy_first(site: Installation, report: Report) -> dict[str, float]:
-    """Deploy into a folder that is not there; return the seconds of each step."""
+def deploy_first(site: Installation, report: Report) -> None:
+    """Deploy into a folder that is not there, and tell how long each step takes."""
     report.expect(not site.file("").exists(), f"{site.home} is there before anything was deployed")
-    begun: dict[str, float] = {}
+    begun, began = dict[str, float](), time.monotonic()
     with site.start_deploy() as started:
         while started.is_running():
             for title in steps(started.output()):
@@ -101,7 +101,14 @@ def deploy_first(site: Installation, report: Report) -> dict[str, float]:
         and {state for state, _ in states.values()} == {"RUNNING"},
         f"not all programs run: {states}",
     )
-    return {title: at - start for (title, start), at in zip(begun.items(), ends, strict=True)}
+    command = " ".join(["deploy_ai.sh --home ~/atlas --yes", *site.options])
+    report.lines += ["## Deployed", "", f"`{command}`: {end - began:.0f} s.", ""]
+    report.lines += ["| step | seconds |", "|---|---|"]
+    for (title, start), at in zip(begun.items(), ends, strict=True):
+        report.lines.append(f"| {title} | {at - start:.1f} |")
+    counts = re.findall(r"^\d+ passed, \d+ failed, \d+ skipped$", output, re.MULTILINE)
+    report.expect(len(counts) == 1, f"the deploy's own verification said {counts}")
+    report.lines += ["", f"Its verification at the end: {''.join(counts)}."]
 
 
 def _state(site: Installation) -> dict[str, object]:
@@ -119,11 +126,11 @@ def _state(site: Installation) -> dict[str, object]:
     return found | {"release": site.release, "processes": site.states()}
 
 
-def deploy_again(site: Installation, report: Report) -> None:
+def deploy_again(site: Installation, report: Report, *options: str) -> None:
     """Deploy the same code: nothing changes, and nobody notices."""
     before, visitors, began = _state(site), Visitors(site), time.monotonic()
     with visitors.asking():
-        code, output = site.deploy()
+        code, output = site.deploy(*options)
     after = _state(site)
     changed = [name for name in before if before[name] != after.get(name)]
     report.expect(code == 0, f"the second deploy ends with {code}: {output[-1500:]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +141,10 @@ def faults(gemini_url: str) -> list[Fault]:
     ]  # fmt: skip
 
 
+#: Checks that wait for something, and are left out where another fault is looked for.
+SLOW = ("beat", "audit")
+
+
 class Trial:
     """Plants faults, and says what came of each.
 
@@ -151,43 +156,51 @@ class Trial:
         self.site, self.report, self.is_small = site, report, is_small
         self.rows: list[str] = []
 
-    def run(self, fault: Fault) -> None:
-        """Plant one, verify, take it away, verify again."""
-        expect, name = self.report.expect, f"{fault.what} ({fault.script})"
+    def run(self, *planted: Fault) -> None:
+        """Plant faults of one script, verify, take them away, verify again."""
+        script, checks = planted[0].script, [fault.check for fault in planted]
         # At reduced size: what has to fail, what it needs, and something that has to pass.
-        only = (fault.check, "disk" if fault.script == AI else "debug-refused")
-        with fault.plant(self.site):
-            found = self.site.verify(fault.script, *(only if self.is_small else ()))
-        message = found.text(fault.check)
+        only = [*checks, "disk" if script == AI else "debug-refused"]
+        if not self.is_small:
+            only = [each for each in self.site.ids(script) if each not in SLOW]
+        with ExitStack() as stack:
+            for fault in planted:
+                stack.enter_context(fault.plant(self.site))
+            found = self.site.verify(script, *only)
+        for fault in planted:
+            self.judge(fault, found)
+        name = ", ".join(fault.what for fault in planted)
+        expect = self.report.expect
+        expect(found.is_consistent, f"{name}: code {found.code}, {found.counts}, results differ")
+        expect(found.code == 1, f"{name}: ends with {found.code}: {found.output[-500:]}")
+        known = [*checks, *(each for fault in planted for each in fault.follows)]
+        others = {each: found.text(each) for each in found.having("failed") if each not in known}
+        expect(not others, f"{name}: others fail, too: {others}")
+        expect(bool(found.having("passed")), f"{name}: nothing passes: {found.output[-500:]}")
+        silent = [each for each in found.having("skipped") if not found.text(each)]
+        expect(not silent, f"{name}: skipped without a reason: {silent}")
+        # What had failed or was not tried must not fail now.
+        again = [each for each, (status, _) in found.checks.items() if status != "passed"]
+        after = self.site.verify(script, *(only if self.is_small else again))
+        expect(
+            after.code == 0 and not after.having("failed"),
+            f"{name} ({script}), taken away: {after.failures()}",
+        )
+        print(f"{name}: {found.seconds:.0f} s, and {after.seconds:.0f} s after it", flush=True)
+
+    def judge(self, fault: Fault, found: Verdict) -> None:
+        """Expect the check of a fault to have failed, with the words that name it."""
+        message, expect = found.text(fault.check), self.report.expect
         status = found.checks.get(fault.check, ("not made", ""))[0]
         self.rows.append(
             f"| {fault.what} | `{fault.script}` | `{fault.check}` | {self._short(message)} |"
             f" {found.counts} |"
         )
         print(self.rows[-1], flush=True)
-        expect(found.is_consistent, f"{name}: code {found.code}, {found.counts}, results differ")
-        expect(found.code == 1, f"{name}: ends with {found.code}: {found.output[-500:]}")
+        name = f"{fault.what} ({fault.script})"
         expect(status == "failed", f"{name}: {fault.check} is {status}: {found.failures()}")
         lacking = [word for word in fault.words if word.lower() not in message.lower()]
         expect(not lacking, f"{name}: {lacking} is not in the message: {message}")
-        known = (fault.check, *fault.follows)
-        others = [
-            f"{each}: {found.text(each)}" for each in found.having("failed") if each not in known
-        ]
-        expect(not others, f"{name}: others fail, too: {others}")
-        expect(bool(found.having("passed")), f"{name}: nothing passes: {found.output[-500:]}")
-        silent = [each for each in found.having("skipped") if not found.text(each)]
-        expect(not silent, f"{name}: skipped without a reason: {silent}")
-        self.recover(fault, found, only)
-
-    def recover(self, fault: Fault, found: Verdict, only: tuple[str, ...]) -> None:
-        """Expect no failure, now that the fault is gone, of what had failed or was not tried."""
-        again = [each for each in found.checks if found.checks[each][0] != "passed"]
-        after = self.site.verify(fault.script, *(only if self.is_small else again))
-        self.report.expect(
-            after.code == 0 and not after.having("failed"),
-            f"{fault.what} ({fault.script}), taken away: {after.failures()}",
-        )
 
     def _short(self, text: str) -> str:
         """Return a message as the page shows it, without this machine's folders."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _kit_site import Installation
+from _kit_site import AI, Installation, wait_until
 
 from tests.servers.gemini import BAD_KEY
 
@@ -28,6 +29,8 @@ def without(*programs: str) -> Planting:
         site.control("stop", *programs)
         yield
         site.start(*programs)
+        # Whoever lost a connection comes back by itself, in its own time.
+        wait_until(lambda: site.verify(AI, "worker").code == 0, "the worker answers again")
 
     return plant
 
@@ -215,10 +218,6 @@ subjectAltName = {names}
 
 
 def _wait_for_certificate(site: Installation) -> None:
-    import ssl
-
-    from _kit_site import wait_until
-
     port = int(site.values()["https_port"])
     wanted = ssl.PEM_cert_to_DER_cert(site.file("tls/cert.pem").read_text())
 

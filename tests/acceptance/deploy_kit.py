@@ -111,62 +111,79 @@ def with_a_key(site: Installation, report: Report, gemini: RemoteGemini, *, is_s
     planting.use_key(site, "", "")
 
 
-def small_ids(site: Installation, script: str) -> list[str]:
-    """Return all checks but that of published vulnerabilities, which is no matter of the code."""
-    return [each for each in site.ids(script) if each != "audit"]
+def verify_deployed(site: Installation, report: Report, *, is_small: bool) -> None:
+    """Run both verifications, and look into the clone's history."""
+    report.lines += ["", "## Verified", ""]
+    # Reduced: that of the deploy was one; and what is published of packages changes by the day.
+    told = "" if is_small else expect_green(site, report, AI, "after the deploy")
+    if told:
+        report.line(f"- `{AI}`: {told}.")
+    ids = [each for each in site.ids(SECURITY) if each != "audit"] if is_small else []
+    told = expect_green(site, report, SECURITY, "after the deploy", *ids)
+    report.line(f"- `{SECURITY}`: {told}.")
+    past = site.verify(SECURITY, "secrets-history", from_clone=True)
+    report.expect(past.code == 0, f"the clone's history: {past.failures()}")
+    report.line(f"- From the clone, `secrets-history`: {past.text('secrets-history')}.")
 
 
-def prove(machine: Machine, report: Report, *, is_small: bool, only: list[str]) -> None:
+def plant(site: Installation, report: Report, gemini: RemoteGemini, given: Options) -> list[str]:
+    """Plant all faults; return the lines of the table."""
+    trial = Trial(site, report, is_small=given.small)
+    chosen = [
+        each
+        for each in faults(gemini.url)
+        if each.is_small >= given.small
+        and (not given.fault or any(word in each.what for word in given.fault))
+    ]
+    together = [each for each in chosen if each.check in ("worker", "index", "vectors")]
+    for fault in chosen:
+        if not (given.small and fault in together):
+            trial.run(fault)
+        if fault.check == "provider":
+            with_a_key(site, report, gemini, is_small=given.small)
+    if given.small and together:
+        trial.run(*together)
+    return trial.rows
+
+
+def prove(machine: Machine, report: Report, given: Options) -> None:
     """Deploy, verify, plant."""
     clone = machine.house / "django-obc-ai"
     clone_to(machine, clone)
     # At reduced size an embedder that needs no minute for two thousand places.
-    variables = {"OBC_SITE_EMBEDDER": "hashing"} if is_small else {}
-    site = Installation(
-        machine,
-        clone,
-        machine.house / "atlas",
-        ports(is_shared=machine.root == Path("/")),
-        variables,
-    )
+    variables = {"OBC_SITE_EMBEDDER": "hashing"} if given.small else {}
+    options = ports(is_shared=machine.root == Path("/"))
+    site = Installation(machine, clone, machine.house / "atlas", options, variables)
     with ExitStack() as stack:
         stack.callback(site.stop)
         gemini = stack.enter_context(run_gemini_process())
         script_gemini(gemini)
-        began = time.monotonic()
-        seconds = deploy_first(site, report)
-        command = " ".join(["deploy_ai.sh --home ~/atlas --yes", *site.options])
-        report.lines += ["## Deployed", "", f"`{command}`: {time.monotonic() - began:.0f} s.", ""]
-        report.lines += ["| step | seconds |", "|---|---|"]
-        report.lines += [f"| {title} | {taken:.1f} |" for title, taken in seconds.items()]
-        report.lines += ["", "## Verified", ""]
-        for script in (AI, SECURITY):
-            ids = small_ids(site, script) if is_small else []
-            told = expect_green(site, report, script, "after the deploy", *ids)
-            report.line(f"- `{script}`: {told}.")
-        past = site.verify(SECURITY, "secrets-history", from_clone=True)
-        report.expect(past.code == 0, f"the clone's history: {past.failures()}")
-        report.line(f"- From the clone, `secrets-history`: {past.text('secrets-history')}.")
-        if not only:
-            deploy_again(site, report)
-        trial = Trial(site, report, is_small=is_small)
-        for fault in faults(gemini.url):
-            if fault.is_small >= is_small and (
-                not only or any(word in fault.what for word in only)
-            ):
-                trial.run(fault)
-                if fault.check == "provider":
-                    with_a_key(site, report, gemini, is_small=is_small)
-        if not is_small and not only:
+        deploy_first(site, report)
+        if not given.fault:
+            verify_deployed(site, report, is_small=given.small)
+            deploy_again(site, report, *(["--no-verify"] if given.small else []))
+        rows = plant(site, report, gemini, given)
+        if not given.small and not given.fault:
             for script in (AI, SECURITY):
                 told = expect_green(site, report, script, "after all faults")
                 report.line(f"- After all faults were taken away, `{script}`: {told}.")
             deploy_migration(site, report)
-            other = Installation(machine, clone, machine.house / "second", ports(is_shared=True))
-            stack.callback(other.stop)
-            deploy_killed(other, report, KILLED)
-    report.lines += ["", "## Faults", "", "| fault | script | check | its message | in all |",
-                     "|---|---|---|---|---|", *trial.rows]  # fmt: skip
+            other = machine.house / "second"
+            second = Installation(machine, clone, other, ports(is_shared=True), variables)
+            stack.callback(second.stop)
+            deploy_killed(second, report, KILLED)
+    report.lines += ["", "## Faults", ""]
+    report.lines += ["| fault | script | check | its message | in all |", "|---|---|---|---|---|"]
+    report.lines += rows
+
+
+class Options(argparse.Namespace):
+    """The command line."""
+
+    small: bool
+    here: bool
+    fault: list[str]
+    out: str
 
 
 def main() -> None:
@@ -175,7 +192,7 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="on this machine's own Debian")
     parser.add_argument("--fault", action="append", default=[], help="these faults alone")
     parser.add_argument("--out", required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(namespace=Options())
     report, began = Report(), time.monotonic()
     is_fresh = not (given.small or given.here or os.geteuid() or find("debootstrap") is None)
     if not is_fresh and (missing := lacking()):
@@ -188,7 +205,7 @@ def main() -> None:
             machine.program("bash", "-c", "/usr/lib/postgresql/*/bin/postgres --version"),
             machine.program("python3", "--version"),
         ]  # fmt: skip
-        prove(machine, report, is_small=given.small, only=given.fault)
+        prove(machine, report, given)
         told = machine.told
     facts = (
         f"On {told} (made in {made:.0f} s), {os.cpu_count()} cores: {'; '.join(versions)}."
