@@ -29,8 +29,7 @@ def _figures(own: Callable[[float], float], files: Callable[[float], float]) -> 
                 files=int(files(at / 60)), processes=1)
             for at in samples.at
         ]  # fmt: skip
-    site = SimpleNamespace(gemini=SimpleNamespace(journal=[]))
-    return Figures(site, {}, samples, Report())  # type: ignore[arg-type]
+    return Figures(SimpleNamespace(), {}, [], samples, Report())  # type: ignore[arg-type]
 
 
 def _warm_up(minute: float) -> float:

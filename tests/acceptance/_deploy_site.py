@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -26,6 +27,26 @@ HOSTS = ("ai.example.org", "127.0.0.1")
 PATIENCE_SECONDS = 60
 CHUNKS, SECONDS = 20, 4.0
 PIECE = "There are three provinces in the region that was asked about [1]. "
+
+
+def install(*more: str) -> None:
+    """Bring what no other test needs into this environment.
+
+    Args:
+        more: Of the dependency group deploy-files, what is asked for.
+    """
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if any(importlib.util.find_spec(name) is None for name in ("supervisor", "axes", "uvicorn")):
+        subprocess.run([*pip, "-r", str(KIT / "deploy" / "requirements.in")], check=True)
+    if any(importlib.util.find_spec(name) is None for name in more):
+        subprocess.run([*pip, "--group", "deploy-files"], check=True, cwd=ROOT)
+    importlib.invalidate_caches()
+
+
+def find(*names: str) -> str | None:
+    """Return a program; those of administrators lie outside of most people's PATH."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def free_port() -> int:

@@ -49,12 +49,14 @@ class Samples:
         uses: By program.
         connections: To the database, by the name that a program gave there.
         idle_in_transaction: Those with an open transaction that do nothing, at most.
+        measuring: How many cores it took to see all this.
     """
 
     at: list[float] = field(default_factory=list)
     uses: dict[str, list[Use]] = field(default_factory=dict)
     connections: dict[str, list[int]] = field(default_factory=dict)
     idle_in_transaction: int = 0
+    measuring: float = 0.0
 
     def cpu(self, name: str) -> tuple[float, float]:
         """Return how many cores a program took, in user mode and in all."""
@@ -68,8 +70,8 @@ class Samples:
 
     def thirds(self, values: Sequence[float]) -> tuple[float, float, float]:
         """Return the medians of the first, the middle and the last third."""
-        size = len(values) // 3
-        parts = values[:size], values[size : 2 * size], values[2 * size :]
+        size = max(1, len(values) // 3)
+        parts = values[:size], values[size : 2 * size] or values, values[2 * size :] or values
         return tuple(statistics.median(each) for each in parts)  # type: ignore[return-value]
 
     def slope(self, values: Sequence[float]) -> float:
@@ -116,7 +118,7 @@ class Sampler:
                     self._look(connection, time.monotonic() - began)
                     if self._over.wait(self._every):
                         break
-                self._look(connection, time.monotonic() - began)
+                self.samples.measuring = time.thread_time() / (time.monotonic() - began)
         except BaseException as error:  # raised where the thread is joined
             self._failure = error
 
