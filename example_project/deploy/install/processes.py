@@ -135,11 +135,19 @@ class Supervisor:
 
 
 def children(pid: int) -> set[int]:
-    """Return the processes that a process has started."""
+    """Return the processes that serve for a server, without the one that watches them."""
     try:
-        return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+        started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return set()
+    found = set()
+    for each in started:
+        try:
+            if b"resource_tracker" not in Path(f"/proc/{each}/cmdline").read_bytes():
+                found.add(int(each))
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
 
 
 def answers(python: str, live: Path, name: str, home: Path, env: Mapping[str, str]) -> str:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.backups.problems import Problem, say
 from deploy.install import packages, releases
-from deploy.install.processes import SITE, Supervisor, answers, children, nginx_fault, wait
+from deploy.install.processes import (
+    PATIENCE,
+    SITE,
+    Supervisor,
+    answers,
+    children,
+    nginx_fault,
+    wait,
+)
 
 if TYPE_CHECKING:
     from deploy.install.steps import Installation
@@ -151,14 +159,23 @@ class Starting:
         if reloaded:
             self.supervisor.do("signal", "HUP", *reloaded)
         for name in reloaded:
-            if not wait(lambda name=name: children(pids[name]) - workers[name]):
-                raise Problem(
-                    f"{name} has not taken up the release. {self.supervisor.last_lines(name)}"
-                )
+            self._wait_for_new(name, pids[name], workers[name])
         restarted = [name for name in running if name not in reloaded]
         if running:
             told = f"reloaded: {', '.join(reloaded) or 'none'}"
             say(f"   {told}; restarted: {', '.join(restarted) or 'none'}")
+
+    def _wait_for_new(self, name: str, pid: int, old: set[int]) -> None:
+        """Wait until a server has processes of the new release, of which the first is enough.
+
+        An old one tells its answers to their ends, and uvicorn starts the new one after that.
+        """
+        patience = int(self.values["stop_wait"]) + PATIENCE
+        if not wait(lambda: children(pid) - old, patience):
+            log = self.supervisor.last_lines(name)
+            raise Problem(f"{name} has not taken up the release. {log}")
+        if not wait(lambda: not children(pid) & old, 30):
+            say(f"   {name}: processes of before still tell their answers, and end then")
 
     def _wait_for_answers(self) -> None:
         live = self.home / "current" / "example_project" / "deploy" / "live.py"
