@@ -59,7 +59,8 @@ def ask(request: HttpRequest) -> HttpResponse:
     """Answer a question about the results of a search, below the search form.
 
     It takes a POST although nothing of the site changes: an answer can cost money, and
-    links that crawlers and prefetching browsers follow must not.
+    links that crawlers and prefetching browsers follow must not. For the same reason it counts
+    by the throttles that the chat and the REST API count by.
     """
     form = AskForm(request.POST)
     search_form = SearchForm(request.POST)

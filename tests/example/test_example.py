@@ -178,6 +178,7 @@ def test_health_check_is_content(var: Path) -> None:
         ("ask_paid_anonymous", 302, ""),
         ("ask_paid", 200, "or so . &lt;b&gt;"),
         ("ask_fails", 200, "There is no answer"),
+        ("ask_too_often", 429, "That was too often."),
         ("home", 200, "Ask about the communities"),
         ("chat", 200, "New conversation"),
         ("chat", 200, "Barangay Atlas"),

@@ -79,6 +79,9 @@ def visit_answers(client: Client) -> None:
         keep("ask_paid", client.post("/search/ask/", QUESTION))
     with override_ai(script=[TransientError("down")] * 5, RETRY={"attempts": 1}):
         keep("ask_fails", client.post("/search/ask/", QUESTION))
+    few = {"throttles": {"anon": "1/hour", "user": "1/hour"}}
+    with override_ai(script=["Not asked."], WEB=few):
+        keep("ask_too_often", client.post("/search/ask/", QUESTION))
 
 
 def visit_chat(client: Client) -> None:
