@@ -26,7 +26,7 @@ def add(suite: Suite) -> None:
     needs = ("certificate",)
     add("certificate-public", "Browsers know who signed it", needs=needs)(certificate_public)
     add("site", "The site answers over TLS", needs=needs)(site)
-    add("https-redirect", "HTTP leads to HTTPS")(https_redirect)
+    add("https-redirect", "HTTP leads to HTTPS", needs=needs)(https_redirect)
     add("tls-versions", "Nothing below TLS 1.2 is spoken", needs=needs)(tls_versions)
     add("tls-ciphers", "No weak cipher is taken", needs=needs)(tls_ciphers)
     add("unknown-hosts", "Other names get nothing", needs=("site",))(unknown_hosts)
@@ -68,12 +68,18 @@ def certificate_public(context: Context) -> str:
 
 
 def site(context: Context) -> str:
-    """Ask for a page that needs nothing."""
+    """Ask gunicorn for a page that needs nothing, and uvicorn for one."""
     answer = Visitor(context.address).get("/health/live/")
     if answer.status != 200:
         raise Failed(
             f"{context.address.origin}/health/live/ answers {answer.status}: is gunicorn running?"
             " supervisorctl status, log/web.log"
+        )
+    streams = Visitor(context.address).get("/chat/").status
+    if streams in (502, 503, 504):
+        raise Failed(
+            f"{context.address.origin}/chat/ answers {streams}: is uvicorn running?"
+            " supervisorctl status, log/streams.log"
         )
     return f"{context.address.origin} answers"
 

@@ -23,7 +23,7 @@ def add(suite: Suite) -> None:
     """Add the checks."""
     add = suite.check
     add("xss-pages", "Markup in a question comes back as text", needs=("people",))(pages)
-    add("xss-search", "Markup in a search comes back as text", needs=("site",))(search)
+    add("xss-search", "Markup in a search comes back as text", needs=("site", "stores"))(search)
     add("xss-answers", "Markup in an answer comes back as text", needs=("settings",))(answers)
 
 
