@@ -85,7 +85,7 @@ def faults(gemini_url: str) -> list[Fault]:
         Fault(
             what="unwritable vector path", script=AI, check="vectors",
             words=("VECTOR_STORES", "cannot be written", "/vectors"),
-            plant=planting.closed_vectors, follows=("health", "logs"), is_small=True,
+            plant=planting.closed_vectors, follows=("deployment", "health", "logs"), is_small=True,
         ),
         Fault(
             what="budget not enforced", script=AI, check="budgets",

@@ -88,9 +88,9 @@ def script_gemini(gemini: RemoteGemini) -> None:
         '{"kind": "query", "model": "communities.Province", "aggregate":'
         ' [{"function": "count", "path": "", "alias": "count"}]}'
     )
-    gemini.script(replies.answer(plan), operation="generateContent", is_repeated=True)
+    gemini.script(replies.answer(plan), marker="into a plan, as JSON", is_repeated=True)
     text = replies.answer("There are some provinces [1]. " * 5, chunks=5)
-    gemini.script(text, operation="streamGenerateContent", is_repeated=True)
+    gemini.script(text, is_repeated=True)
 
 
 def with_a_key(site: Installation, report: Report, gemini: RemoteGemini, *, is_small: bool) -> None:
