@@ -46,6 +46,30 @@ def test_script_serves_by_marker_then_model_then_order(
     assert [entry.reply for entry in gemini_server.journal] == ["answer"] * 4
 
 
+def test_script_can_ask_for_two_texts(gemini_server: GeminiServer, client: Client) -> None:
+    gemini_server.script(replies.answer("both"), marker="coast", also="schema", is_repeated=True)
+    gemini_server.script(replies.answer("else"), is_repeated=True)
+    asked = ("coast", "schema", "a schema of the coast")
+    bodies = [{"contents": [{"parts": [{"text": text}]}]} for text in asked]
+    texts = [text_of(client.generate(body)[1]) for body in bodies]
+    assert texts == ["else", "else", "both"]
+
+
+def test_slim_journal_keeps_what_was_asked_last_and_the_bill(
+    gemini_server: GeminiServer, client: Client
+) -> None:
+    turns = [{"role": role, "parts": [{"text": role}]} for role in ("user", "model", "user")]
+    body = {"contents": turns, "systemInstruction": {"parts": [{"text": "Be brief."}]}}
+    client.generate(body)
+    (whole,) = gemini_server.journal
+    gemini_server.load({"is_slim": True})
+    client.generate(body)
+    slim = gemini_server.journal[1]
+    assert whole.body == body and whole.headers
+    assert slim.body == {**body, "contents": turns[-1:]} and not slim.headers
+    assert slim.billed == whole.billed and slim.is_complete
+
+
 def test_reply_refuses_what_it_does_not_know() -> None:
     for wrong in ({"cut": "often"}, {"usage": "some"}, {"body": "odd"}, {"error_shape": "round"}):
         with pytest.raises(ValueError, match="is none of"):

@@ -59,9 +59,15 @@ class Entry:
 class Lexicon:
     """All entries of one user."""
 
-    def __init__(self, user: Any) -> None:
-        """Read the declarations that the user may ask about."""
+    def __init__(self, user: Any, *, has_rows: bool = True) -> None:
+        """Read the declarations that the user may ask about.
+
+        Args:
+            user: Who asks.
+            has_rows: Whether rows are known by their names: each is looked for in the database.
+        """
         self.user = user
+        self._has_rows = has_rows
         self.allowed = allowed_models(user)
         self._called: dict[str, dict[str, str | None]] = {}
         self.entries = {label: self._entry(each) for label, each in self.allowed.items()}
@@ -120,6 +126,8 @@ class Lexicon:
         City" find "City of Marawi". A row's own name goes before such a reading. What was looked
         for once is not looked for again.
         """
+        if not self._has_rows:
+            return {}
         known = self._called.setdefault(label, {})
         wanted = list(names)
         if self.entries[label].name and (new := [each for each in wanted if each not in known]):

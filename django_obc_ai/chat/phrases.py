@@ -194,12 +194,14 @@ def _group(row: tuple[Any, ...], groups: int) -> str:
 
 def suggest(plan: QueryPlan, *, user: Any, language: str) -> tuple[str, ...]:
     """Return up to three questions to go on with, each of which the planner understands."""
-    lexicon = Lexicon(user)
+    place = _place_of(plan)
+    # Without a place the ideas hold no row's name: nothing has to be looked for in the tables.
+    lexicon = Lexicon(user, has_rows=bool(place))
     entry = lexicon.entries.get(plan.model)
     if entry is None:
         return ()
     found: list[str] = []
-    for text in _ideas(plan, entry, lexicon, language):
+    for text in _ideas(plan, entry, lexicon, place=place, language=language):
         if len(found) < 3 and text not in found and _is_understood(text, lexicon):
             found.append(text)
     return tuple(found)
@@ -209,10 +211,16 @@ def _is_understood(text: str, lexicon: Lexicon) -> bool:
     return propose(text, user=lexicon.user, lexicon=lexicon) is not None
 
 
-def _ideas(plan: QueryPlan, entry: Entry, lexicon: Lexicon, language: str) -> list[str]:
+def _place_of(plan: QueryPlan) -> str:
+    """Return what the rows of a plan lie in, or ""."""
+    return next((f.value for f in plan.filters if "." in f.path and isinstance(f.value, str)), "")
+
+
+def _ideas(
+    plan: QueryPlan, entry: Entry, lexicon: Lexicon, *, place: str, language: str
+) -> list[str]:
     is_filipino = language == "tl"
     many = _noun(entry, language, is_many=True)
-    place = next((f.value for f in plan.filters if "." in f.path and isinstance(f.value, str)), "")
     where = (f" sa {place}" if is_filipino else f" in {place}") if place else ""
     number = entry.numbers[0] if entry.numbers else None
     said = "" if number is None else _said(entry, number.path, language)

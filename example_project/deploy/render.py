@@ -32,8 +32,9 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\"'\\$%;{}#<>`]")
 #: Values that are whole numbers, 1 or above.
 _COUNTS = (
     "web_workers", "web_threads", "stream_workers", "worker_processes", "longest_answer",
-    "requests_per_second", "burst", "connections", "largest_body",
+    "requests_per_second", "burst", "connections", "largest_body", "keep_backups_days",
 )  # fmt: skip
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 #: Names of a site that only its own machine can reach.
 HOSTS = ("localhost", "127.0.0.1")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -111,6 +112,11 @@ def values(
         "burst": "200",
         "connections": "250",
         "largest_body": "1048576",
+        "nightly_at": "02:30",  # the machine's own time
+        "keep_backups_days": "14",
+        "alerts": f"{folder}/current/example_project/deploy/alerts",
+        "metrics_token": f"{folder}/conf/metrics.token",
+        "metrics_ca": "",  # what Prometheus trusts in place of the machine's authorities
     }
     for name, value in (changed or {}).items():
         if name not in found:
@@ -120,18 +126,7 @@ def values(
         found[name] = value
     found["hosts"] = " ".join(names)
     found["public_port"] = found["public_port"] or found["https_port"]
-    for name in ("http_port", "https_port", "public_port", "postgres_port", "redis_port"):
-        if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
-            raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
-    for name in _COUNTS:
-        if not found[name].isdecimal() or int(found[name]) < 1:
-            raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
-    for name, value in found.items():
-        if bad := _FORBIDDEN.search(value):
-            raise CannotRender(
-                f"{name} holds {bad.group()!r}, which means something to nginx, Apache,"
-                " supervisord or systemd: choose another path or name."
-            )
+    _check(found)
     # What the others follow from.
     found["listen"] = f"{found['address']}:" if found["address"] else ""
     found["listen_apache"] = found["listen"] or "*:"
@@ -146,6 +141,11 @@ def values(
     user = f"User {found['user']}\nGroup {found['group']}"
     found["apache_user"] = user if is_root else found["nginx_user"]
     found["logrotate_user"] = f"    su {found['user']} {found['group']}" if is_root else ""
+    found["metrics_tls"] = "    # It trusts whom the machine trusts."
+    if found["metrics_ca"]:
+        found["metrics_tls"] = f'    tls_config: {{ca_file: "{found["metrics_ca"]}"}}'
+    allowed = 10 * int(found["requests_per_second"]) + int(found["burst"])
+    found["requests_in_ten_seconds"] = str(allowed)
     # Each thread of web may keep a connection, and each process of streams a pool of ten.
     kept_open = int(found["web_workers"]) * int(found["web_threads"])
     kept_open += 10 * int(found["stream_workers"]) + 2 * int(found["worker_processes"])
@@ -158,6 +158,24 @@ def values(
     )
     found["stop_wait"] = str(int(found["longest_answer"]) + 20)
     return found
+
+
+def _check(found: Mapping[str, str]) -> None:
+    """See that values are what files can hold."""
+    for name in ("http_port", "https_port", "public_port", "postgres_port", "redis_port"):
+        if not found[name].isdecimal() or not 0 < int(found[name]) < 65_536:
+            raise CannotRender(f"{name} is {found[name]!r}, which is no port: give 1 to 65535.")
+    for name in _COUNTS:
+        if not found[name].isdecimal() or int(found[name]) < 1:
+            raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
+    if not _CLOCK.fullmatch(found["nightly_at"]):
+        raise CannotRender(f"nightly_at is {found['nightly_at']!r}: give a time such as 02:30.")
+    for name, value in found.items():
+        if bad := _FORBIDDEN.search(value):
+            raise CannotRender(
+                f"{name} holds {bad.group()!r}, which means something to nginx, Apache,"
+                " supervisord or systemd: choose another path or name."
+            )
 
 
 def render(name: str, given: Mapping[str, str]) -> str:

@@ -46,7 +46,9 @@ from obc_site.settings import (
 )
 
 RUN_DIR = site.home / "run"  # where beat remembers what it did
-RUN_DIR.mkdir(exist_ok=True)  # nginx, another user, finds sockets there
+if not RUN_DIR.exists():
+    RUN_DIR.mkdir(exist_ok=True)
+    RUN_DIR.chmod(0o750)  # as render.py makes it: the proxy's user comes in by the group
 
 DEBUG = False
 SECRET_KEY = site.secret_key

@@ -7,9 +7,9 @@ from typing import Any
 from django.urls import path
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
+from deploy.metrics import site_metrics
 from django_obc_ai.api.base import SharedThrottle
 from django_obc_ai.api.health import LiveView, ReadyView
-from django_obc_ai.api.prometheus import metrics_view
 from obc_site.urls import urlpatterns as site_urls
 
 
@@ -34,6 +34,6 @@ urlpatterns = [
     path("api/token/refresh/", RefreshView.as_view(), name="token-refresh"),
     path("health/live/", LiveView.as_view(), name="live"),
     path("health/ready/", ReadyView.as_view(), name="ready"),
-    path("metrics", metrics_view, name="metrics"),
+    path("metrics", site_metrics, name="metrics"),
     *site_urls,
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 #: Nano-dollars per token of gemini-2.5-flash, written down apart from the package's table.
@@ -67,8 +68,12 @@ def compare(trial: Any) -> str:
     )
 
 
-def reconcile(trial: Any, bill: int) -> int:
+def reconcile(trial: Any, billed: int | Mapping[datetime.date, int]) -> int:
     """Reconcile with the server's export; return what ledger and store differ from the bill by.
+
+    Args:
+        trial: Its folder, its name, and the store's key of a budget that all falls under.
+        billed: Nano-dollars of today, or of each day.
 
     Raises:
         SystemExit: They differ.
@@ -81,8 +86,10 @@ def reconcile(trial: Any, bill: int) -> int:
     from django_obc_ai.types import nano_from_usd, usd_from_nano
 
     export, today = trial.folder / "bill.csv", current_day()
-    line = f"{today},gemini-2.5-flash,{usd_from_nano(bill):f}"
-    export.write_text(f"date,model,cost\n{line}\n", encoding="utf-8")
+    by_day = {today: billed} if isinstance(billed, int) else billed
+    bill = sum(by_day.values())
+    lines = [f"{day},gemini-2.5-flash,{usd_from_nano(nano):f}" for day, nano in by_day.items()]
+    export.write_text("\n".join(["date,model,cost", *lines, ""]), encoding="utf-8")
     days = ["--from", str(today - datetime.timedelta(days=1)), "--to", str(today)]
     call_command("reconcile_costs", *days, "--export", str(export), "--repair", stdout=sys.stderr)
     ledger = nano_from_usd(AIOperation.objects.total_cost())

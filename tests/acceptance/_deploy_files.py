@@ -68,13 +68,12 @@ class Files:
         self.program("systemd-analyze", what, "verify", *units, SYSTEMD_UNIT_PATH=f"{folder}:")
 
     def prometheus(self, folder: Path) -> None:
-        # The file with the token is the administrator's.
-        for name in ("example_project/deploy", "docs"):
-            (folder / name).mkdir(parents=True)
-        shutil.copy(DEPLOY / "prometheus.yml", folder / "example_project/deploy")
-        shutil.copytree(ROOT / "docs/monitoring", folder / "docs/monitoring")
-        (folder / "example_project/deploy/metrics.token").write_text("token")
-        path = str(folder / "example_project/deploy/prometheus.yml")
+        token = folder / "metrics.token"
+        token.write_text("token")
+        self.site.render(
+            "prometheus.yml.in", alerts=str(DEPLOY / "alerts"), metrics_token=str(token)
+        )
+        path = str(self.site.home / "conf" / "prometheus.yml")
         self.program("promtool", "prometheus.yml and the alerts", "check", "config", path)
 
     def compose(self) -> None:

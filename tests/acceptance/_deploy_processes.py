@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from tests.acceptance._api_report import Report
 from tests.acceptance._deploy_clients import Client, Crowd, is_whole
 from tests.acceptance._deploy_site import KitSite, wait_until
 
-PROGRAMS = ("beat", "nginx", "streams", "web", "worker")
+PROGRAMS = ("beat", "nginx", "nightly", "streams", "web", "worker")
 #: What is asked to see whether one runs; worker and beat are seen by what they write.
 PATHS = {"web": "/trial/seen/", "streams": "/chat/trial/seen/", "nginx": "/trial/seen/"}
-READY = {"worker": "ready.", "beat": "beat: Starting..."}
+READY = {"worker": "ready.", "beat": "beat: Starting...", "nightly": "Waits for"}
 
 
 def has_ended(pid: int) -> bool:
@@ -31,8 +31,8 @@ def has_ended(pid: int) -> bool:
 class Supervisor:
     """A running supervisord, and what its command line does."""
 
-    def __init__(self, site: KitSite, report: Report) -> None:
-        self.site, self.report = site, report
+    def __init__(self, site: KitSite, report: Report, paths: Mapping[str, str] = PATHS) -> None:
+        self.site, self.report, self.paths = site, report, paths
         self.client = Client(site.https, site.home / "tls" / "cert.pem")
         self._config = str(site.home / "conf" / "supervisord.conf")
 
@@ -66,11 +66,11 @@ class Supervisor:
 
     def wait(self, name: str) -> None:
         """Wait until a program does its work."""
-        path = PATHS.get(name)
+        path = self.paths.get(name)
         if path is None:
             wait_until(lambda: READY[name] in self.site.log(f"{name}.log"), f"{name} is ready")
         else:
-            wait_until(lambda: self.client.ask(path).status == 200, f"{name} answers")
+            wait_until(lambda: self.client.ask(path).status < 400, f"{name} answers")
         wait_until(lambda: "RUNNING" in self.control("status", name), f"{name} is RUNNING")
 
     def forget(self, name: str) -> None:
@@ -88,7 +88,7 @@ class Supervisor:
             self.forget(name)
             self.control("stop", name)
             expect("STOPPED" in self.control("status", name), f"{name} does not stop")
-            if path := PATHS.get(name):
+            if path := self.paths.get(name):
                 try:
                     code = self.client.ask(path).status
                 except OSError:
@@ -122,7 +122,7 @@ class Supervisor:
 
     def one_of_many(self) -> None:
         """Kill one process of each server's, while others serve."""
-        for path in (PATHS["web"], PATHS["streams"]):
+        for path in (self.paths["web"], self.paths["streams"]):
             killed = self.client.ask(path).json()["pid"]
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda now=killed: not Path(f"/proc/{now}").exists(), "it is gone")
@@ -175,7 +175,7 @@ class Supervisor:
             if "web" in programs:
                 expected = {"one", "two"}
                 self.report.expect(set(crowd.releases) == expected, f"{crowd.releases} answered")
-                for name, path in PATHS.items():
+                for name, path in self.paths.items():
                     release = self.client.ask(path).json()["release"]
                     self.report.expect(release == "two", f"{name} still serves release {release}")
                 for name, old in before.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import django_obc_ai
 from tests.servers.gemini import replies
@@ -26,6 +27,26 @@ HOSTS = ("ai.example.org", "127.0.0.1")
 PATIENCE_SECONDS = 60
 CHUNKS, SECONDS = 20, 4.0
 PIECE = "There are three provinces in the region that was asked about [1]. "
+
+
+def install(*more: str) -> None:
+    """Bring what no other test needs into this environment.
+
+    Args:
+        more: Of the dependency group deploy-files, what is asked for.
+    """
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if any(importlib.util.find_spec(name) is None for name in ("supervisor", "axes", "uvicorn")):
+        subprocess.run([*pip, "-r", str(KIT / "deploy" / "requirements.in")], check=True)
+    if any(importlib.util.find_spec(name) is None for name in more):
+        subprocess.run([*pip, "--group", "deploy-files"], check=True, cwd=ROOT)
+    importlib.invalidate_caches()
+
+
+def find(*names: str) -> str | None:
+    """Return a program; those of administrators lie outside of most people's PATH."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def free_port() -> int:
@@ -57,7 +78,18 @@ class KitSite:
         environment: Of the site's processes.
     """
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
+    #: Module of the settings, and what the kit's command is told besides them.
+    settings = "trial_settings"
+    rendered: ClassVar[dict[str, str]] = {"longest_answer": "60", "web_workers": "2"}
+
+    def __init__(self, stack: ExitStack, folder: Path, **variables: str) -> None:
+        """Make it, with servers and a database that has its tables.
+
+        Args:
+            stack: Ends all.
+            folder: For it.
+            variables: Of the environment, besides or in place of what stands here.
+        """
         self.home = folder / "the site"
         self.http, self.https = free_port(), free_port()
         self.gemini = stack.enter_context(run_gemini_process())
@@ -78,14 +110,14 @@ class KitSite:
             "OBC_SITE_VAR": str(self.home), "OBC_SITE_GEMINI_URL": self.gemini.url,
             "OBC_SITE_EMBEDDER": "hashing", "OBC_SITE_DAY_BUDGET": "50",
             "OBC_SITE_LONGEST_ANSWER": "60",
-            "DJANGO_SETTINGS_MODULE": "trial_settings",
+            "DJANGO_SETTINGS_MODULE": self.settings, **variables,
         }  # fmt: skip
         self._make_certificate()
         self.manage("migrate", "--verbosity", "0")
         for release in ("two", "one"):  # each has its own list of static files
             self.switch(release)
             self.manage("collectstatic", "--no-input", "--verbosity", "0")
-        self._script()
+        self.script()
 
     def switch(self, release: str) -> None:
         """Let `current` lead to a release, in one step."""
@@ -96,9 +128,9 @@ class KitSite:
     def render(self, *files: str, **changed: str) -> None:
         """Fill files of the kit, by its own command."""
         changed = {
-            "address": "127.0.0.1", "settings": "trial_settings", "longest_answer": "60",
+            "address": "127.0.0.1", "settings": self.settings,
             "requests_per_second": "2000", "burst": "2000", "worker_processes": "1",
-            "web_workers": "2", **changed,
+            **self.rendered, **changed,
         }  # fmt: skip
         command = [
             sys.executable, str(self.home / "current/example_project/deploy/render.py"),
@@ -144,7 +176,7 @@ class KitSite:
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip
 
-    def _script(self) -> None:
+    def script(self) -> None:
         """Let the provider answer each question: with a plan, and a text in pieces."""
         count = {"function": "count", "path": "", "alias": "count"}
         plan = {"kind": "query", "model": "communities.Province", "aggregate": [count]}

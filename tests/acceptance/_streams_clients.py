@@ -50,13 +50,19 @@ class Told:
 
 
 def post(path: str, body: Any, *, host: str, headers: dict[str, str]) -> bytes:
-    """Return a request with a JSON body."""
+    """Return a request with a JSON body, the only one on its connection."""
     data = json.dumps(body).encode()
-    lines = [
-        f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json",
-        f"Content-Length: {len(data)}", "Connection: close",
-        *(f"{name}: {value}" for name, value in headers.items()),
-    ]  # fmt: skip
+    return request(
+        "POST", path, data,
+        {"Host": host, "Content-Type": "application/json", "Connection": "close", **headers},
+    )  # fmt: skip
+
+
+def request(method: str, path: str, data: bytes, headers: dict[str, str]) -> bytes:
+    """Return a request."""
+    length = {"Content-Length": len(data)} if method == "POST" else {}
+    lines = [f"{method} {path} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in {**headers, **length}.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 
@@ -102,13 +108,18 @@ async def _read(told: Told, port: int, session: str, message: str, began: float)
         if told.status != 200:
             told.failure = f"{told.status} {(await reader.read())[:300]!r}"
             return
-        rest = b""
-        async for data in read_body(reader):
-            *events, rest = (rest + data).split(b"\n\n")
-            for event in events:
-                _note(told, event, began)
+        await note_events(told, reader, began)
     finally:
         writer.close()
+
+
+async def note_events(told: Told, reader: asyncio.StreamReader, began: float) -> None:
+    """Read a stream to its end."""
+    rest = b""
+    async for data in read_body(reader):
+        *events, rest = (rest + data).split(b"\n\n")
+        for event in events:
+            _note(told, event, began)
 
 
 def _note(told: Told, event: bytes, began: float) -> None:

@@ -114,15 +114,7 @@ class ApiSite:
 
     def persons(self, count: int) -> list[str]:
         """Make so many users, log them in and return the keys of their sessions."""
-        from django.contrib.auth import get_user_model
-        from django.test import Client
-
-        found = []
-        for number in range(count):
-            client = Client()
-            client.force_login(get_user_model().objects.create_user(f"person{number}"))
-            found.append(client.cookies["sessionid"].value)
-        return found
+        return make_persons(count)
 
     @contextmanager
     def served(self, *, program: tuple[str, ...] = ("-m", "uvicorn")) -> Iterator[int]:
@@ -146,6 +138,24 @@ class ApiSite:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise SystemExit("uvicorn did not end.") from None
+
+
+def make_persons(count: int, backend: str | None = None) -> list[str]:
+    """Make so many users, log them in and return the keys of their sessions.
+
+    Args:
+        count: How many.
+        backend: Of authentication; None takes the first that knows users.
+    """
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    found = []
+    for number in range(count):
+        client = Client()
+        client.force_login(get_user_model().objects.create_user(f"person{number}"), backend)
+        found.append(client.cookies["sessionid"].value)
+    return found
 
 
 def all_rows(queryset: Any, user: Any) -> Any:

@@ -16,13 +16,10 @@ loopback Gemini server, which tells its answers slowly.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import platform
 import pwd
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,24 +31,7 @@ from tests.acceptance._deploy_clients import Client
 from tests.acceptance._deploy_files import Files
 from tests.acceptance._deploy_processes import Supervisor
 from tests.acceptance._deploy_proxy import Proxy
-from tests.acceptance._deploy_site import KitSite, wait_until
-
-
-def install() -> None:
-    """Bring what no other test needs into this environment."""
-    kit = Path(__file__).resolve().parents[2] / "example_project/deploy"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if any(importlib.util.find_spec(name) is None for name in ("supervisor", "axes", "uvicorn")):
-        subprocess.run([*pip, "-r", str(kit / "requirements.in")], check=True)
-    if importlib.util.find_spec("check_jsonschema") is None:
-        subprocess.run([*pip, "--group", "deploy-files"], check=True, cwd=kit.parents[1])
-    importlib.invalidate_caches()
-
-
-def find(*names: str) -> str | None:
-    """Return a program; those of administrators lie outside of most people's PATH."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    return next((found for name in names if (found := shutil.which(name, path=path))), None)
+from tests.acceptance._deploy_site import KitSite, find, install, wait_until
 
 
 @contextmanager
@@ -132,7 +112,7 @@ def main() -> None:
     if nginx is None or find("openssl") is None:
         print("SKIPPED: there is no nginx, or no openssl (on Debian: apt-get install nginx).")
         return
-    install()
+    install("check_jsonschema")
     report, began = Report(), time.monotonic()
     prove(report, is_small=options.small, nginx=nginx)
     version = subprocess.run([nginx, "-v"], capture_output=True, text=True).stderr.split("/")[-1]

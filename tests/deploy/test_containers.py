@@ -1,4 +1,4 @@
-"""Image, compose file, health check, Prometheus and log rotation."""
+"""Image, compose file and health check."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.rendered import DEPLOY, filled, text
-from tests.subprocesses import ROOT
+from tests.deploy.rendered import DEPLOY, filled
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +92,3 @@ def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert "*" in ignored
     assert "**/.env*" in ignored
-
-
-def test_prometheus_finds_the_alerts_and_keeps_its_token_in_a_file() -> None:
-    found = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
-    (rules,) = found["rule_files"]
-    assert (DEPLOY / rules).resolve() == ROOT / "docs" / "monitoring" / "alerts.yml"
-    (scrape,) = found["scrape_configs"]
-    assert scrape["metrics_path"] == "/metrics"
-    assert scrape["authorization"]["credentials_file"] == "metrics.token"
-
-
-def test_logs_of_every_program_are_rotated(home: Path) -> None:
-    rotated = text(home, "logrotate.conf")
-    for name in ("web", "streams", "worker", "beat"):
-        assert f'"{home}/log/{name}.log"' in rotated
-    assert f'"{home}/log/nginx*.log"' in rotated

@@ -33,13 +33,13 @@ def supervised(home: Path) -> configparser.ConfigParser:
     return parser
 
 
-def test_supervisord_runs_five_programs_and_lets_calls_end(home: Path) -> None:
+def test_supervisord_runs_every_program_and_lets_calls_end(home: Path) -> None:
     found = supervised(home)
     programs = {name.partition(":")[2]: found[name] for name in found if name[:8] == "program:"}
-    assert set(programs) == {"web", "streams", "worker", "beat", "nginx"}
+    assert set(programs) == {"web", "streams", "worker", "beat", "nginx", "nightly"}
     for name, section in programs.items():
         assert section["stopsignal"] == ("QUIT" if name == "nginx" else "TERM")
-        longest = 20 if name == "beat" else 180 + 20
+        longest = {"beat": 20, "nightly": 60}.get(name, 180 + 20)
         assert int(section["stopwaitsecs"]) == longest
         assert section["killasgroup"] == "true"
         assert section.get("stopasgroup", "false") == "false"  # workers are ended by their masters
@@ -63,6 +63,20 @@ def test_units_run_what_supervisord_runs(home: Path) -> None:
         ):  # fmt: skip
             assert hardening in unit
         assert f"obc-site-{name}.service" in text(home, "systemd/obc-site.target")
+
+
+def test_a_timer_does_at_night_what_supervisord_does(home: Path) -> None:
+    command = supervised(home)["program:nightly"]["command"]
+    assert command.endswith(" -P -m deploy.nightly --at 02:30 --keep-days 14")
+    unit = text(home, "systemd/obc-site-nightly.service")
+    begin = command.replace(" --at 02:30", " --once")
+    assert f'ExecStart={begin} --log "{home}/log/nightly.log"\n' in unit
+    worker = text(home, "systemd/obc-site-worker.service")
+    hardened = worker.partition("# It writes into")[2].partition("[Install]")[0]
+    assert hardened.strip() in unit
+    timer = text(home, "systemd/obc-site-nightly.timer")
+    assert "OnCalendar=*-*-* 02:30:00\n" in timer
+    assert "Persistent=true" in timer
 
 
 def test_units_are_what_systemd_knows(home: Path) -> None:

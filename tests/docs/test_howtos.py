@@ -13,6 +13,7 @@ from tests.docs.markdown import DOCS
 SERVED = {
     "add-the-chat",
     "choose-an-embedder",
+    "deploy-a-site",
     "gemini",
     "openai-compatible",
     "operate-in-the-admin",

@@ -8,10 +8,12 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 
+from django_obc_ai.chat.planner import suggest
 from django_obc_ai.exceptions import UnknownConversationError
 from django_obc_ai.models import AIOperation, ChatMessage, Conversation
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.testing import index_now
+from django_obc_ai.types.chat import QueryPlan
 from tests.extras import requires
 from tests.servers.gemini import replies
 from tests.services.conftest import Asked, PlaceChat, plan, prompt_of, rows_of, sent
@@ -254,8 +256,8 @@ def test_answers_come_in_the_language_of_the_question(places: Users, gemini: Ask
 
 
 def test_numbers_that_no_row_holds_are_flagged(places: Users, gemini: Asked) -> None:
-    gemini(plan(), "There are 30 places [1].")
-    assert send().warnings == ("The data do not hold these numbers of the answer: 30.",)
+    gemini(plan(), "There are 77 places [1].")
+    assert send().warnings == ("The data do not hold these numbers of the answer: 77.",)
     gemini(plan(kind="answer"), "In 1996 there were 17.")
     assert "1996, 17" in send("Hello").warnings[0]
 
@@ -268,6 +270,13 @@ def test_an_answer_cut_at_its_limit_says_so(places: Users, gemini: Asked) -> Non
 def test_suggestions_can_be_switched_off(places: Users, gemini: Asked) -> None:
     gemini(plan(), "There are 3 places [1].", CHAT={"suggestions": False})
     assert send().suggestions == ()
+
+
+@pytest.mark.usefixtures("places")
+def test_suggestions_without_a_place_look_for_no_rows(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        ideas = suggest(QueryPlan(model="testapp.Place"), user=None, language="en")
+    assert ideas[0] == "How many places?" and "Places per province" in ideas
 
 
 def test_offline_no_model_is_asked(places: Users) -> None:

@@ -166,10 +166,10 @@ def test_all_that_an_answer_cost_is_named(places: Users, gemini: Asked) -> None:
 def test_what_chat_says_by_itself_is_in_the_language_of_the_question(
     places: Users, gemini: Asked
 ) -> None:
-    gemini(plan(), "May 30 na lugar [1] [7]. Tingnan: https://evil.example")
+    gemini(plan(), "May 77 na lugar [1] [7]. Tingnan: https://evil.example")
     warnings = send("Ilan ang mga lugar?").warnings
     assert [each.split()[0] for each in warnings] == ["May", "May", "Wala"]
-    assert "[7]" in warnings[0] and "30" in warnings[2]
+    assert "[7]" in warnings[0] and "77" in warnings[2]
     assert send(f"Ilan ang mga {'lugar ' * 1_000}?").text.startswith("Mahigit 4000 karakter")
 
 

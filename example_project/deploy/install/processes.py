@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.backups.problems import Problem
 from deploy.install.commands import run
 
-SITE = ("web", "streams", "worker", "beat")
+SITE = ("web", "streams", "worker", "beat", "nightly")
 #: Seconds in which a process has to answer.
 PATIENCE = 120.0
 

@@ -101,5 +101,6 @@ class Installation(Preparing, Filling):
         say(f"   commands:  {self.script('manage.sh')} COMMAND")
         control = [str(self.venv / "bin/supervisorctl"), "-c", self.supervisor().config, "status"]
         say(f"   processes: {shlex.join(control)}")
-        say(f"   backups every night: {self.script('db_backup.sh')} --schedule")
+        days, log = values["keep_backups_days"], self.home / "log" / "nightly.log"
+        say(f"   backups:   every night at {values['nightly_at']}, kept for {days} days; see {log}")
         say(f"   back to the release before: {self.script('rollback.sh')}")

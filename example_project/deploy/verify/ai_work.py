@@ -23,7 +23,6 @@ _HEALTH_SECONDS = 30
 _ON_ITS_WAY = datetime.timedelta(seconds=5)
 _MEGABYTE = 1024 * 1024
 _LEAST_FREE = 500 * _MEGABYTE
-_BACKUP_HOURS = 48
 _NAMED = 5
 
 
@@ -257,21 +256,19 @@ def disk(context: Context) -> str:
 @suite.check("backup", "Is there a backup of these days?")
 def backup(context: Context) -> str:
     """Look for the newest one that is whole."""
+    from deploy import nights
     from deploy.backups import archive
 
     root = context.home / "backups"
-    script = context.home / "current" / "example_project" / "scripts" / "db_backup.sh"
     folders = archive.all_in(root)
     if not folders:
-        raise Skipped(f"there is none in {root} yet. Run {script}; --schedule says how every night")
+        script = context.home / "current" / "example_project" / "scripts" / "nightly.sh"
+        raise Skipped(f"there is none in {root} yet: the night makes one, or {script} --once")
     try:
-        found = archive.read(folders[-1])
+        archive.read(folders[-1])
     except archive.Problem as problem:
         raise Failed(f"the newest backup cannot be used. {problem}") from None
-    hours = (datetime.datetime.now(datetime.UTC) - found.made_at).total_seconds() / 3600
-    if hours > _BACKUP_HOURS:
-        raise Failed(
-            f"the newest backup is of {found.made_at:%Y-%m-%d}: does its schedule run? See"
-            f" {script} --schedule"
-        )
-    return f"{folders[-1].name}, {hours:.0f} hours old, whole; {len(folders)} in all"
+    age = nights.backup_age(context.home)
+    if age.is_old:
+        raise Failed(age.text)
+    return f"{age.text}; {len(folders)} in all"

@@ -74,6 +74,8 @@ class Handler(BaseHTTPRequestHandler):
             record.client_left = line.is_lost and not is_over.is_set()
             if line.is_lost or line.is_broken:
                 self.close_connection = True
+            if state.is_slim:
+                record.slim()
             state.journal.finish(record)
 
     def _read_body(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -160,6 +161,15 @@ class Record:
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+
+    def slim(self) -> None:
+        """Forget headers, history and schema; equal system instructions are kept once."""
+        self.headers = {}
+        if isinstance(self.body, dict) and self.body.get("contents"):
+            parts = (self.body.get("systemInstruction") or {}).get("parts", ())
+            kept = [{"text": sys.intern(str(part.get("text", "")))} for part in parts]
+            last = self.body["contents"][-1:]
+            self.body = {"systemInstruction": {"parts": kept}, "contents": last}
 
     def to_entry(self) -> JournalEntry:
         names = JournalEntry.__dataclass_fields__

@@ -52,6 +52,7 @@ class RemoteGemini:
         operation: str = "generate",
         model: str = "",
         marker: str = "",
+        also: str = "",
         is_repeated: bool = False,
     ) -> None:
         """See GeminiServer.script()."""
@@ -60,6 +61,7 @@ class RemoteGemini:
             operation=operation,
             model=model,
             marker=marker,
+            also=also,
             is_repeated=is_repeated,
         )
         self.load({"rules": [rule.to_json()]})

@@ -25,6 +25,7 @@ class Rule:
         operation: An operation of the journal, or "generate", "embed", "models", "any".
         model: Only requests for this model, without "models/"; "" fits every model.
         marker: Only requests with this text somewhere in their JSON; "" fits all.
+        also: The same, for a second text.
         is_repeated: Does the last reply serve all further requests?
     """
 
@@ -32,6 +33,7 @@ class Rule:
     operation: str = "generate"
     model: str = ""
     marker: str = ""
+    also: str = ""
     is_repeated: bool = False
     served: int = field(default=0, compare=False)
 
@@ -45,6 +47,7 @@ class Rule:
             (self.operation == "any" or operation in wanted)
             and self.model in ("", model)
             and self.marker in text
+            and self.also in text
         )
 
     def take(self) -> Reply | None:
@@ -59,6 +62,7 @@ class Rule:
             "operation": self.operation,
             "model": self.model,
             "marker": self.marker,
+            "also": self.also,
             "is_repeated": self.is_repeated,
         }
 

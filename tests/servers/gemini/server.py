@@ -33,16 +33,18 @@ class State:
         self.journal = Journal()
         self.script = Script()
         self.models: dict[str, Model] = standard_models()
+        self.is_slim = False
         self.is_over = threading.Event()
 
     def accepts(self, key: str) -> bool:
         return not key.startswith(BAD_KEY)
 
     def load(self, value: Mapping[str, Any]) -> None:
-        """Add models and rules in the form of a script file."""
+        """Add models and rules in the form of a script file; see `GeminiServer.load()`."""
         rules = [Rule.from_json(rule) for rule in value.get("rules", ())]
         names = value.get("models", ())
         self.models = {**self.models, **{name: Model(name=name) for name in names}}
+        self.is_slim = value.get("is_slim", self.is_slim)
         self.script.add(rules)
 
     def reset(self) -> None:
@@ -52,6 +54,7 @@ class State:
         self.script.clear()
         self.journal.clear()
         self.models = standard_models()
+        self.is_slim = False
 
 
 class HTTPServer(ThreadingHTTPServer):
@@ -167,6 +170,7 @@ class GeminiServer:
         operation: str = "generate",
         model: str = "",
         marker: str = "",
+        also: str = "",
         is_repeated: bool = False,
     ) -> None:
         """Give these replies to the next requests that fit; see `script.Rule`.
@@ -178,12 +182,17 @@ class GeminiServer:
             operation=operation,
             model=model,
             marker=marker,
+            also=also,
             is_repeated=is_repeated,
         )
         self._http.state.script.add([rule])
 
     def load(self, value: Mapping[str, Any]) -> None:
-        """Add a script in its JSON form: ``{"models": ["name"], "rules": [{"replies": …}]}``."""
+        """Add a script in its JSON form: ``{"models": ["name"], "rules": [{"replies": …}]}``.
+
+        With ``"is_slim": true`` the journal keeps of each request what it asked last and its
+        system instruction alone, so that it can hold a long load.
+        """
         self._http.state.load(value)
 
     def add_model(self, name: str) -> None:

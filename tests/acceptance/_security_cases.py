@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.xdist_group("verify_security_site"),
 ]
 MODULE = "deploy.verify.security"
-FAULTY = Path(__file__).with_name("faulty_settings.py")
+FAULTY = Path(__file__).with_name("_security_faulty_settings.py")
 #: They depend on what is installed here, and on a network.
 ELSEWHERE = ("audit", "packages")
 
@@ -29,7 +29,7 @@ ELSEWHERE = ("audit", "packages")
 @pytest.fixture(scope="module")
 def site() -> Iterator[TrialSite]:
     with trial_site() as found:
-        shutil.copy(FAULTY, found.app)
+        shutil.copy(FAULTY, found.app / "faulty_settings.py")
         yield found
 
 
