@@ -3,7 +3,7 @@
 #
 #   rollback.sh [--home DIR] [RELEASE] [--dry-run] [--force]
 #
-#   RELEASE     a folder's name in releases/; default: the one before the current one, by name
+#   RELEASE     a folder's name in releases/; default: the one that served before the current one
 #   --home DIR  the installation folder; see _lib.sh
 #   --dry-run   say what would be done, change nothing
 #   --force     go on although the site runs without supervisor (restart it yourself afterwards)
@@ -35,10 +35,7 @@ use_home "$where"
 current="$(cd "$home/current" 2>/dev/null && pwd -P)" \
     || fail "$FAILED" "$home/current leads nowhere: point it to a folder in $home/releases."
 if [[ -z "$target" ]]; then
-    while IFS= read -r each; do
-        [[ "$each" == "$(basename "$current")" ]] && break
-        target="$each"
-    done < <(find "$home/releases" -mindepth 1 -maxdepth 1 -type d -name '[!.]*' -printf '%f\n' | LC_ALL=C sort -V)
+    target="$("$python" -P -m deploy.install.releases before "$home")"
     [[ -n "$target" ]] || fail "$USAGE" "There is no release before $(basename "$current") in $home/releases."
 fi
 older="$home/releases/$(basename "$target")"
@@ -110,6 +107,7 @@ if ! mv -T "$home/.current-$$" "$home/current"; then
     start
     fail "$FAILED" "$home/current could not be replaced; the current release stays."
 fi
+"$python" -P -m deploy.install.releases went-back "$home" "$(basename "$older")"
 
 if ((${#managed[@]})); then
     say "Start the programs"

@@ -89,6 +89,7 @@ class Starting:
         is_new = releases.lead(self.home / "current", f"releases/{self.release.name}")
         say(f"   current: {self.release.name}{'' if is_new else ', already there'}")
         if not self.installation.options.starts:
+            releases.has_served(self.home, self.release.name)
             say("   --no-start: let web and streams reload, and restart worker and beat")
             return
         try:
@@ -138,6 +139,7 @@ class Starting:
         draft = self.path.with_suffix(".new")
         draft.write_text(json.dumps({**wanted, "processes": self.processes()}), encoding="utf-8")
         draft.replace(self.path)
+        releases.has_served(self.home, release.name)
         say(f"   {', '.join(self.programs)}: running, and answer")
 
     def _renew(self, running: list[str], was: dict[str, Any], wanted: dict[str, Any]) -> None:
