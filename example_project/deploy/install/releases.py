@@ -154,7 +154,7 @@ def before(home: Path) -> str | None:
 
 
 def has_served(home: Path, name: str, *, went_back: bool = False) -> None:
-    """Write into run/served that a release serves.
+    """Write into run/served that a release serves; so no rollback.sh is under way any more.
 
     Args:
         home: The installation folder.
@@ -170,6 +170,7 @@ def has_served(home: Path, name: str, *, went_back: bool = False) -> None:
     draft = path.with_name("served.new")
     draft.write_text("".join(f"{each}\n" for each in names), encoding="utf-8")
     draft.replace(path)
+    path.with_name("rollback").unlink(missing_ok=True)
 
 
 def prune(home: Path, keep: int) -> list[str]:

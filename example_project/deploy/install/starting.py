@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy import render
 from deploy.backups.problems import Problem, say
 from deploy.install import packages, releases
 from deploy.install.processes import (
@@ -98,6 +100,11 @@ class Starting:
             if before == self.release or not before.is_dir():
                 raise
             releases.lead(self.home / "current", f"releases/{before.name}")
+            kept = self.home / "conf.before"
+            texts = {name: path.read_text(encoding="utf-8") for name in render.templates()
+                     if (path := kept / name.removesuffix(".in")).is_file()}  # fmt: skip
+            render.write(self.home / "conf", texts)
+            shutil.rmtree(kept)
             try:
                 self.take_up(before, {})
             except Problem as another:
