@@ -184,6 +184,26 @@ def test_the_one_before_is_what_served_before(install: SimpleNamespace, home: Pa
     assert install.releases.before(home) == two
 
 
+def test_code_that_does_not_know_what_is_applied_is_refused(
+    install: SimpleNamespace, home: Path
+) -> None:
+    one, two, three = releases(home, 1, 2, 3)  # the third without a migration of the second's
+    serve(install, home, one, two)
+    options = SimpleNamespace(home=home, skips_database=False)
+
+    class Step(install.filling.Filling):  # type: ignore[misc, name-defined]
+        def ask_database(self, *arguments: str) -> dict[str, object]:
+            return {"waiting": [], "unknown": ["communities.0099_visits"], "has_data": True}
+
+    step = Step(options)
+    for name, advice in ((three, r"rollback\.sh .*/site takes"), (one, rf"/site {one} takes")):
+        step.release = home / "releases" / name
+        with pytest.raises(install.problems.Refused, match=advice):
+            step.back_up()
+    step.release = home / "releases" / two
+    step.back_up()
+
+
 def environment(folder: Path) -> Path:
     """Make an environment that runs this Python and has its packages."""
     (folder / "bin").mkdir(parents=True)
