@@ -50,7 +50,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.syspath_prepend(str(EXAMPLE))
     names = (
         "certificate", "commands", "decisions", "env_file", "filling", "machine", "packages",
-        "processes", "releases", "services", "starting",
+        "processes", "releases", "services", "starting", "steps",
     )  # fmt: skip
     found = {name: importlib.import_module(f"deploy.install.{name}") for name in names}
     found["main"] = importlib.import_module("deploy.install.__main__")

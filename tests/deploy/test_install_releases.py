@@ -295,3 +295,42 @@ def test_an_environment_that_is_given_is_used_or_refused(
     assert install.packages.servers(bare)["gunicorn"].startswith("python3.")
     install.releases.use_packages(home / "releases" / release, bare, home)
     assert (home / "releases" / release / "venv").readlink() == bare
+
+
+def test_files_in_conf_come_with_a_release_and_go_with_it(
+    install: SimpleNamespace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = releases(home, 1, 2)
+    serve(install, home, one)
+    for folder in ("conf", "conf.new"):
+        (home / folder).mkdir()
+    (home / "conf/nginx.conf").write_text("of release 1")
+    (home / "conf/metrics.token").write_text("secret")
+    seen: list[tuple[str, str]] = []
+
+    class Fails(install.starting.Starting):  # type: ignore[misc, name-defined]
+        def serving(self) -> dict[str, str]:
+            return {"release": one}
+
+        def take_up(self, release: Path, was: object) -> None:
+            seen.append((release.name, (home / "conf/nginx.conf").read_text()))
+            if fails and release.name == two:
+                raise install.problems.Problem("It does not answer.")
+
+    monkeypatch.setattr(install.steps, "Starting", Fails)
+    options = SimpleNamespace(home=home, starts=True)
+    step = install.steps.Installation(options)
+    step.release = home / "releases" / two
+    values = {"autostart_nginx": "true"}
+    step.decision = SimpleNamespace(changed={"hosts": "a.example.org"}, values=values, settings={})
+    fails = True
+    with pytest.raises(install.problems.Problem, match=f"So {one} serves again"):
+        step.start()
+    assert [name for name, _ in seen] == [two, one]
+    assert "server_name" in seen[0][1] or "include" in seen[0][1]
+    assert seen[1][1] == (home / "conf/nginx.conf").read_text() == "of release 1"
+    fails = False
+    step.start()
+    assert (home / "conf/nginx.conf").read_text() == seen[0][1]
+    assert (home / "conf/metrics.token").read_text() == "secret"
+    assert {each.name for each in home.glob("conf*")} == {"conf"}
