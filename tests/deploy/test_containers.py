@@ -80,6 +80,14 @@ def test_compose_keeps_data_in_volumes_that_are_named() -> None:
     assert found["networks"]["inside"] == {"internal": True}
 
 
+def test_whoever_renders_templates_has_the_list_of_static_files() -> None:
+    for name, service in compose()["services"].items():
+        if service["image"] == "obc-site:latest":
+            kept = [each for each in service["volumes"] if each.startswith("static:")]
+            mode = "" if name == "prepare" else ":ro"
+            assert kept == [f"static:/srv/site/static{mode}"], name
+
+
 def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     stages = [line for line in lines if line.startswith("FROM ")]
