@@ -83,6 +83,23 @@ def test_nginx_takes_its_configuration(home: Path) -> None:
     assert warned == []
 
 
+def test_nginx_listens_at_ipv6_where_the_kernel_speaks_it(home: Path, tmp_path: Path) -> None:
+    def listens(*changed: str) -> list[str]:
+        sets = [f"--set={each}" for each in changed]
+        assert render(home, *PORTS, *sets, "--out", str(tmp_path)).returncode == 0
+        return re.findall(
+            r"^ +listen (.*);", (tmp_path / "nginx-site.conf").read_text(), re.MULTILINE
+        )
+
+    both = listens("ipv6=true")
+    assert len(both) == 8
+    assert [f"[::]:{each}" for each in both[::2]] == both[1::2]
+    assert listens("ipv6=false") == both[::2]
+    assert len(listens("address=127.0.0.1", "ipv6=true")) == 4
+    has_ipv6 = Path("/proc/net/if_inet6").exists()
+    assert listens() == (both if has_ipv6 else both[::2])
+
+
 DEBIANS = Path("/etc/nginx/nginx.conf")
 
 
