@@ -95,6 +95,9 @@ def values(
         "certificate": f"{folder}/tls/cert.pem",
         "certificate_key": f"{folder}/tls/key.pem",
         "static": f"{folder}/static",
+        # What names of a proxy's logs begin with: of one that root runs, where the site's user
+        # writes nothing. It rotates them, then. Without: log/nginx- or log/apache- of the folder.
+        "proxy_log": "",
         "nginx": "nginx",
         # Whether supervisord starts the site, and nginx, by itself.
         "autostart": "true",
@@ -139,6 +142,10 @@ def values(
     port = found["public_port"]
     found["port_suffix"] = "" if port == "443" else f":{port}"
     found["server_aliases"] = f"ServerAlias {' '.join(names[1:])}" if names[1:] else ""
+    logs = {name: found["proxy_log"] or f"{folder}/log/{name}-" for name in ("nginx", "apache")}
+    found["nginx_log"], found["apache_log"] = logs.values()
+    own = [f'"{each}{kind}.log"' for each in logs.values() for kind in ("access", "error")]
+    found["rotated_proxy_logs"] = "" if found["proxy_log"] else " " + " ".join(own)
     # Started by root, nginx would make its workers "nobody", to whom the sockets are closed;
     # started by anybody else it warns of a line that it does not need.
     is_root = os.geteuid() == 0 or "user" in (changed or {})
