@@ -137,6 +137,13 @@ def test_a_link_leads_somewhere_at_any_moment(install: SimpleNamespace, home: Pa
     assert sorted(each.name for each in home.iterdir()) == ["current", "releases"]
 
 
+def serve(install: SimpleNamespace, home: Path, *names: str) -> None:
+    """Let releases have served, one after the other."""
+    for name in names:
+        install.releases.lead(home / "current", f"releases/{name}")
+        install.releases.has_served(home, name)
+
+
 def test_old_releases_go_but_not_the_current_one_and_the_one_before(
     install: SimpleNamespace, home: Path
 ) -> None:
@@ -145,13 +152,36 @@ def test_old_releases_go_but_not_the_current_one_and_the_one_before(
     (home / "static").mkdir()
     for name in names:
         (home / f"static/staticfiles-{name}.json").touch()
-    install.releases.lead(home / "current", f"releases/{names[2]}")
-    assert install.releases.prune(home, 2) == [names[0], names[3]]
-    left = [names[1], names[2], names[4], names[5]]
+    serve(install, home, *names[:4])
+    install.releases.lead(home / "current", f"releases/{names[2]}")  # by hand
+    assert install.releases.prune(home, 1) == [names[0], names[4], names[5]]
+    left = names[1:4]
     assert [each.name for each in install.releases.listed(home)] == [*left, "by-hand"]
     listed = {each.name for each in (home / "static").iterdir()}
     assert listed == {f"staticfiles-{name}.json" for name in left}
-    assert install.releases.prune(home, 2) == []
+    assert install.releases.prune(home, 1) == []
+
+
+def test_a_release_that_never_served_takes_nobodys_place(
+    install: SimpleNamespace, home: Path
+) -> None:
+    one, failed, three = releases(home, 1, 2, 3)
+    serve(install, home, one, three)
+    assert install.releases.before(home) == one
+    assert install.releases.prune(home, 2) == [failed]
+    assert install.releases.before(home) == one
+
+
+def test_the_one_before_is_what_served_before(install: SimpleNamespace, home: Path) -> None:
+    one, two, three = releases(home, 1, 2, 3)
+    install.releases.lead(home / "current", f"releases/{two}")
+    assert install.releases.before(home) == one  # nobody has written what served
+    serve(install, home, two, three, one)  # an older one, deployed again
+    assert install.releases.before(home) == three
+    install.releases.lead(home / "current", f"releases/{three}")
+    install.releases.has_served(home, three, went_back=True)
+    assert install.releases.served(home) == [two, three]
+    assert install.releases.before(home) == two
 
 
 def environment(folder: Path) -> Path:

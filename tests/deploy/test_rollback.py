@@ -138,3 +138,40 @@ def test_no_start_says_that_supervisord_runs_the_site(
     supervisor.do("stop", "web")
     Starting(installation).start()
     assert "shutdown" not in capsys.readouterr().out
+
+
+def test_conf_goes_back_and_what_failed_after_the_switch_is_resumed(kit: Kit) -> None:
+    kit.make_releases()
+    (kit.home / "conf").mkdir()
+    (kit.home / "conf/nginx.conf").write_text("of release 2")
+    (kit.home / "render.conf").write_text("of_release_2=yes\n")
+    deploy = kit.home / "releases/1/example_project/deploy"
+    with (deploy / "nginx.conf.in").open("a") as file:
+        file.write("# of release 1\n")
+    done = kit.run("rollback.sh")
+    assert done.returncode == 1
+    assert "No file asks for 'of_release_2'" in done.stdout
+    assert "The current release stays" in done.stdout
+    assert kit.current == "2"
+
+    (kit.home / "render.conf").write_text("hosts=atlas.example.org\n")
+    script = (deploy / "render.py").read_text()
+    (deploy / "render.py").write_text(
+        script.replace("if __name__ ==", "if '--out' not in sys.argv: sys.exit(1)\nif __name__ ==")
+    )
+    done = kit.run("rollback.sh")
+    assert done.returncode == 1
+    assert "1 is current, and conf/ could not be filled" in done.stdout
+    assert (kit.home / "run/rollback").read_text() == "1\n"
+    assert kit.current == "1"
+
+    (deploy / "render.py").write_text(script)
+    done = kit.run("rollback.sh")
+    assert done.returncode == 0, done.stdout
+    assert kit.current == "1"
+    text = (kit.home / "conf/nginx.conf").read_text()
+    assert text.endswith("# of release 1\n")
+    assert not (kit.home / "run/rollback").exists()
+    assert (kit.home / "run/served").read_text() == "1\n"
+    assert kit.run("rollback.sh").returncode == 2  # there is none before
+    assert len(kit.backups()) == 1

@@ -140,6 +140,43 @@ def test_gunicorn_knows_every_name_of_its_configuration(monkeypatch: pytest.Monk
     assert names - late <= set(config.Config().settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "site", "stays"),
+    [
+        ("web", "gunicorn", "this", True),
+        ("web", "gunicorn", "another", False),
+        ("web", "postgres", "this", False),  # as after a power cut
+        ("beat", "beat", "this", True),
+        ("beat", "worker", "this", False),
+        ("beat", None, "this", False),
+    ],
+)
+def test_a_process_id_of_before_keeps_no_server_from_starting(
+    name: str, words: str | None, site: str, stays: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    running = runpy.run_path(str(DEPLOY / "backups" / "running.py"))
+    path = tmp_path / "this" / "run" / f"{name}.pid"
+    path.parent.mkdir(parents=True)
+    given = {"OBC_SITE_VAR": str(tmp_path / site)}
+    command = [sys.executable, "-c", "print(flush=True), input()", str(words), "end"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=given, **pipes) as process:
+        process.stdout.readline()
+        path.write_text(f"{process.pid}\n")
+        if words is None:
+            process.kill()
+            process.wait()
+        living = running["living"](tmp_path / "this")
+        assert living == ([f"{name} (process {process.pid})"] if stays else [])
+        if name == "web":
+            gunicorn(monkeypatch, OBC_SITE_VAR=str(tmp_path / "this"))
+        else:
+            running["forget_ended"](path)
+        assert path.exists() is stays
+        process.kill()
+
+
 def test_a_socket_left_behind_is_removed_and_one_in_use_is_not(home: Path) -> None:
     free = runpy.run_path(str(DEPLOY / "streams.py"))["free_socket"]
     path = home / "run" / "old.sock"
