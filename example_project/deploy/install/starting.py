@@ -93,6 +93,12 @@ class Starting:
         if not self.installation.options.starts:
             releases.has_served(self.home, self.release.name)
             say("   --no-start: let web and streams reload, and restart worker and beat")
+            if any(self.processes().values()) and not self.supervisor.conf:
+                control = f"{self.home}/current/venv/bin/supervisorctl"
+                say(
+                    "   note: supervisord runs the site. Before systemd does, end it, or there are"
+                    f" two of all:\n   {control} -c {self.supervisor.config} shutdown"
+                )
             return
         try:
             self.take_up(self.release, was)
