@@ -58,7 +58,9 @@ site.SESSIONS.add(store.session_key)
 user = people.let_in("obc-verify-x", is_superuser=True).user
 others, _ = User.objects.get_or_create(username="somebody")
 for each in (user, others):
-    AccessAttempt.objects.create(username=each.username, ip_address="127.0.0.9", failures_since_start=1)
+    AccessAttempt.objects.create(
+        username=each.username, ip_address="127.0.0.9", failures_since_start=1
+    )
     Job.objects.create(user=each, finished_at=each.date_joined)
 people.close_all()
 print(Session.objects.filter(pk=store.session_key).count())
