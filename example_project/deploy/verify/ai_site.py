@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from deploy.verify import processes
 from deploy.verify.checks import Failed, Skipped, Suite
 from deploy.verify.context import Context
+from deploy.verify.decisions import decided_against
 from deploy.verify.site import SECONDS, Visitor, plain_http
 
 suite = Suite("ai")
@@ -21,8 +22,6 @@ suite = Suite("ai")
 _GATEWAY = (502, 503, 504)
 _STATIC = re.compile(r'(?:href|src)="(/static/[^"]+\.[0-9a-f]{12}\.(css|js|svg))"')
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-#: Django's names of two decisions about the whole domain, which .env.example explains.
-_SUBDOMAINS, _PRELOAD = "security.W005", "security.W021"
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
 _SOON_DAYS = 14
 
@@ -47,9 +46,9 @@ def deployment(context: Context) -> str:
     from django.core.checks import run_checks
 
     site = context.configured()
-    decided = {_SUBDOMAINS: site.hsts_subdomains, _PRELOAD: site.hsts_preload}
+    declined = decided_against(site)
     messages = run_checks(include_deployment_checks=True)
-    told = [each for each in messages if decided.get(each.id or "", True)]
+    told = [each for each in messages if each.id not in declined]
     if told:
         listed = "; ".join(f"{each.id}: {each.msg}" for each in told)
         raise Failed(f"`manage.sh check --deploy` has {len(told)} issues: {listed}")
@@ -58,8 +57,8 @@ def deployment(context: Context) -> str:
         raise Failed(
             f"SILENCED_SYSTEM_CHECKS hides {', '.join(map(str, silenced))}: leave it empty"
         )
-    no = [name for name, is_on in decided.items() if not is_on]
-    return "no issue, none silenced" + (f"; decided against: {', '.join(no)}" if no else "")
+    also = f"; decided against: {', '.join(declined)}" if declined else ""
+    return f"no issue, none silenced{also}"
 
 
 @suite.check("https", "Is the site reached under its name, with a certificate that is accepted?")
