@@ -180,6 +180,57 @@ def test_users_that_verified_may_do_nothing_afterwards(filled: tuple[Path, str])
     assert rows and all(row[:3] == (0, 0, 0) and row[3].startswith("!") for row in rows)
 
 
+WRITING = """
+import uuid
+from communities.models import Region
+from deploy.verify import checks, rows
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+rows._QUIET_SECONDS = 0
+region, calls = Region.objects.get(), []
+boss, _ = User.objects.get_or_create(username="boss")
+def ask(times, *, is_logged=False, rights=None):
+    def write():
+        calls.append(1)
+        if len(calls) <= times and rights is None:
+            Region.objects.filter(pk=region.pk).update(name=str(uuid.uuid4()))
+        elif len(calls) <= times:
+            User.objects.create(username=f"new{len(User.objects.all())}", is_superuser=rights)
+        if is_logged:
+            LogEntry.objects.log_actions(boss.pk, [region], CHANGE, single_object=True)
+        return "asked"
+    calls.clear()
+    try:
+        return f"{rows.unwritten(write)} ({len(calls)})"
+    except (checks.Failed, checks.Skipped) as error:
+        return f"{type(error).__name__}: {error}"
+for options in ({}, {"is_logged": True}, {"rights": False}, {"rights": True}):
+    print(ask(0 if not options else 2, **options))
+print(ask(1))
+LogEntry.objects.all().delete()
+print(ask(2))
+Region.objects.update(name=region.name)
+User.objects.filter(username__startswith="new").delete()
+"""
+
+
+def test_rows_that_others_change_meanwhile_are_no_fault_of_the_chat(
+    filled: tuple[Path, str],
+) -> None:
+    home, url = filled
+    variables = example(home, REDIS_URL=url)
+    quiet, logged, joined, boss, once, twice = manage(
+        "shell", "-v0", "-c", WRITING, variables=variables
+    ).splitlines()
+    assert quiet == "asked (1)"
+    assert logged.startswith("Skipped: others are changing communities.Region")
+    assert joined.startswith("Skipped: others are changing auth.User")
+    assert boss.startswith("Failed: rows changed both times") and "auth.User" in boss
+    assert "communities.Region changed the first time alone" in once and once.endswith("(2)")
+    assert twice.startswith("Failed: rows changed both times") and "communities.Region" in twice
+    assert "backup" not in twice
+
+
 @contextmanager
 def serving(home: Path, *, days: tuple[int, int], name: str = "localhost") -> Iterator[None]:
     """Speak TLS at the site's port, with a certificate valid between two days from today."""
