@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import http.server
 import json
 import os
@@ -72,15 +71,6 @@ def test_keys_of_others_are_found_by_their_looks(parts: Any) -> None:
         assert text not in str(found[0])
     for harmless in (f"AI{'za'}{'x' * 35}", f"-----BEGIN {'PRIVATE'} KEY-----", "AIzasomething"):
         assert not list(parts.leaks.scan(harmless.encode(), "x", {}, patterns=True)), harmless
-
-
-def test_packed_logs_are_read(parts: Any, tmp_path: Path) -> None:
-    path = tmp_path / "web.log-1.gz"
-    with gzip.open(path, "wb") as packed:
-        packed.write(b"one\n" + SECRET)
-    assert SECRET in parts.leaks.read(path)
-    (tmp_path / "link").symlink_to(path)
-    assert list(parts.leaks.files(tmp_path)) == [path]
 
 
 def git(folder: Path, *arguments: str) -> None:
