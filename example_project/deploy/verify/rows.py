@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from deploy.verify.checks import Failed, Skipped
+from deploy.verify.people import OWN
 
-#: The verification's own users change while it runs.
-OWN = "obc-verify"
 #: How long is waited, without asking, to see whether rows change by themselves.
 _QUIET_SECONDS = 5.0
 #: What the admin's history is read for: what was asked may have taken minutes.

@@ -20,6 +20,8 @@ from urllib.parse import urlencode
 from deploy.verify.checks import Failed
 
 SECONDS = 60
+#: The keys of all sessions that visitors were given: they are deleted at the end.
+SESSIONS: set[str] = set()
 _TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -154,6 +156,8 @@ class Visitor:
                     self.cookies.pop(name, None)
                 else:
                     self.cookies[name] = morsel
+                    if name == "sessionid":
+                        SESSIONS.add(morsel.value)
         return answer
 
     def stream(self, path: str, value: Any) -> Iterator[tuple[float, bytes]]:
