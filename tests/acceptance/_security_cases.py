@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -173,6 +174,19 @@ def test_a_proxy_too_many_is_named(site: TrialSite) -> None:
     # Without a count of proxies strangers are one, and asking would lock them all out.
     found = failures(site, "throttle-strangers", OBC_SITE_PROXIES="0")
     assert "strangers are counted as one" in found["throttle-strangers"]
+
+
+def test_a_small_limit_of_the_proxy_is_waited_for(site: TrialSite) -> None:
+    site.start()
+    text = (site.home / "conf" / "nginx-site.conf").read_text()
+    (rate,), bursts = set(re.findall(r"rate=\d+r/s", text)), set(re.findall(r"burst=\d+", text))
+    with changed(site, rate, "rate=8r/s"), changed(site, bursts.pop(), "burst=2"):
+        names = ("paths", "throttle-strangers", "lockout-login", "access-strangers")
+        code, output, results = site.verify(MODULE, "--only", *names)
+        assert code == 0, output
+        assert {results[each]["status"] for each in names} == {"passed"}, output
+    with changed(site, rate, "rate=1r/m"), changed(site, "burst=", "burst=1;#"):
+        assert "is too low" in failures(site, "paths")["paths"]
 
 
 def test_an_expired_certificate_is_named_with_its_date(site: TrialSite) -> None:
