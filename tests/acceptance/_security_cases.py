@@ -74,9 +74,12 @@ def test_a_good_site_has_no_failure(site: TrialSite) -> None:
         "shell", "-v0", "-c",
         "from django.contrib.auth.models import User\n"
         "from django_obc_ai.models import Conversation\n"
-        "print(User.objects.filter(is_active=True).count(), Conversation.objects.count())",
+        "from axes.models import AccessAttempt\n"
+        "from django.contrib.sessions.models import Session\n"
+        "print(User.objects.filter(is_active=True).count(), Conversation.objects.count(),"
+        " AccessAttempt.objects.count(), Session.objects.count())",
     )  # fmt: skip
-    assert users.split() == ["0", "0"]
+    assert users.split() == ["0", "0", "0", "0"]
 
 
 def test_faults_of_settings_are_named(site: TrialSite) -> None:
