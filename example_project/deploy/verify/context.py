@@ -16,6 +16,7 @@ import re
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -38,10 +39,12 @@ class Logs:
     Attributes:
         folder: The installation's log folder.
         began: How long each file was when it was first seen.
+        at: When that was, in seconds since 1970.
     """
 
     folder: Path
     began: dict[str, int] = field(default_factory=dict)
+    at: float = field(default_factory=time.time)
 
     @classmethod
     def now(cls, folder: Path) -> Logs:
