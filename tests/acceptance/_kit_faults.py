@@ -50,7 +50,7 @@ def faults(gemini_url: str) -> list[Fault]:
     return [
         Fault(
             what="provider unreachable", script=AI, check="provider",
-            words=("connection to the provider failed",),
+            words=("connection to the provider failed", "was not reached"),
             plant=planting.unreachable(gemini_url),
             follows=("chat-answer", "chat-stream", "chat-operation", "job", "logs"),
         ),

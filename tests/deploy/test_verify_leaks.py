@@ -77,15 +77,14 @@ def test_the_journal_is_read_or_said_not_to_be(
     from deploy.verify.journal import scan_journal
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert scan_journal(KNOWN, patterns=False) == (
-        [], "the journal was not read: there is no journalctl"
-    )  # fmt: skip
+    found, unread = scan_journal(KNOWN, patterns=False)
+    assert not found and "there is no journalctl" in unread
     program = tmp_path / "journalctl"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
     program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked; exit 0\n')
     program.chmod(0o755)
     found, unread = scan_journal(KNOWN, patterns=False, since=1234.5)
-    assert not found and "shows this user nothing of obc-site-*" in unread
+    assert not found and "it was not read" in unread and "obc-site-*" in unread
     asked = (tmp_path / "asked").read_text()
     assert "--unit obc-site-*" in asked and "--since @1234" in asked
     program.write_text(f"#!/bin/sh\necho one; echo two {SECRET.decode()}\n")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from deploy.verify.leaks import Leak, scan_stream
+from deploy.verify.processes import UNREAD
 
 UNITS = "obc-site-*"
 
@@ -37,10 +38,7 @@ def scan_journal(
             where = f"the journal of {UNITS}"
             found = list(scan_stream(told, where, secrets, patterns=patterns))
     except OSError:
-        return [], "the journal was not read: there is no journalctl"
+        return [], f"it was not read, since there is no journalctl: {UNREAD}"
     if is_empty or process.returncode:
-        return found, (
-            "the journal was not read: journalctl shows this user nothing of"
-            f" {UNITS} (it would as a member of the group systemd-journal)"
-        )
+        return found, f"it was not read, since nothing of it is shown: {UNREAD}"
     return found, ""

@@ -166,7 +166,7 @@ def _and_journal(
         Skipped: Neither files nor the journal could be read.
     """
     where = f"{number} files"
-    if not processes.is_supervised(context) and Path("/run/systemd/system").is_dir():
+    if not processes.is_supervised(context) and processes.units(context):
         leaks, unread = scan_journal(known, patterns=patterns, since=since)
         found += leaks
         if unread and not number:
