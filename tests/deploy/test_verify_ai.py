@@ -337,7 +337,9 @@ def test_the_script_finds_the_folder_and_passes_its_arguments_on(home: Path) -> 
     from tests.deploy.kit import Kit
 
     kit = Kit(home=home, env={"DJANGO_SETTINGS_MODULE": "deploy.settings"})
-    done = kit.run("verify_ai.sh", "--home", home, "--only", "configuration", scripts=SCRIPTS)
+    given = ("--home", home, "--only", "configuration", "--json", "found.json")
+    done = kit.run("verify_ai.sh", *given, scripts=SCRIPTS, before=f"cd '{home}'")
+    assert (home / "found.json").is_file()  # where it was called from
     assert done.returncode == 1, done.stdout
     assert "SECRET_KEY: not set" in done.stdout
     assert done.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"
