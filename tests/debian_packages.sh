@@ -1,34 +1,34 @@
 #!/usr/bin/env bash
-# tests/debian_packages.sh: bring the programs that proofs run and this machine lacks, where that can
-# be: as root, with apt-get. Best effort, within a few minutes; without them the proofs that need them
-# skip, and say so. No service is started, and none of them runs afterwards.
+# tests/debian_packages.sh [servers|browser]: bring the programs that proofs run and this machine
+# lacks, where that can be: as root, with apt-get. Best effort, within a few minutes; without them the
+# proofs that need them skip, and say so. No service is started, and none of them runs afterwards.
 #
-#   nginx apache2             proxies before the site: deploy_servers, deploy_kit, tests/deploy
-#   postgresql redis-server   what the deployment kit runs for a trial: deploy_kit, deploy_backup
-#   python3-venv logrotate    the kit's packages and logs: deploy_kit, deploy_servers
-#   setpriv (util-linux)      to become an ordinary user: deploy_kit
-#   chromium                  dashboard_browser, api; by itself, since it is large
+#   servers: nginx apache2 openssl   the site behind them: tests/deploy, deploy_servers, deploy_kit
+#            postgresql redis-server what the kit runs for a trial: deploy_kit
+#            python3-venv git        packages and code of the kit: deploy_kit
+#            logrotate               deploy_servers
+#            util-linux (setpriv)    to become an ordinary user: deploy_kit
+#   browser: chromium                dashboard_browser, api
 #
 # Exit code 0, whatever comes of it.
 set -uo pipefail
 
-programs=(nginx apache2 redis-server logrotate openssl git)
-packages=()
+wanted=()
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-for each in "${programs[@]}"; do
-    command -v "$each" >/dev/null || packages+=("$each")
-done
-command -v setpriv >/dev/null || packages+=(util-linux)
-compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
-/usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
-chromium=()
-for each in chromium chromium-browser google-chrome; do
-    command -v "$each" >/dev/null && break
-done || chromium=(chromium)
-
-wanted=("${packages[@]}" "${chromium[@]}")
+has() { command -v "$1" >/dev/null; }
+if [[ "${1:-servers}" == servers ]]; then
+    for each in nginx apache2 redis-server logrotate openssl git; do
+        has "$each" || wanted+=("$each")
+    done
+    has setpriv || wanted+=(util-linux)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || wanted+=(postgresql)
+    /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3-venv)
+fi
+if [[ "${1:-browser}" == browser && -z "${CHROMIUM:-}" ]]; then
+    has chromium || has chromium-browser || has google-chrome || wanted+=(chromium)
+fi
 ((${#wanted[@]})) || exit 0
-if ((EUID)) || ! command -v apt-get >/dev/null; then
+if ((EUID)) || ! has apt-get; then
     echo "Proofs may skip for want of: ${wanted[*]} (as root, with apt-get, they are installed)." >&2
     exit 0
 fi
@@ -43,15 +43,11 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 log="$(mktemp)"
 get() { timeout --kill-after=10 "$1" apt-get -qq -o DPkg::Lock::Timeout=60 "${@:2}" </dev/null >>"$log" 2>&1; }
-install() { # install SECONDS PACKAGE...
-    if get "$1" install --yes --no-install-recommends "${@:2}"; then
-        echo "Installed for the proofs: ${*:2}"
-    else
-        echo "Not installed, so that proofs may skip: ${*:2}. $(tail -n 1 "$log")" >&2
-    fi
-}
 get 60 update || echo "apt-get update failed: $(tail -n 1 "$log")" >&2
-((!${#packages[@]})) || install 150 "${packages[@]}"
-((!${#chromium[@]})) || install 120 "${chromium[@]}"
+if get 240 install --yes --no-install-recommends "${wanted[@]}"; then
+    echo "Installed for the proofs: ${wanted[*]}"
+else
+    echo "Not installed, so that proofs may skip: ${wanted[*]}. $(tail -n 1 "$log")" >&2
+fi
 rm -f "$log"
 exit 0

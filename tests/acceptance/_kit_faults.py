@@ -122,7 +122,7 @@ def faults(gemini_url: str) -> list[Fault]:
         Fault(
             what="DEBUG on, in the release's settings", script=SECURITY, check="debug-pages",
             words=("DEBUG is on",), plant=planting.settings("DEBUG = True"),
-            follows=("debug-settings", "system-checks", "secrets-pages"),
+            follows=("debug-settings", "system-checks", "secrets-pages", "header-csp"),
         ),
         Fault(
             what="CSP missing", script=SECURITY, check="header-csp",
@@ -157,7 +157,7 @@ def faults(gemini_url: str) -> list[Fault]:
 
 
 #: Checks that wait for something, and are left out where another fault is looked for.
-SLOW = ("beat", "audit")
+SLOW = ("beat", "audit", "queries-asked")
 
 
 class Trial:

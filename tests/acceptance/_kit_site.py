@@ -164,6 +164,9 @@ class Installation:
         if path.exists():
             told = json.loads(path.read_text())["checks"]
             found.checks = {each["id"]: (each["status"], each["text"]) for each in told}
+            slow = sorted(told, key=lambda each: -float(each["seconds"]))[:3]
+            named = ", ".join(f"{each['id']} {each['seconds']:.0f} s" for each in slow)
+            print(f"{script}: {found.counts}, {found.seconds:.0f} s; {named}", flush=True)
         return found
 
     def ids(self, script: str) -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -176,7 +177,8 @@ def prove(machine: Machine, report: Report, given: Options) -> None:
                 report.line(f"- After all faults were taken away, `{script}`: {told}.")
             deploy_migration(site, report)
             other = machine.house / "second"
-            second = Installation(machine, clone, other, ports(is_shared=True), variables)
+            hashing = {"OBC_SITE_EMBEDDER": "hashing"}
+            second = Installation(machine, clone, other, ports(is_shared=True), hashing)
             stack.callback(second.stop)
             deploy_killed(second, report, KILLED)
     report.lines += ["", "## Faults", ""]
@@ -200,6 +202,7 @@ def main() -> None:
     parser.add_argument("--fault", action="append", default=[], help="these faults alone")
     parser.add_argument("--out", required=True)
     given = parser.parse_args(namespace=Options())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before its time"))  # all is taken down
     report, began = Report(), time.monotonic()
     is_fresh = not (given.small or given.here or os.geteuid() or find("debootstrap") is None)
     if not is_fresh and (missing := lacking()):
