@@ -140,7 +140,7 @@ def test_no_start_says_that_supervisord_runs_the_site(
     assert "shutdown" not in capsys.readouterr().out
 
 
-def test_conf_goes_back_and_what_failed_after_the_switch_is_resumed(kit: Kit) -> None:
+def test_resumes_with_its_conf(kit: Kit) -> None:
     kit.make_releases()
     (kit.home / "conf").mkdir()
     (kit.home / "conf/nginx.conf").write_text("of release 2")
