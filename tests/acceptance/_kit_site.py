@@ -24,7 +24,7 @@ from tests.check_files import committed_files
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ("web", "streams")
 #: What supervisord runs in a trial.
-PROGRAMS = ("beat", "nginx", "postgres", "redis", "streams", "web", "worker")
+PROGRAMS = ("beat", "nginx", "nightly", "postgres", "redis", "streams", "web", "worker")
 PATIENCE_SECONDS = 180
 AI, SECURITY = "verify_ai.sh", "verify_security.sh"
 #: Checks that may be skipped where all is well: for a certificate of a trial, without a source of
