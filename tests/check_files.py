@@ -1,5 +1,7 @@
 """Refuse what belongs to one machine: its paths, its package hosts, its lock files, its keys.
 
+And the marks that a merge leaves where it does not know which side is meant.
+
     python tests/check_files.py [FILE ...]     without files: all that git would commit
 
 Used by tox, the pre-commit hook and tests/test_packaging.py.
@@ -30,6 +32,7 @@ FORBIDDEN = {
     "a key": re.compile(
         r"\bAI" r"za[0-9A-Za-z_-]{35}\b|\bsk" r"-[A-Za-z0-9_-]{32,}|BEGIN (?:\w+ )?PRIV" r"ATE KEY"
     ),
+    "a mark of a merge": re.compile(r"^(?:<{7}|\|{7}|>{7})(?: |$)|^={7}$"),
 }  # fmt: skip
 
 

@@ -1,8 +1,15 @@
-"""The file ``.env``: names and values, a line each, as systemd and Docker read them, too."""
+"""The file ``.env``: names and values, a line each, as systemd and Docker read them, too.
+
+python deploy/dotenv.py NAME [FILE]    print a value as the site reads it, "" if there is none
+
+FILE is .env of the installation folder (OBC_SITE_VAR) if it is not given.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -37,3 +44,17 @@ def read_file(path: Path) -> tuple[dict[str, str], list[str]]:
             value = value[1:-1]
         found[name] = value
     return found, faults
+
+
+def main() -> int:
+    """Print the value of a variable of the file."""
+    if not 1 < len(sys.argv) < 4:
+        print(__doc__, file=sys.stderr)
+        return 2
+    path = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(os.environ["OBC_SITE_VAR"], ".env")
+    print(read_file(path)[0].get(sys.argv[1], ""))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

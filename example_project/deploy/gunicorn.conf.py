@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from runpy import run_path as _run_path
 
 # Not resolved: after a reload `current` may lead to another release. For the same reason nothing
 # of the site is imported here, in the process that all workers are forked from.
@@ -26,6 +27,8 @@ wsgi_app = "deploy.wsgi:application"
 chdir = str(_app)
 bind = os.environ.get("OBC_SITE_BIND") or f"unix:{_home / 'run' / 'web.sock'}"
 pidfile = str(_home / "run" / "web.pid")
+# After a power cut its number may be another process's, for which gunicorn would not start.
+_run_path(str(_app / "deploy" / "backups" / "running.py"))["forget_ended"](Path(pidfile))
 # For the socket: the site's user, and the group that the proxy belongs to.
 umask = 0o007
 

@@ -5,9 +5,10 @@
     python -P -m deploy.nightly --status    say how it ended last, and how old the backup is
 
 --home DIR      the installation folder; default: OBC_SITE_VAR
---at HH:MM      when, in the machine's own time; default: 02:30. A night that was missed, since the
-                machine was off, is made up for soon after the start
---keep-days N   backups older than N days are removed, never the last whole one; default: 14
+--at HH:MM      when, in the machine's own time; default: nightly_at of render.conf, else 02:30. A
+                night that was missed, since the machine was off, is made up for after the start
+--keep-days N   backups older than N days are removed, never the last whole one; default:
+                keep_backups_days of render.conf, else 14
 --only PART     backup or logs, where something else does the other
 --log FILE      write there, too, what is printed
 
@@ -35,7 +36,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from deploy import nights
+from deploy import nights, render
 
 HERE = Path(__file__).absolute().parent
 #: How often the clock is looked at: it may jump, and the machine may sleep.
@@ -245,8 +246,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     hidden = argparse.SUPPRESS
     parser.add_argument("--home", type=Path, help=hidden)
-    parser.add_argument("--at", default="02:30", help=hidden)
-    parser.add_argument("--keep-days", type=int, default=14, help=hidden)
+    parser.add_argument("--at", help=hidden)
+    parser.add_argument("--keep-days", type=int, help=hidden)
     parser.add_argument("--only", choices=nights.PARTS, help=hidden)
     parser.add_argument("--log", type=Path, help=hidden)
     one = parser.add_mutually_exclusive_group()
@@ -258,7 +259,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"there is no installation folder {home or ''}: name one with --home DIR")
     found.home = Path(home).resolve()
     try:
-        found.at = nights.clock(found.at)
+        kept = {"nightly_at": "02:30", "keep_backups_days": "14", **render.kept(found.home)}
+    except render.CannotRender as error:
+        parser.error(str(error))
+    if found.keep_days is None:
+        if not kept["keep_backups_days"].isdecimal():
+            parser.error(f"keep_backups_days in render.conf is {kept['keep_backups_days']!r}")
+        found.keep_days = int(kept["keep_backups_days"])
+    try:
+        found.at = nights.clock(found.at or kept["nightly_at"])
     except ValueError as error:
         parser.error(f"--at: {error}")
     if found.keep_days < 1:

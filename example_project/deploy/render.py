@@ -34,6 +34,8 @@ _COUNTS = (
     "web_workers", "web_threads", "stream_workers", "worker_processes", "longest_answer",
     "requests_per_second", "burst", "connections", "largest_body", "keep_backups_days",
 )  # fmt: skip
+#: There if the kernel speaks IPv6, whether or not it has an address.
+_IF_INET6 = Path("/proc/net/if_inet6")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 #: Names of a site that only its own machine can reach.
 HOSTS = ("localhost", "127.0.0.1")
@@ -86,12 +88,16 @@ def values(
         "hosts": "",
         "host": names[0],
         "address": "",  # all of the machine's
+        "ipv6": "auto",  # whether these include IPv6's: true, false, or auto, as the kernel has it
         "http_port": "80",
         "https_port": "443",
         "public_port": "",  # what people see in place of the https_port
         "certificate": f"{folder}/tls/cert.pem",
         "certificate_key": f"{folder}/tls/key.pem",
         "static": f"{folder}/static",
+        # What names of a proxy's logs begin with: of one that root runs, where the site's user
+        # writes nothing. It rotates them, then. Without: log/nginx- or log/apache- of the folder.
+        "proxy_log": "",
         "nginx": "nginx",
         # Whether supervisord starts the site, and nginx, by itself.
         "autostart": "true",
@@ -130,9 +136,16 @@ def values(
     # What the others follow from.
     found["listen"] = f"{found['address']}:" if found["address"] else ""
     found["listen_apache"] = found["listen"] or "*:"
+    # Where the kernel knows no IPv6, nginx would not start.
+    has_ipv6 = {"true": True, "false": False}.get(found["ipv6"], _IF_INET6.exists())
+    found["if_ipv6"] = "" if has_ipv6 and not found["address"] else "# "
     port = found["public_port"]
     found["port_suffix"] = "" if port == "443" else f":{port}"
     found["server_aliases"] = f"ServerAlias {' '.join(names[1:])}" if names[1:] else ""
+    logs = {name: found["proxy_log"] or f"{folder}/log/{name}-" for name in ("nginx", "apache")}
+    found["nginx_log"], found["apache_log"] = logs.values()
+    own = [f'"{each}{kind}.log"' for each in logs.values() for kind in ("access", "error")]
+    found["rotated_proxy_logs"] = "" if found["proxy_log"] else " " + " ".join(own)
     # Started by root, nginx would make its workers "nobody", to whom the sockets are closed;
     # started by anybody else it warns of a line that it does not need.
     is_root = os.geteuid() == 0 or "user" in (changed or {})
@@ -168,6 +181,8 @@ def _check(found: Mapping[str, str]) -> None:
     for name in _COUNTS:
         if not found[name].isdecimal() or int(found[name]) < 1:
             raise CannotRender(f"{name} is {found[name]!r}: give a whole number, 1 or above.")
+    if found["ipv6"] not in ("auto", "true", "false"):
+        raise CannotRender(f"ipv6 is {found['ipv6']!r}: give true, false or auto.")
     if not _CLOCK.fullmatch(found["nightly_at"]):
         raise CannotRender(f"nightly_at is {found['nightly_at']!r}: give a time such as 02:30.")
     for name, value in found.items():

@@ -82,7 +82,7 @@ has_package() { (cd / && PYTHONPATH="$OBC_SITE_BASE_PYTHONPATH" "$python" -c 'im
 supervisor() { # supervisor ARGUMENTS...
     local conf="${OBC_SITE_SUPERVISOR_CONF:-}" program
     if [[ -z "$conf" && -f "$home/.env" ]]; then
-        conf="$(sed -n 's/^OBC_SITE_SUPERVISOR_CONF=//p' "$home/.env" | tail -n 1)"
+        conf="$("$python" -P "$site/deploy/dotenv.py" OBC_SITE_SUPERVISOR_CONF "$home/.env")"
     fi
     conf="${conf:-$home/conf/supervisord.conf}"
     [[ -f "$conf" ]] || return 4

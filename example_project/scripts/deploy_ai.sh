@@ -11,7 +11,7 @@
 #   --http-port N, --https-port N        default: 8080 and 8443
 #   --set NAME=VALUE     a value of deploy/render.py, kept in render.conf; may be given more than once
 #   --skip-database      the database is somebody else's: neither made, backed up nor migrated
-#   --keep-releases N    how many old releases stay, 2 or more; default: 5
+#   --keep-releases N    how many of the releases that served stay, 2 or more; default: 5
 #   --venv DIR           use these packages; do not install those of constraints.txt
 #   --no-start           leave the site's processes alone; systemd runs them, for example
 #   --no-verify          do not end with verify_ai.sh

@@ -6,13 +6,13 @@
 #   nightly.sh [--home DIR]             do it every night, until it is ended
 #
 #   --home DIR     the installation folder; see _lib.sh
-#   --at HH:MM     when, in the machine's own time; default: 02:30
-#   --keep-days N  remove backups older than N days, never the last whole one; default: 14
+#   --at HH:MM     when, in the machine's own time
+#   --keep-days N  remove backups older than N days, never the last whole one
 #   --only PART    backup or logs, where something else does the other
 #   --log FILE     write there, too, what is printed
 #
-# The program of supervisord and the timer of systemd take time and days from render.conf
-# (nightly_at, keep_backups_days). How each part ended is kept in run/nightly.json.
+# Without these two, time and days are those of render.conf (nightly_at, keep_backups_days), and 02:30
+# and 14 where it does not name them. How each part ended is kept in run/nightly.json.
 #
 # Exit codes: 0 done, 1 a part failed (of --status: the backup is missing or older than 26 hours),
 # 2 called wrongly, 3 it is under way already.

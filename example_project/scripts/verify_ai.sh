@@ -30,5 +30,4 @@ done
 # The deployed site is asked for, also where its .env is missing: the check configuration says so.
 export DJANGO_SETTINGS_MODULE="${DJANGO_SETTINGS_MODULE:-deploy.settings}"
 use_home "$where"
-cd "$site"
 exec "$python" -P -m deploy.verify.ai ${given[@]+"${given[@]}"}

@@ -49,9 +49,20 @@ def faults(gemini_url: str) -> list[Fault]:
     down = ("programs", "logs", "health")
     return [
         Fault(
-            what="wrong key", script=AI, check="provider", words=("GOOGLE_API_KEY", "key"),
+            what="provider unreachable", script=AI, check="provider",
+            words=("connection to the provider failed", "was not reached"),
+            plant=planting.unreachable(gemini_url),
+            follows=("chat-answer", "chat-stream", "chat-operation", "job", "logs"),
+        ),
+        Fault(
+            # Words that the provider's answer to a bad key alone has.
+            what="wrong key", script=AI, check="provider", words=("refused the API key",),
             plant=planting.wrong_key(gemini_url), is_small=True,
             follows=("chat-answer", "chat-stream", "chat-operation", "job", "logs"),
+        ),
+        Fault(
+            what="guard off", script=AI, check="dangerous-messages",
+            words=("dangerous message", "is not refused"), plant=planting.guard_off,
         ),
         Fault(
             what="Redis down", script=AI, check="redis", words=("REDIS_URL", "does not answer"),
@@ -135,6 +146,10 @@ def faults(gemini_url: str) -> list[Fault]:
             plant=planting.settings("SESSION_COOKIE_SECURE = False"), follows=("system-checks",),
         ),
         Fault(
+            what="guard off", script=SECURITY, check="queries-asked", words=("was not refused",),
+            plant=planting.guard_off,
+        ),
+        Fault(
             what="secret in a log", script=SECURITY, check="secrets-logs",
             words=("SECRET_KEY", "web.log"), plant=planting.secret_in_log,
         ),
@@ -185,6 +200,12 @@ class Trial:
         expect(
             after.code == 0 and not after.having("failed"),
             f"{name} ({script}), taken away: {after.failures()}",
+        )
+        left = {each: after.checks.get(each) for each in checks if not after.has_passed(each)}
+        expect(not left, f"{name} ({script}), taken away, and not passed: {left}")
+        expect(
+            not after.unexpected_skips(),
+            f"{name} ({script}), taken away, and not tried: {after.unexpected_skips()}",
         )
         print(f"{name}: {found.seconds:.0f} s, and {after.seconds:.0f} s after it", flush=True)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from _kit_site import AI, Installation, wait_until
 
-from tests.servers.gemini import BAD_KEY
+from tests.servers.gemini import BAD_KEY, closed_port
 
 #: What reads .env.
 READERS = ("web", "streams", "worker", "beat")
@@ -99,6 +99,31 @@ def wrong_key(url: str) -> Planting:
         use_key(site, f"loopback-{secrets.token_hex(16)}", url)
 
     return plant
+
+
+def unreachable(url: str) -> Planting:
+    """A key that would be good, and nobody where the provider should be."""
+
+    @contextmanager
+    def plant(site: Installation) -> Iterator[None]:
+        key = f"loopback-{secrets.token_hex(16)}"
+        with closed_port() as nobody:
+            use_key(site, key, nobody)
+            yield
+        use_key(site, key, url)
+
+    return plant
+
+
+@contextmanager
+def guard_off(site: Installation) -> Iterator[None]:
+    """Somebody has let every message through, to try something, and left it so."""
+    path = site.file("current/django_obc_ai/chat/messages.py")
+    line = "check_message = str"
+    with written(path, f"{path.read_text()}\n{line}\n"):
+        site.reload()
+        yield
+    site.reload()
 
 
 @contextmanager

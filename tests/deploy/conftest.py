@@ -49,8 +49,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The modules of deploy.install, which are no part of what is tested elsewhere."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
     names = (
-        "certificate", "commands", "decisions", "env_file", "machine", "packages", "processes",
-        "releases", "services", "starting",
+        "certificate", "commands", "decisions", "env_file", "filling", "machine", "packages",
+        "processes", "releases", "services", "starting", "steps",
     )  # fmt: skip
     found = {name: importlib.import_module(f"deploy.install.{name}") for name in names}
     found["main"] = importlib.import_module("deploy.install.__main__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import runpy
 import subprocess
@@ -14,6 +15,11 @@ import pytest
 import yaml
 
 from tests.deploy.rendered import DEPLOY, filled
+from tests.subprocesses import ROOT
+
+sys.path.insert(0, str(DEPLOY.parent))
+
+from deploy.install import releases
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,14 @@ def test_compose_keeps_data_in_volumes_that_are_named() -> None:
     assert found["networks"]["inside"] == {"internal": True}
 
 
+def test_whoever_renders_templates_has_the_list_of_static_files() -> None:
+    for name, service in compose()["services"].items():
+        if service["image"] == "obc-site:latest":
+            kept = [each for each in service["volumes"] if each.startswith("static:")]
+            mode = "" if name == "prepare" else ":ro"
+            assert kept == [f"static:/srv/site/static{mode}"], name
+
+
 def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     stages = [line for line in lines if line.startswith("FROM ")]
@@ -89,6 +103,43 @@ def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
     assert "USER 10001:10001" in last
     assert any(line.startswith("HEALTHCHECK") for line in last)
     assert not any(re.search(r"(SECRET|KEY|PASSWORD|TOKEN)\w*=", line) for line in lines)
-    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    assert "*" in ignored
-    assert "**/.env*" in ignored
+
+
+# --- what the image is built from ----------------------------------------------------------------
+#: A name of each kind that a release leaves out: see `_LEFT_OUT`.
+LEFT_OUT = (
+    "__pycache__", ".mypy_cache", ".git", ".hypothesis", ".coverage.1", "node_modules", "a.pyc",
+    ".env", "key.pem", "db.sqlite3-wal", "metrics.token", "postgres.env", "a.py~", ".a.py.swp",
+)  # fmt: skip
+
+
+def reaches_image(path: str) -> bool:
+    """Whether Docker copies a file: the last line that fits it, or a folder around it, decides."""
+    parts, found = path.split("/"), True
+    for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        pattern = line.removeprefix("!")
+        start = r"(?:.*/)?" if pattern.startswith("**/") else ""
+        rest = fnmatch.translate(pattern.removeprefix("**/")).replace(".*", "[^/]*")
+        around = ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
+        if any(re.match(start + rest, each) for each in around):
+            found = line.startswith("!")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["example_project/deploy", "django_obc_ai/backends"])
+def test_no_secret_and_nothing_that_a_release_leaves_out_reaches_the_image(folder: str) -> None:
+    for name in (*LEFT_OUT, ".env.production", "tls.key"):
+        assert not reaches_image(f"{folder}/{name}"), name
+    assert not reaches_image("example_project/deploy/tls/anything")
+    assert not reaches_image(".git/config")
+    for left_out in releases._LEFT_OUT.pattern.split("|"):
+        assert any(re.fullmatch(left_out, name) for name in LEFT_OUT), f"no name for {left_out}"
+
+
+def test_the_release_reaches_the_image() -> None:
+    listed = [str(path.relative_to(ROOT)) for path in releases.files(ROOT)]
+    lacking = [path for path in listed if not reaches_image(path)]
+    assert [path for path in lacking if not path.endswith(".env.example")] == []
+    assert reaches_image("pyproject.toml")

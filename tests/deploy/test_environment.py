@@ -134,6 +134,8 @@ def test_the_file_is_read_as_it_stands(tmp_path: Path, line: str, value: str | N
     )
     done = run("-c", code, tmp_path / ".env", variables={})
     assert done.stdout.strip() == str(value), done.stderr
+    told = run("-m", "deploy.dotenv", "REDIS_URL", variables={"OBC_SITE_VAR": str(tmp_path)})
+    assert told.stdout == f"{value or ''}\n"
 
 
 def test_the_process_comes_before_the_file(tmp_path: Path) -> None:

@@ -101,3 +101,26 @@ def test_somebody_elses_is_left_whatever_it_is(
         install.certificate.provide(OPENSSL, *pair, HOSTS)
     assert not pair[1].exists()
     assert pair[0].read_bytes() == before[0]
+
+
+def test_one_that_was_named_and_cannot_be_read_is_told_before_it_is_kept(
+    install: SimpleNamespace, tmp_path: Path
+) -> None:
+    home, live = tmp_path / "site", tmp_path / "live"
+    home.mkdir()
+    named = {"certificate": f"{live}/cert.pem", "certificate_key": f"{live}/key.pem"}
+    options = install.decisions.Options(home=home, source=tmp_path, changed=named)
+    told = rf"{live}/cert.pem cannot be read: .*--set\s+certificate={home}/tls/cert.pem"
+    with pytest.raises(install.problems.Problem, match=told):
+        install.decisions.decide(options, {})
+    foreign(live / "cert.pem", live / "key.pem")
+    assert install.decisions.decide(options, {}).values["certificate"] == named["certificate"]
+
+    (home / "tls").symlink_to(live / "cert.pem")  # any fault but that it is not there yet
+    with pytest.raises(install.problems.Problem, match="cannot be read: Not a directory"):
+        install.decisions.decide(install.decisions.Options(home=home, source=tmp_path), {})
+
+
+def test_a_folder_that_is_made_later_is_no_fault(install: SimpleNamespace, tmp_path: Path) -> None:
+    options = install.decisions.Options(home=tmp_path / "site", source=tmp_path)
+    assert install.decisions.decide(options, {}).values["certificate"].endswith("tls/cert.pem")

@@ -137,6 +137,13 @@ def test_a_link_leads_somewhere_at_any_moment(install: SimpleNamespace, home: Pa
     assert sorted(each.name for each in home.iterdir()) == ["current", "releases"]
 
 
+def serve(install: SimpleNamespace, home: Path, *names: str) -> None:
+    """Let releases have served, one after the other."""
+    for name in names:
+        install.releases.lead(home / "current", f"releases/{name}")
+        install.releases.has_served(home, name)
+
+
 def test_old_releases_go_but_not_the_current_one_and_the_one_before(
     install: SimpleNamespace, home: Path
 ) -> None:
@@ -145,13 +152,56 @@ def test_old_releases_go_but_not_the_current_one_and_the_one_before(
     (home / "static").mkdir()
     for name in names:
         (home / f"static/staticfiles-{name}.json").touch()
-    install.releases.lead(home / "current", f"releases/{names[2]}")
-    assert install.releases.prune(home, 2) == [names[0], names[3]]
-    left = [names[1], names[2], names[4], names[5]]
+    serve(install, home, *names[:4])
+    install.releases.lead(home / "current", f"releases/{names[2]}")  # by hand
+    assert install.releases.prune(home, 1) == [names[0], names[4], names[5]]
+    left = names[1:4]
     assert [each.name for each in install.releases.listed(home)] == [*left, "by-hand"]
     listed = {each.name for each in (home / "static").iterdir()}
     assert listed == {f"staticfiles-{name}.json" for name in left}
-    assert install.releases.prune(home, 2) == []
+    assert install.releases.prune(home, 1) == []
+
+
+def test_a_release_that_never_served_takes_nobodys_place(
+    install: SimpleNamespace, home: Path
+) -> None:
+    one, failed, three = releases(home, 1, 2, 3)
+    serve(install, home, one, three)
+    assert install.releases.before(home) == one
+    assert install.releases.prune(home, 2) == [failed]
+    assert install.releases.before(home) == one
+
+
+def test_the_one_before_is_what_served_before(install: SimpleNamespace, home: Path) -> None:
+    one, two, three = releases(home, 1, 2, 3)
+    install.releases.lead(home / "current", f"releases/{two}")
+    assert install.releases.before(home) == one  # nobody has written what served
+    serve(install, home, two, three, one)  # an older one, deployed again
+    assert install.releases.before(home) == three
+    install.releases.lead(home / "current", f"releases/{three}")
+    install.releases.has_served(home, three, went_back=True)
+    assert install.releases.served(home) == [two, three]
+    assert install.releases.before(home) == two
+
+
+def test_code_that_does_not_know_what_is_applied_is_refused(
+    install: SimpleNamespace, home: Path
+) -> None:
+    one, two, three = releases(home, 1, 2, 3)  # the third without a migration of the second's
+    serve(install, home, one, two)
+    options = SimpleNamespace(home=home, skips_database=False)
+
+    class Step(install.filling.Filling):  # type: ignore[misc, name-defined]
+        def ask_database(self, *arguments: str) -> dict[str, object]:
+            return {"waiting": [], "unknown": ["communities.0099_visits"], "has_data": True}
+
+    step = Step(options)
+    for name, advice in ((three, r"rollback\.sh .*/site takes"), (one, rf"/site {one} takes")):
+        step.release = home / "releases" / name
+        with pytest.raises(install.problems.Refused, match=advice):
+            step.back_up()
+    step.release = home / "releases" / two
+    step.back_up()
 
 
 def environment(folder: Path) -> Path:
@@ -245,3 +295,42 @@ def test_an_environment_that_is_given_is_used_or_refused(
     assert install.packages.servers(bare)["gunicorn"].startswith("python3.")
     install.releases.use_packages(home / "releases" / release, bare, home)
     assert (home / "releases" / release / "venv").readlink() == bare
+
+
+def test_files_in_conf_come_with_a_release_and_go_with_it(
+    install: SimpleNamespace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = releases(home, 1, 2)
+    serve(install, home, one)
+    for folder in ("conf", "conf.new"):
+        (home / folder).mkdir()
+    (home / "conf/nginx.conf").write_text("of release 1")
+    (home / "conf/metrics.token").write_text("secret")
+    seen: list[tuple[str, str]] = []
+
+    class Fails(install.starting.Starting):  # type: ignore[misc, name-defined]
+        def serving(self) -> dict[str, str]:
+            return {"release": one}
+
+        def take_up(self, release: Path, was: object) -> None:
+            seen.append((release.name, (home / "conf/nginx.conf").read_text()))
+            if fails and release.name == two:
+                raise install.problems.Problem("It does not answer.")
+
+    monkeypatch.setattr(install.steps, "Starting", Fails)
+    options = SimpleNamespace(home=home, starts=True)
+    step = install.steps.Installation(options)
+    step.release = home / "releases" / two
+    values = {"autostart_nginx": "true"}
+    step.decision = SimpleNamespace(changed={"hosts": "a.example.org"}, values=values, settings={})
+    fails = True
+    with pytest.raises(install.problems.Problem, match=f"So {one} serves again"):
+        step.start()
+    assert [name for name, _ in seen] == [two, one]
+    assert "server_name" in seen[0][1] or "include" in seen[0][1]
+    assert seen[1][1] == (home / "conf/nginx.conf").read_text() == "of release 1"
+    fails = False
+    step.start()
+    assert (home / "conf/nginx.conf").read_text() == seen[0][1]
+    assert (home / "conf/metrics.token").read_text() == "secret"
+    assert {each.name for each in home.glob("conf*")} == {"conf"}

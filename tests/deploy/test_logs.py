@@ -139,6 +139,17 @@ def test_every_log_is_rotated_by_one_alone(home: Path) -> None:
     assert "*" not in "".join(rotated)
 
 
+def test_logs_of_a_proxy_that_root_runs_lie_elsewhere_and_are_rotated_there(home: Path) -> None:
+    fill(home, "--set", "proxy_log=/var/log/proxy/atlas-")
+    for name in ("nginx-site.conf", "apache-site.conf"):
+        written = set(re.findall(r'"([^"]*\.log)"', text(home, name)))
+        assert "/var/log/proxy/atlas-access.log" in written
+        assert not [each for each in written if each.startswith(str(home))]
+    rotated = text(home, "logrotate.conf")
+    assert f'"{home}/log/deploy.log" {{' in rotated
+    assert "-access.log" not in rotated
+
+
 # --- proxies -------------------------------------------------------------------------------------
 SECRET = "what-somebody-searches-for"
 

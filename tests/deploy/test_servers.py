@@ -20,6 +20,10 @@ import pytest
 
 from tests.deploy.rendered import DEPLOY, filled, text
 
+sys.path.insert(0, str(DEPLOY.parent))
+
+from deploy import nights
+
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
@@ -74,6 +78,13 @@ def test_a_timer_does_at_night_what_supervisord_does(home: Path) -> None:
     worker = text(home, "systemd/obc-site-worker.service")
     hardened = worker.partition("# It writes into")[2].partition("[Install]")[0]
     assert hardened.strip() in unit
+    # As often, and after as long, as by the process that waits for the night.
+    values = dict(re.findall(r"^(\w+)=(\d+)h?$", unit, re.MULTILINE))
+    assert "\nRestart=on-failure\n" in unit
+    assert int(values["RestartSec"]) * 3600 == nights.RETRY_SECONDS
+    assert (
+        int(values["StartLimitBurst"]) == nights.TRIES < int(values["StartLimitIntervalSec"]) < 24
+    )
     timer = text(home, "systemd/obc-site-nightly.timer")
     assert "OnCalendar=*-*-* 02:30:00\n" in timer
     assert "Persistent=true" in timer
@@ -127,6 +138,43 @@ def test_gunicorn_knows_every_name_of_its_configuration(monkeypatch: pytest.Monk
     names = {n for n in found if n.islower() and not n.startswith("_")} - {"annotations", "os"}
     late = {"control_socket_disable"}  # of gunicorn 25; earlier ones have no such socket
     assert names - late <= set(config.Config().settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "site", "stays"),
+    [
+        ("web", "gunicorn", "this", True),
+        ("web", "gunicorn", "another", False),
+        ("web", "postgres", "this", False),  # as after a power cut
+        ("beat", "beat", "this", True),
+        ("beat", "worker", "this", False),
+        ("beat", None, "this", False),
+    ],
+)
+def test_a_process_id_of_before_keeps_no_server_from_starting(
+    name: str, words: str | None, site: str, stays: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    running = runpy.run_path(str(DEPLOY / "backups" / "running.py"))
+    path = tmp_path / "this" / "run" / f"{name}.pid"
+    path.parent.mkdir(parents=True)
+    given = {"OBC_SITE_VAR": str(tmp_path / site)}
+    command = [sys.executable, "-c", "print(flush=True), input()", str(words), "end"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=given, **pipes) as process:
+        process.stdout.readline()
+        path.write_text(f"{process.pid}\n")
+        if words is None:
+            process.kill()
+            process.wait()
+        living = running["living"](tmp_path / "this")
+        assert living == ([f"{name} (process {process.pid})"] if stays else [])
+        if name == "web":
+            gunicorn(monkeypatch, OBC_SITE_VAR=str(tmp_path / "this"))
+        else:
+            running["forget_ended"](path)
+        assert path.exists() is stays
+        process.kill()
 
 
 def test_a_socket_left_behind_is_removed_and_one_in_use_is_not(home: Path) -> None:

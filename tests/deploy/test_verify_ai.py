@@ -134,8 +134,21 @@ def test_a_scheduler_that_died_is_named_however_young_its_last_beat(home: Path) 
     assert code == 1 and "beat does not run" in told["beat-alive"]
 
 
-def test_a_backup_that_is_damaged_is_named_and_none_is_skipped(home: Path) -> None:
+def test_without_supervisor_and_pid_the_scheduler_is_judged_by_what_it_does(
+    filled: tuple[Path, str],
+) -> None:
+    home, url = filled
+    _, told, _ = verify(home, "beat-alive", "beat", REDIS_URL=url)
+    assert (
+        told["beat-alive"].startswith("skipped") and "see the checks programs" in told["beat-alive"]
+    )
+    assert told["beat"].endswith("this did not pass: worker")  # and no longer: beat-alive
+
+
+def test_a_backup_that_is_damaged_is_named_and_none_is_skipped_for_a_day(home: Path) -> None:
     assert verify(home, "backup")[1]["backup"].startswith("skipped there is none")
+    (home / "releases" / "20250101T000000-abcdef0").mkdir(parents=True)
+    assert verify(home, "backup")[1]["backup"].startswith("FAILED there is none")
     (home / "backups" / "20260101T000000Z").mkdir(parents=True)
     assert "cannot be used" in verify(home, "backup")[1]["backup"]
 
@@ -178,6 +191,57 @@ def test_users_that_verified_may_do_nothing_afterwards(filled: tuple[Path, str])
     with closing(sqlite3.connect(home / "db.sqlite3")) as connection:
         rows = connection.execute(query).fetchall()
     assert rows and all(row[:3] == (0, 0, 0) and row[3].startswith("!") for row in rows)
+
+
+WRITING = """
+import uuid
+from communities.models import Region
+from deploy.verify import checks, rows
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+rows._QUIET_SECONDS = 0
+region, calls = Region.objects.get(), []
+boss, _ = User.objects.get_or_create(username="boss")
+def ask(times, *, is_logged=False, rights=None):
+    def write():
+        calls.append(1)
+        if len(calls) <= times and rights is None:
+            Region.objects.filter(pk=region.pk).update(name=str(uuid.uuid4()))
+        elif len(calls) <= times:
+            User.objects.create(username=f"new{len(User.objects.all())}", is_superuser=rights)
+        if is_logged:
+            LogEntry.objects.log_actions(boss.pk, [region], CHANGE, single_object=True)
+        return "asked"
+    calls.clear()
+    try:
+        return f"{rows.unwritten(write)} ({len(calls)})"
+    except (checks.Failed, checks.Skipped) as error:
+        return f"{type(error).__name__}: {error}"
+for options in ({}, {"is_logged": True}, {"rights": False}, {"rights": True}):
+    print(ask(0 if not options else 2, **options))
+print(ask(1))
+LogEntry.objects.all().delete()
+print(ask(2))
+Region.objects.update(name=region.name)
+User.objects.filter(username__startswith="new").delete()
+"""
+
+
+def test_rows_that_others_change_meanwhile_are_no_fault_of_the_chat(
+    filled: tuple[Path, str],
+) -> None:
+    home, url = filled
+    variables = example(home, REDIS_URL=url)
+    quiet, logged, joined, boss, once, twice = manage(
+        "shell", "-v0", "-c", WRITING, variables=variables
+    ).splitlines()
+    assert quiet == "asked (1)"
+    assert logged.startswith("Skipped: others are changing communities.Region")
+    assert joined.startswith("Skipped: others are changing auth.User")
+    assert boss.startswith("Failed: rows changed both times") and "auth.User" in boss
+    assert "communities.Region changed the first time alone" in once and once.endswith("(2)")
+    assert twice.startswith("Failed: rows changed both times") and "communities.Region" in twice
+    assert "backup" not in twice
 
 
 @contextmanager
@@ -273,7 +337,9 @@ def test_the_script_finds_the_folder_and_passes_its_arguments_on(home: Path) -> 
     from tests.deploy.kit import Kit
 
     kit = Kit(home=home, env={"DJANGO_SETTINGS_MODULE": "deploy.settings"})
-    done = kit.run("verify_ai.sh", "--home", home, "--only", "configuration", scripts=SCRIPTS)
+    given = ("--home", home, "--only", "configuration", "--json", "found.json")
+    done = kit.run("verify_ai.sh", *given, scripts=SCRIPTS, before=f"cd '{home}'")
+    assert (home / "found.json").is_file()  # where it was called from
     assert done.returncode == 1, done.stdout
     assert "SECRET_KEY: not set" in done.stdout
     assert done.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"

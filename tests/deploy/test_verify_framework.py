@@ -121,7 +121,7 @@ def test_logs_tell_what_came_since_and_a_rotated_file_is_read_whole(
 
 
 def test_errors_are_found_in_lines_of_every_kind(verify: Any) -> None:
-    from deploy.verify.ai_limits import _errors
+    from deploy.verify.log_lines import errors
 
     text = "\n".join(
         [
@@ -132,11 +132,17 @@ def test_errors_are_found_in_lines_of_every_kind(verify: Any) -> None:
             "2026/01/01 00:00:00 [error] 1#1: *1 connect() failed",
             "CRIT Server 'unix_http_server' running without any HTTP authentication checking",
             "2026-01-01T00:00:00.000Z WARNING django_obc_ai.web [-] nothing",
+            "2026-01-01 00:00:00.000 UTC [7] FATAL:  the database system is starting up",
+            "2026-01-01 00:00:00.000 UTC [7] PANIC:  could not write",
+            "Traceback (most recent call last):",
+            "2026-01-01 00:00:00,000 INFO exited: worker (exit status 1; not expected)",
+            "2026-01-01 00:00:00,000 INFO exited: worker (exit status 0; expected)",
+            "2026-01-01 00:00:00,000 INFO gave up: worker entered FATAL state, too many starts",
         ]
     )
-    found = _errors(text)
+    found = errors(text)
     assert [line.partition(":")[0] for line in found[:1]] == ["a.b x.y"]
-    assert len(found) == 3
+    assert len(found) == 8
 
 
 def test_addresses_are_told_without_passwords(verify: Any) -> None:
@@ -144,3 +150,35 @@ def test_addresses_are_told_without_passwords(verify: Any) -> None:
 
     told = without_password("postgres://me:hidden@db.example.org:5432/atlas")
     assert told == "postgres://db.example.org:5432/atlas"
+
+
+def test_units_of_this_installation_are_told_apart_from_others(verify: Any) -> None:
+    from deploy.verify.processes import read_units
+
+    def unit(name: str, state: str, file: str = "enabled", **more: str) -> str:
+        told = {"Id": f"obc-site-{name}.service", "LoadState": "loaded", "ActiveState": state}
+        told |= {"UnitFileState": file, "WorkingDirectory": "/srv/a site"} | more
+        return "\n".join(f"{key}={value}" for key, value in told.items()) + "\n"
+
+    text = "\n".join(
+        [
+            unit("web", "active"),
+            unit("streams", "active", WorkingDirectory="/srv/other"),
+            unit("worker", "inactive", "disabled"),
+            unit("beat", "inactive"),
+        ]
+    )
+    found = read_units(text, Path("/srv/a site"))
+    assert found == {"obc-site-web": "active", "obc-site-beat": "inactive"}
+    missing = unit("web", "inactive", "", LoadState="not-found", WorkingDirectory="")
+    assert read_units(missing, Path("/srv/a site")) == {}
+
+
+def test_connections_are_counted_as_the_kit_opens_them(
+    verify: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deploy.verify.ai_connections import most_connections
+
+    monkeypatch.delenv("OBC_SITE_POOL", raising=False)
+    values = {"web_workers": "6", "web_threads": "8", "stream_workers": "3"}
+    assert most_connections(values | {"worker_processes": "3"}) == 48 + 30 + 4 + 4

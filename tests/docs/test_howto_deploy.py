@@ -160,6 +160,31 @@ def test_every_option_that_a_script_takes_is_in_its_help(script: str) -> None:
     assert {each for each in taken if each not in help_text[0]} <= {"--help"}
 
 
+def test_the_hook_hands_a_renewed_certificate_over(tmp_path: Path) -> None:
+    (hook,) = [
+        each.text for each in blocks(PAGE) if "renewal-hooks" in each.text and "#!" in each.text
+    ]
+    home, live, shims = (tmp_path / name for name in ("installed", "live", "bin"))
+    for folder in (home / "tls", live, shims):
+        folder.mkdir(parents=True)
+    for name in ("fullchain", "privkey"):
+        (live / f"{name}.pem").write_text(name)
+    # There is neither another user here, nor a supervisord, nor systemd.
+    for name, text in (
+        ("runuser", 'shift 3; exec "$@"'),
+        ("systemctl", f'echo "$@" > {home}/told'),
+    ):
+        (shims / name).write_text(f"#!/bin/sh\n{text}\n")
+        (shims / name).chmod(0o755)
+    own = {"PATH": f"{shims}:{os.environ['PATH']}", "RENEWED_LINEAGE": str(live)}
+    done = subprocess.run(["sh", "-c", hook.replace(HOME, str(home))], env=own, check=False)
+    assert done.returncode == 0
+    assert (home / "tls/cert.pem").read_text() == "fullchain"
+    assert (home / "tls/key.pem").read_text() == "privkey"
+    assert (home / "tls/key.pem").stat().st_mode & 0o777 == 0o600
+    assert (home / "told").read_text() == "reload nginx\n"
+
+
 # --- the checklist -------------------------------------------------------------------------------
 def checks(suite: str) -> set[str]:
     done = subprocess.run(

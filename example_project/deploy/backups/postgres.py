@@ -167,8 +167,15 @@ class Server:
             for key, value in locale.items()
             if re.fullmatch(r"[A-Z_]+", key) and re.fullmatch(r"[\w.@-]+", value)
         ]
-        with self.maintenance() as wrapper, wrapper.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0 {' '.join(options)}")
+        try:
+            with self.maintenance() as wrapper, wrapper.cursor() as cursor:
+                statement = f"CREATE DATABASE {quoted(name)} TEMPLATE template0"
+                cursor.execute(f"{statement} {' '.join(options)}")
+        except Problem as problem:
+            told_by = getattr(problem.__cause__, "__cause__", None)
+            if getattr(told_by, "sqlstate", "") != "42501":  # insufficient_privilege
+                raise
+            raise Problem(f"{problem}. Its superuser runs {createdb(self.settings)}") from problem
 
     def drop(self, name: str) -> None:
         """Remove a database of ours, whoever is still connected."""
@@ -215,6 +222,11 @@ class Server:
                     " WHERE datname = %s AND pid <> pg_backend_pid()",
                     [self.name],
                 )
+
+
+def createdb(settings: Mapping[str, Any]) -> str:
+    """Return the statement that lets the site's role make databases."""
+    return f"ALTER ROLE {quoted(str(settings['USER']))} CREATEDB"
 
 
 def quoted(name: str) -> str:

@@ -50,6 +50,27 @@ def fits(openssl: str, certificate: Path, key: Path) -> bool:
     return one.returncode == other.returncode == 0 and one.stdout == other.stdout
 
 
+def see_readable(home: Path, *paths: Path) -> None:
+    """See that certificate and key can be read; in the installation folder there may be none yet.
+
+    Raises:
+        Problem: One cannot; folders such as /etc/letsencrypt/live are closed to the site's user.
+    """
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and path.is_relative_to(home):
+                continue
+            tls = home / "tls"
+            raise Problem(
+                f"{path} cannot be read: {error.strerror}. Let a deploy hook of whoever renews"
+                f" it copy certificate and key to {tls}/cert.pem and {tls}/key.pem, where this user"
+                f" can read them, and name these: --set"
+                f" certificate={tls}/cert.pem --set certificate_key={tls}/key.pem"
+            ) from None
+
+
 def provide(openssl: str, certificate: Path, key: Path, hosts: Sequence[str]) -> str:
     """See that there is a certificate; make a throwaway one if there is none, or renew it.
 

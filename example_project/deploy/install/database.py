@@ -145,15 +145,19 @@ def _lets_in(settings: dict[str, Any]) -> bool:
 
 def make() -> list[str]:
     """Make the database where somebody's server has none of that name; SQLite needs nothing."""
-    from deploy.backups.postgres import Server
+    from deploy.backups.postgres import Server, createdb
 
     connection = _connection()
     if connection.vendor != "postgresql":
         return []
     server = Server(connection.settings_dict)
     try:
-        with server.connection(server.name):
-            return []
+        with server.connection(server.name) as wrapper, wrapper.cursor() as cursor:
+            cursor.execute(
+                "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+            )
+            may_create = cursor.fetchone()[0]
+        return [] if may_create else [f"note: db_restore.sh needs {createdb(server.settings)}"]
     except Problem as problem:
         if "does not exist" not in str(problem) or f'"{server.name}"' not in str(problem):
             raise Problem(f"{problem}. {_advice(connection.settings_dict)}") from None
@@ -194,10 +198,13 @@ def state() -> dict[str, Any]:
     except Error as error:
         raise Problem(f"The database cannot be read: {str(error).strip()}") from None
     loader = executor.loader
+    known = set(loader.disk_migrations)
+    for migration in loader.disk_migrations.values():
+        known.update(migration.replaces)  # those squashed into it
     unknown = [
         f"{app}.{name}"
         for app, name in loader.applied_migrations
-        if app in loader.migrated_apps and (app, name) not in loader.disk_migrations
+        if app in loader.migrated_apps and (app, name) not in known
     ]
     waiting = [f"{each.app_label}.{each.name}" for each, _ in plan]
     return {"waiting": waiting, "unknown": sorted(unknown), "has_data": has_data}

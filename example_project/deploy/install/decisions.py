@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy import env, render
 from deploy.backups.problems import Problem
 from deploy.dotenv import read_file
-from deploy.install import env_file, machine, services
+from deploy.install import certificate, env_file, machine, services
 
 LOOPBACK = {"localhost", "127.0.0.1"}
 PORTS = {"http_port": "8080", "https_port": "8443"}
@@ -145,6 +145,8 @@ def decide(options: Options, environ: Mapping[str, str]) -> Decision:
     except render.CannotRender as error:
         raise Misused(str(error)) from None
     _check(home, settings, changed["hosts"].split(","))
+    named = (Path(values["certificate"]), Path(values["certificate_key"]))
+    certificate.see_readable(home, *named)
     return Decision(settings=settings, is_new=is_new, changed=changed, values=values, notes=notes)
 
 

@@ -44,12 +44,14 @@ class Filling(Work):
                 " --skip-database leaves them to whoever runs the database: manage.py migrate."
             )
         now = releases.current(self.home)
-        if now and self.release.name < now.name and self.database["unknown"]:
+        if now and self.release != now and self.database["unknown"]:
             unknown = ", ".join(self.database["unknown"][:3])
+            has_served = self.release.name in releases.served(self.home)
+            where = f" {self.release.name}" if has_served else ""
             raise Refused(
-                f"{self.release.name} is older than the current release and does not know the"
-                f" migrations {unknown}: {self.script('rollback.sh')} {self.release.name} takes"
-                " them back."
+                f"{self.release.name} does not know the applied migrations {unknown}, with"
+                f" which the current release works. {self.script('rollback.sh')}{where} takes them"
+                " back, or db_restore.sh restores a backup from before them; then run this again."
             )
         if not waiting:
             say("   not needed: no migration waits")

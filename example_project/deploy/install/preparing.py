@@ -76,10 +76,14 @@ class Preparing(Work):
         self.python("-m", "compileall", "-q", *parts, what="compileall", umask=0o027)
 
     def configuration(self) -> None:
-        """Fill the files in conf/."""
-        first = releases.current(self.home) is None
-        # Until there is a release to run, supervisord would start the site in vain.
-        self.render("false" if first else "true")
+        """Fill the files of conf/, in conf.new: what serves keeps its own until Start."""
+        self.render("conf.new")
+        is_filled = (self.home / "conf" / "supervisord.conf").is_file()
+        if releases.current(self.home) is None or not is_filled:
+            # Until there is a release to run, supervisord would start the site in vain.
+            self.render("conf", autostart="false")
+        else:
+            self.render("conf", "services.conf.in")  # of the machine's servers, not of the release
         values = self.decision.values
         ports = f"{values['http_port']} and {values['https_port']}"
         say(f"   {self.home / 'conf'}: {values['hosts']}, ports {ports}")
@@ -99,7 +103,7 @@ class Preparing(Work):
         paths = Path(values["certificate"]), Path(values["certificate_key"])
         say(f"   {certificate.provide(openssl, *paths, values['hosts'].split())}")
         if values["autostart_nginx"] == "true":
-            conf = self.home / "conf" / "nginx.conf"
+            conf = self.home / "conf.new" / "nginx.conf"
             test = [values["nginx"], "-t", "-q", "-c", conf, "-e", "stderr"]
             commands.run(test, what="nginx -t", env=commands.environment(os.environ), log=self.log)
 

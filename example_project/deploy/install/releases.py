@@ -2,6 +2,9 @@
 
 ``releases/NAME`` is there whole or not at all, ``current`` leads to one of them at any moment, and
 the same code again is the release that is there already.
+
+python -m deploy.install.releases before HOME            the release that served before
+python -m deploy.install.releases went-back HOME NAME    take down that NAME serves again
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,28 +124,70 @@ def current(home: Path) -> Path | None:
 
 
 def listed(home: Path) -> list[Path]:
-    """Return all releases, the oldest first: rollback.sh goes by their names, too."""
+    """Return all releases, the oldest first."""
     root = home / "releases"
     found = [each for each in root.iterdir() if each.is_dir() and each.name[0] != "."]
     return sorted(found, key=lambda each: each.name)
 
 
+def served(home: Path) -> list[str]:
+    """Return the releases that have served and are there yet, the last one last.
+
+    run/served names them, a line each. Where nobody has written it, releases up to the current one
+    count, by their names.
+    """
+    there = [each.name for each in listed(home)]
+    try:
+        names = (home / "run" / "served").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        now = current(home)
+        return [name for name in there if now and name <= now.name]
+    return [name for name in names if name in there]
+
+
+def before(home: Path) -> str | None:
+    """Return the release that served before the current one: where rollback.sh goes."""
+    names, now = served(home), current(home)
+    if now and now.name in names:
+        names = names[: names.index(now.name)]
+    return names[-1] if names else None
+
+
+def has_served(home: Path, name: str, *, went_back: bool = False) -> None:
+    """Write into run/served that a release serves; so no rollback.sh is under way any more.
+
+    Args:
+        home: The installation folder.
+        name: The release.
+        went_back: Those that served after it are forgotten: going back again leads further back.
+    """
+    names = served(home)
+    if went_back and name in names:
+        names = names[: names.index(name)]
+    names = [*(each for each in names if each != name), name]
+    path = home / "run" / "served"
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name("served.new")
+    draft.write_text("".join(f"{each}\n" for each in names), encoding="utf-8")
+    draft.replace(path)
+    path.with_name("rollback").unlink(missing_ok=True)
+
+
 def prune(home: Path, keep: int) -> list[str]:
-    """Remove old releases and return their names.
+    """Remove old releases, and those that never served; return their names.
 
     Never the current one, the one before it, or a folder with a name of another kind.
 
     Args:
         home: The installation folder.
-        keep: How many to keep, the newest ones.
+        keep: How many to keep, those that served last.
     """
-    everything = listed(home)
-    kept = {each.name for each in [one for one in everything if NAME.fullmatch(one.name)][-keep:]}
-    if (now := current(home)) is not None:
+    kept = set(served(home)[-keep:])
+    kept.add(before(home) or "")
+    if now := current(home):
         kept.add(now.name)
-        kept.update(each.name for each in [one for one in everything if one.name < now.name][-1:])
     gone = []
-    for release in everything:
+    for release in listed(home):
         if release.name in kept or not NAME.fullmatch(release.name):
             continue
         # Under a name that is none first: a half removed release is never taken for one.
@@ -151,3 +197,18 @@ def prune(home: Path, keep: int) -> list[str]:
         (home / "static" / f"staticfiles-{release.name}.json").unlink(missing_ok=True)
         gone.append(release.name)
     return gone
+
+
+def main() -> None:
+    """Tell rollback.sh the release before, or take down that it went back to one."""
+    what, home, *names = sys.argv[1:]
+    if what == "before":
+        print(before(Path(home)) or "")
+    elif what == "went-back":
+        has_served(Path(home), names[0], went_back=True)
+    else:
+        raise SystemExit(f"{what}: before or went-back")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy import render
 from deploy.backups.problems import Problem, say
 from deploy.install import packages, releases
 from deploy.install.processes import (
@@ -89,7 +91,14 @@ class Starting:
         is_new = releases.lead(self.home / "current", f"releases/{self.release.name}")
         say(f"   current: {self.release.name}{'' if is_new else ', already there'}")
         if not self.installation.options.starts:
+            releases.has_served(self.home, self.release.name)
             say("   --no-start: let web and streams reload, and restart worker and beat")
+            if any(self.processes().values()) and not self.supervisor.conf:
+                control = f"{self.home}/current/venv/bin/supervisorctl"
+                say(
+                    "   note: supervisord runs the site. Before systemd does, end it, or there are"
+                    f" two of all:\n   {control} -c {self.supervisor.config} shutdown"
+                )
             return
         try:
             self.take_up(self.release, was)
@@ -97,6 +106,11 @@ class Starting:
             if before == self.release or not before.is_dir():
                 raise
             releases.lead(self.home / "current", f"releases/{before.name}")
+            kept = self.home / "conf.before"
+            texts = {name: path.read_text(encoding="utf-8") for name in render.templates()
+                     if (path := kept / name.removesuffix(".in")).is_file()}  # fmt: skip
+            render.write(self.home / "conf", texts)
+            shutil.rmtree(kept)
             try:
                 self.take_up(before, {})
             except Problem as another:
@@ -138,6 +152,7 @@ class Starting:
         draft = self.path.with_suffix(".new")
         draft.write_text(json.dumps({**wanted, "processes": self.processes()}), encoding="utf-8")
         draft.replace(self.path)
+        releases.has_served(self.home, release.name)
         say(f"   {', '.join(self.programs)}: running, and answer")
 
     def _renew(self, running: list[str], was: dict[str, Any], wanted: dict[str, Any]) -> None:

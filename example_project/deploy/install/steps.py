@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -65,9 +66,17 @@ class Installation(Preparing, Filling):
         return f"   {serves} Correct it and run the same again: what is done is left as it is."
 
     def start(self) -> None:
-        """Make the release the current one, and let the processes take it up."""
-        self.render("true")
+        """Make the release and its files the current ones, and let the processes take them up."""
+        conf, before = self.home / "conf", self.home / "conf.before"
+        if not before.exists():  # else a run was killed since
+            draft = self.home / "conf.draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(conf, draft)
+            draft.rename(before)
+        self.render("conf")
         Starting(self).start()
+        for each in (before, self.home / "conf.new"):
+            shutil.rmtree(each)
 
     def prune(self) -> None:
         """Remove releases and packages that nobody needs."""

@@ -88,11 +88,11 @@ class Work:
                 f" same again: kill {' '.join(map(str, left))}. If systemd runs them: --no-start."
             )
 
-    def render(self, autostart: str) -> None:
-        """Write the filled files that have changed."""
+    def render(self, folder: str, *names: str, autostart: str = "true") -> None:
+        """Write the filled files that have changed into a folder: all, or those that are named."""
         changed = dict(self.decision.changed)
         if autostart == "false":
             changed["autostart"] = autostart
         values = render.values(str(self.home), render.HOSTS, changed)
-        texts = {name: render.render(name, values) for name in render.templates()}
-        render.write(self.home / "conf", texts)
+        texts = {name: render.render(name, values) for name in names or render.templates()}
+        render.write(self.home / folder, texts)

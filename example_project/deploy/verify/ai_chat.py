@@ -45,13 +45,20 @@ def chat_answer(context: Context) -> str:
     answer = visitor.send("/api/chat/", {"message": message})
     found = _answered(answer, context)
     context.seen["answer"] = found
-    rows = found["rows"]
-    if rows and rows["rows"] and len(rows["rows"]) == len(rows["rows"][0]) == 1:
-        told, true = rows["rows"][0][0], Province.objects.count()
-        if found["is_offline"] and told != true:
-            raise Failed(f"{_QUESTION!r} is answered with {told}, and the database has {true}")
+    told, true = _one_number(found["rows"]), Province.objects.count()
+    if found["is_offline"] and told != true:
+        raise Failed(
+            f"{_QUESTION!r} is answered with {'no number' if told is None else told}, and the"
+            f" database has {true}"
+        )
     how = "from rules, without a model" if found["is_offline"] else "by the model"
     return f"{len(found['text'])} characters, {how}"
+
+
+def _one_number(rows: dict[str, Any] | None) -> Any:
+    """Return the only value of the only row, None if there is another number of them."""
+    found = rows["rows"] if rows else []
+    return found[0][0] if len(found) == 1 and len(found[0]) == 1 else None
 
 
 def _question(context: Context) -> str:
@@ -119,7 +126,10 @@ def chat_operation(context: Context) -> str:
     from django_obc_ai.models import AIOperation
 
     request = f"obc-verify-{context.token()}"
-    keys = _of_message(context) or _of_search(context, request)
+    keys = _of_message(context)
+    if not keys and context.configured().google_api_key is not None:
+        raise Failed("the model's answer names no operation: see spool/ and ai_assistant.log")
+    keys = keys or _of_search(context, request)
     found = list(AIOperation.objects.filter(pk__in=keys))
     if not found or len(found) != len(keys):
         raise Failed(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime
 import re
 import secrets
-import socket
 import ssl
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from deploy.verify import processes
-from deploy.verify.checks import Failed, Skipped, Suite
+from deploy.verify.certificates import public_issuer, shake
+from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
+from deploy.verify.decisions import decided_against
 from deploy.verify.site import SECONDS, Visitor, plain_http
 
 suite = Suite("ai")
@@ -21,8 +21,6 @@ suite = Suite("ai")
 _GATEWAY = (502, 503, 504)
 _STATIC = re.compile(r'(?:href|src)="(/static/[^"]+\.[0-9a-f]{12}\.(css|js|svg))"')
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-#: Django's names of two decisions about the whole domain, which .env.example explains.
-_SUBDOMAINS, _PRELOAD = "security.W005", "security.W021"
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
 _SOON_DAYS = 14
 
@@ -47,9 +45,9 @@ def deployment(context: Context) -> str:
     from django.core.checks import run_checks
 
     site = context.configured()
-    decided = {_SUBDOMAINS: site.hsts_subdomains, _PRELOAD: site.hsts_preload}
+    declined = decided_against(site)
     messages = run_checks(include_deployment_checks=True)
-    told = [each for each in messages if decided.get(each.id or "", True)]
+    told = [each for each in messages if each.id not in declined]
     if told:
         listed = "; ".join(f"{each.id}: {each.msg}" for each in told)
         raise Failed(f"`manage.sh check --deploy` has {len(told)} issues: {listed}")
@@ -58,8 +56,8 @@ def deployment(context: Context) -> str:
         raise Failed(
             f"SILENCED_SYSTEM_CHECKS hides {', '.join(map(str, silenced))}: leave it empty"
         )
-    no = [name for name, is_on in decided.items() if not is_on]
-    return "no issue, none silenced" + (f"; decided against: {', '.join(no)}" if no else "")
+    also = f"; decided against: {', '.join(declined)}" if declined else ""
+    return f"no issue, none silenced{also}"
 
 
 @suite.check("https", "Is the site reached under its name, with a certificate that is accepted?")
@@ -68,7 +66,7 @@ def https(context: Context) -> str:
     address = context.address
     where = context.values["certificate"]
     try:
-        found = _certificate(context, address.context())
+        found = shake(address, address.context())
     except ssl.SSLCertVerificationError as error:
         raise Failed(_refused(context, error, where)) from None
     except OSError as error:
@@ -83,15 +81,6 @@ def https(context: Context) -> str:
     return f"{address.origin}: accepted, valid until {end:%Y-%m-%d}, {days} days left{soon}"
 
 
-def _certificate(context: Context, tls: ssl.SSLContext) -> dict[str, Any]:
-    address = context.address
-    with (
-        socket.create_connection((address.connect, address.port), timeout=SECONDS) as plain,
-        tls.wrap_socket(plain, server_hostname=address.host) as secure,
-    ):
-        return dict(secure.getpeercert() or {})
-
-
 def _refused(context: Context, error: ssl.SSLCertVerificationError, where: str) -> str:
     """Say why a certificate is not accepted, with its dates, which a failure does not show."""
     told = error.verify_message.rstrip(".")
@@ -101,7 +90,7 @@ def _refused(context: Context, error: ssl.SSLCertVerificationError, where: str) 
     tls = context.address.context()
     tls.verify_flags |= _NO_CHECK_TIME
     try:
-        found = _certificate(context, tls)
+        found = shake(context.address, tls)
     except OSError:
         return f"{what}. Put one for this name, with its chain, to {where}, and reload nginx."
     begin, end = _day(found["notBefore"]), _day(found["notAfter"])
@@ -130,15 +119,10 @@ def _day(text: str) -> datetime.datetime:
 
 @suite.check("certificate", "Is it one that everybody trusts?", needs=("https",))
 def certificate(context: Context) -> str:
-    """Tell a throwaway certificate."""
-    found = context.seen["certificate"]
-    if found["subject"] == found["issuer"]:
-        raise Skipped(
-            "it is a throwaway one, signed by itself: browsers warn of it. Put a public one to"
-            f" {context.values['certificate']} before people come."
-        )
-    issuer = {key: value for part in found["issuer"] for key, value in part}
-    return f"issued by {issuer.get('organizationName') or issuer.get('commonName')}"
+    """Tell a throwaway certificate, and one of an authority that is not known."""
+    return public_issuer(
+        context.address, context.seen["certificate"], context.values["certificate"]
+    )
 
 
 @suite.check("database", "Does the database answer?", needs=("configuration",))
@@ -303,13 +287,14 @@ def static(context: Context) -> str:
     return f"{len(found)} files of the login page"
 
 
-@suite.check("programs", "Do all programs run under supervisor?")
+@suite.check("programs", "Do all programs run under supervisor or systemd?")
 def programs(context: Context) -> str:
-    """Ask supervisord."""
-    found = processes.supervised(context)
-    stopped = {name: state for name, state in found.items() if state != "RUNNING"}
+    """Ask supervisord; where there is none, systemd."""
+    found = {} if processes.is_supervised(context) else processes.units(context)
+    found = found or processes.supervised(context)
+    stopped = {name: state for name, state in found.items() if state not in ("RUNNING", "active")}
     if stopped:
         listed = ", ".join(f"{name} is {state}" for name, state in stopped.items())
-        first = next(iter(stopped))
+        first = next(iter(stopped)).removeprefix("obc-site-")
         raise Failed(f"{listed}. {processes.how_to_start(context, first)}")
     return f"{', '.join(found)} run"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
+import socket
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deploy.verify import processes
-from deploy.verify.ai_site import suite
+from deploy.verify.ai_connections import suite
 from deploy.verify.checks import Failed, Skipped
 from deploy.verify.context import Context
 
@@ -38,20 +40,28 @@ def worker(context: Context) -> str:
             "no worker answers: nothing is indexed, no job is done."
             f" {processes.how_to_start(context, 'worker')}"
         )
+    here = [name for name in names if name.partition("@")[2] == socket.gethostname()]
+    if not here and processes.runs_here(context, "worker"):
+        raise Failed(
+            f"no worker of this host ({socket.gethostname()}) answers, only {', '.join(names)}."
+            f" {processes.how_to_start(context, 'worker')}"
+        )
     # The check beat waits for a beat that is newer; meanwhile others are made.
     context.seen["worker"] = datetime.datetime.now(datetime.UTC) + _ON_ITS_WAY
-    return ", ".join(names)
+    return ", ".join(names) + ("" if here else "; none of them is of this host")
 
 
 @suite.check("beat-alive", "Is there a scheduler?", needs=("configuration",))
 def beat_alive(context: Context) -> str:
     """Look for its process, where it writes down which that is."""
+    context.seen["beat-alive"] = False
     path = context.home / "run" / "beat.pid"
     how = processes.how_to_start(context, "beat")
     if not path.exists():
         if processes.is_supervised(context):
             raise Failed(f"beat does not run: there is no {path}. {how}")
-        raise Skipped(f"there is no {path}; see the check beat")
+        del context.seen["beat-alive"]  # the check beat waits for what it does
+        raise Skipped(f"there is no {path}; see the checks programs and beat")
     try:
         number = int(path.read_text())
         command = Path(f"/proc/{number}/cmdline").read_bytes()
@@ -59,6 +69,7 @@ def beat_alive(context: Context) -> str:
         raise Failed(f"beat does not run: the process in {path} is gone. {how}") from None
     if b"beat" not in command.split(b"\0"):
         raise Failed(f"beat does not run: {path} names another process, {number}. {how}")
+    context.seen["beat-alive"] = True
     return f"process {number}"
 
 
@@ -74,7 +85,14 @@ def provider(context: Context) -> str:
     bad = [each for each in found if each.status in ("error", "unknown")]
     if bad:
         told = "; ".join(f"{each.name}: {each.message} {each.hint}".strip() for each in bad)
-        what = "Look at GOOGLE_API_KEY and OBC_SITE_GEMINI_MODEL in .env." if has_key else ""
+        what = ""
+        if has_key and any(each.status == "error" for each in bad):
+            what = "Look at GOOGLE_API_KEY and OBC_SITE_GEMINI_MODEL in .env."
+        elif has_key:
+            what = (
+                "It was not reached, or is out of order: look at this server's way out (DNS,"
+                " firewall, proxy), and try again; the key was not refused."
+            )
         raise Failed(f"{told} {what}".strip())
     told = "; ".join(f"{each.message} {each.hint}".strip() for each in found)
     return told if has_key else f"{told} Without GOOGLE_API_KEY answers come from rules, for free."
@@ -263,7 +281,14 @@ def backup(context: Context) -> str:
     folders = archive.all_in(root)
     if not folders:
         script = context.home / "current" / "example_project" / "scripts" / "nightly.sh"
-        raise Skipped(f"there is none in {root} yet: the night makes one, or {script} --once")
+        what = f"the night makes one, or {script} --once"
+        hours = (time.time() - _installed_at(context.home)) / 3600
+        if hours * 3600 > nights.OLD_SECONDS:
+            raise Failed(
+                f"there is none in {root}, {hours:.0f} hours after the installation: {what}. Does"
+                " nightly run (supervisord's program, or obc-site-nightly.timer)?"
+            )
+        raise Skipped(f"there is none in {root} yet: {what}")
     try:
         archive.read(folders[-1])
     except archive.Problem as problem:
@@ -272,3 +297,16 @@ def backup(context: Context) -> str:
     if age.is_old:
         raise Failed(age.text)
     return f"{age.text}; {len(folders)} in all"
+
+
+def _installed_at(home: Path) -> float:
+    """Return when the oldest release or file of the installation was made; now if there is none."""
+    found = [time.time()]
+    for release in (home / "releases").glob("*T*-*"):
+        with suppress(ValueError):
+            made = datetime.datetime.fromisoformat(release.name.partition("-")[0])
+            found.append(made.replace(tzinfo=datetime.UTC).timestamp())
+    for path in (home / ".env", home / "render.conf"):
+        with suppress(OSError):
+            found.append(path.stat().st_ctime)
+    return min(found)

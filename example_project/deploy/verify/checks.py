@@ -77,6 +77,11 @@ class Report:
     suite: str
     results: list[Result] = field(default_factory=list)
 
+    def add(self, name: str, status: str, text: str, out: TextIO, *, seconds: float = 0) -> None:
+        """Add a result, and tell it."""
+        self.results.append(Result(name, status, text, seconds))
+        print(f"{_WORDS[status]:<8} {name:<20} {text}", file=out, flush=True)
+
     def count(self, status: str) -> int:
         """Return how many checks ended so."""
         return sum(each.status == status for each in self.results)
@@ -114,7 +119,14 @@ class Report:
         path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
-def run(suite: Suite, context: Any, out: TextIO, *, only: tuple[str, ...] = ()) -> Report:
+def run(
+    suite: Suite,
+    context: Any,
+    out: TextIO,
+    *,
+    only: tuple[str, ...] = (),
+    report: Report | None = None,
+) -> Report:
     """Make all checks, tell each as it ends, and return the report.
 
     A check that raises anything else than `Failed` or `Skipped` has failed.
@@ -124,8 +136,9 @@ def run(suite: Suite, context: Any, out: TextIO, *, only: tuple[str, ...] = ()) 
         context: Handed to each check.
         out: Where a line for each check goes.
         only: Ids of the checks to make, what they need included; empty for all.
+        report: Where results are added as they come.
     """
-    report = Report(suite.name)
+    report = Report(suite.name) if report is None else report
     for check in _chosen(suite, only):
         began = time.monotonic()
         lacking = [each for each in check.needs if report.status(each) != PASSED]
@@ -133,8 +146,7 @@ def run(suite: Suite, context: Any, out: TextIO, *, only: tuple[str, ...] = ()) 
             status, text = SKIPPED, f"not tried, since this did not pass: {', '.join(lacking)}"
         else:
             status, text = _outcome(check, context)
-        report.results.append(Result(check.id, status, text, round(time.monotonic() - began, 3)))
-        print(f"{_WORDS[status]:<8} {check.id:<20} {text}", file=out, flush=True)
+        report.add(check.id, status, text, out, seconds=round(time.monotonic() - began, 3))
     return report
 
 

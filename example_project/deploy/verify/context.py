@@ -16,16 +16,17 @@ import re
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deploy import env, render
-from deploy.verify import checks
-from deploy.verify.checks import Failed, Suite
-from deploy.verify.people import Verifier, verifier
+from deploy.verify import checks, ending
+from deploy.verify.checks import Failed, Report, Suite
+from deploy.verify.people import Verifier, let_in
 from deploy.verify.site import Address, Visitor
 
 REFUSED = 3
@@ -38,10 +39,12 @@ class Logs:
     Attributes:
         folder: The installation's log folder.
         began: How long each file was when it was first seen.
+        at: When that was, in seconds since 1970.
     """
 
     folder: Path
     began: dict[str, int] = field(default_factory=dict)
+    at: float = field(default_factory=time.time)
 
     @classmethod
     def now(cls, folder: Path) -> Logs:
@@ -80,7 +83,7 @@ class Context:
         address: Where the site is; also there if the settings are not.
         values: Those of `render.values`: ports and folders, above all.
         logs: What is written from the start of the verification on.
-        stack: What has to be undone at the end: users, above all.
+        stack: What has to be undone at the end, besides users.
         seen: For checks that build on what another one found.
     """
 
@@ -113,8 +116,7 @@ class Context:
     def person(self, name: str = "obc-verify", *, is_superuser: bool = False) -> Verifier:
         """Return a user who is let in until the verification ends."""
         if name not in self.people:
-            made = verifier(name, is_superuser=is_superuser, is_staff=True)
-            self.people[name] = self.stack.enter_context(made)
+            self.people[name] = let_in(name, is_superuser=is_superuser, is_staff=True)
         return self.people[name]
 
     def visitor(self, name: str = "obc-verify", *, is_superuser: bool = False) -> Visitor:
@@ -204,14 +206,35 @@ def main(suite: Suite, arguments: Sequence[str] | None = None, *, with_score: bo
         signal.signal(each, lambda number, _: sys.exit(128 + number))  # users go out
     context = read_context(options.connect)
     print(f"== {context.home}: {context.address.origin} at {context.address.connect}", flush=True)
-    with context.stack:
-        report = checks.run(suite, context, sys.stdout, only=tuple(options.only))
-    if options.json:
-        report.write(options.json)
+    try:
+        with nullcontext() if context.fault else ending.alone():
+            report = _judge(suite, context, tuple(options.only), options.json)
+    except ending.AnotherRuns as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
     if with_score:
         print(f"score {report.score}")
     print(report.summary())
     return report.exit_code
+
+
+def _judge(suite: Suite, context: Context, only: tuple[str, ...], path: Path | None) -> Report:
+    """Make the checks, and let the users out, whatever happens; write the report to the file."""
+    report = Report(suite.name)
+    if not context.fault:
+        ending.close_left_over()
+    try:
+        checks.run(suite, context, sys.stdout, only=only, report=report)
+    finally:
+        try:
+            context.stack.close()
+        except Exception as error:  # noqa: BLE001 - the report is told all the same
+            report.add("end", checks.FAILED, f"{type(error).__name__}: {error}", sys.stdout)
+        if told := ending.let_out(list(context.people)):
+            report.add("end", checks.FAILED, told, sys.stdout)
+        if path:
+            report.write(path)
+    return report
 
 
 def _refusal(home: Path) -> str:

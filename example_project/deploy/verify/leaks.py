@@ -12,13 +12,15 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
 from deploy.env import Deployment
 
 #: Shorter ones stand in many texts by chance.
 LEAST = 8
-_MOST_BYTES = 64 * 2**20  # of one file; what is longer is no text
+#: Of a file at once, and how much of it is seen again: more than anything that is looked for.
+_PIECE, _OVERLAP = 16 * 2**20, 2**16
 _LONGEST_LINE = 4096
 _BEGIN = "-----BEGIN "
 #: What secrets of others look like. The pieces keep this file from being found itself.
@@ -104,13 +106,41 @@ def files(folder: Path, *, without: tuple[str, ...] = ()) -> Iterator[Path]:
                 yield path
 
 
-def read(path: Path) -> bytes:
-    """Return what is in a file, unpacked where it is a packed log."""
+def scan_file(
+    path: Path, secrets: Mapping[str, bytes], *, patterns: bool, start: int = 0
+) -> Iterator[Leak]:
+    """Yield what a file holds, unpacked where it is a packed log.
+
+    Args:
+        path: The file.
+        secrets: What to look for.
+        patterns: Whether to look for what secrets of others look like.
+        start: How many of its bytes are not read, since they are known.
+    """
     with path.open("rb") as file:
         if path.suffix == ".gz":
             with gzip.open(file) as unpacked:
-                return unpacked.read(_MOST_BYTES)
-        return file.read(_MOST_BYTES)
+                yield from scan_stream(unpacked, str(path), secrets, patterns=patterns)
+        else:
+            file.seek(start)
+            where = str(path) if not start else f"{path} from byte {start} on"
+            yield from scan_stream(file, where, secrets, patterns=patterns)
+
+
+def scan_stream(
+    file: IO[bytes], where: str, secrets: Mapping[str, bytes], *, patterns: bool
+) -> Iterator[Leak]:
+    """Yield what a file of any length holds, the first of each kind; it is read in pieces."""
+    seen: set[str] = set()
+    rest, lines = b"", 0
+    while piece := file.read(_PIECE):
+        data = rest + piece
+        for leak in scan(data, where, secrets, patterns=patterns):
+            if leak.what not in seen:
+                seen.add(leak.what)
+                yield Leak(leak.what, where, lines + leak.line)
+        rest = data[-_OVERLAP:]
+        lines += data.count(b"\n", 0, len(data) - len(rest))
 
 
 def scan_history(

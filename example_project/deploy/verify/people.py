@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.verify.checks import Failed
-from deploy.verify.site import Address, Visitor
+from deploy.verify.site import SESSIONS, Address, Visitor
+
+#: How the names of all verifiers begin.
+OWN = "obc-verify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,8 @@ class Verifier:
         return str(answer.json()["access"])
 
 
-@contextmanager
-def verifier(
-    name: str, *, is_superuser: bool = False, is_staff: bool = False
-) -> Iterator[Verifier]:
-    """Let a user in while the block runs.
-
-    The row stays afterwards, so that what was spent belongs to somebody: inactive, without a
-    password and without rights. What it said in the chat is deleted. Nothing but this module
-    should use the name.
+def let_in(name: str, *, is_superuser: bool = False, is_staff: bool = False) -> Verifier:
+    """Let a user in, until `close_all`. Nothing but this module should use the name.
 
     Args:
         name: ``obc-verify``, or one that begins so.
@@ -65,19 +59,53 @@ def verifier(
     """
     from django.contrib.auth import get_user_model
 
-    from django_obc_ai.models import Conversation
-
     password = secrets.token_urlsafe(32)
     user, _ = get_user_model().objects.get_or_create(username=name)
     user.set_password(password)
     user.is_active, user.is_superuser = True, is_superuser
     user.is_staff = is_staff or is_superuser
     user.save()
-    try:
-        yield Verifier(name, password, user)
-    finally:
-        user.refresh_from_db()
-        user.set_unusable_password()
-        user.is_active = user.is_staff = user.is_superuser = False
-        user.save()
-        Conversation.objects.filter(user_id=user.pk).delete()
+    return Verifier(name, password, user)
+
+
+def close_all() -> None:
+    """Let nobody in any longer whose name is a verifier's, and delete what is theirs.
+
+    Also of a run that was killed. The rows of the users stay, so that what was spent belongs to
+    somebody: inactive, without a password and without rights. Their sessions, conversations, jobs
+    and failures to log in are deleted.
+    """
+    from django.apps import apps
+    from django.contrib.auth import get_user_model
+
+    from django_obc_ai.models import Conversation, Job
+
+    users = get_user_model()._default_manager.filter(username__startswith=OWN)
+    for user in users:
+        if user.is_active or user.has_usable_password():
+            user.set_unusable_password()
+            user.is_active = user.is_staff = user.is_superuser = False
+            user.save()
+    keys = [user.pk for user in users]
+    Conversation.objects.filter(user_id__in=keys).delete()
+    Job.objects.filter(user_id__in=keys, finished_at__isnull=False).delete()
+    _delete_sessions()
+    if apps.is_installed("axes"):
+        for name in ("AccessAttempt", "AccessFailureLog", "AccessLog"):
+            rows = apps.get_model("axes", name)._default_manager
+            rows.filter(username__startswith=OWN).delete()
+
+
+def _delete_sessions() -> None:
+    from importlib import import_module
+
+    from django.conf import settings
+
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    while SESSIONS:
+        key = SESSIONS.pop()
+        try:
+            store(key).delete()
+        except Exception:
+            SESSIONS.add(key)  # the next try begins with it
+            raise

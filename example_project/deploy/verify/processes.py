@@ -13,6 +13,12 @@ from deploy.live import SocketConnection
 from deploy.verify.checks import Failed, Skipped
 from deploy.verify.context import Context
 
+UNREAD = (
+    "the units write to the journal, which the site's user may not read: add it to the group"
+    " systemd-journal, or look at journalctl -u 'obc-site-*'"
+)
+_SERVICES = ("web", "streams", "worker", "beat")
+_SHOWN = "Id,LoadState,ActiveState,UnitFileState,WorkingDirectory"
 #: What Debian calls the services that are the machine's own.
 _UNITS = {"redis": "redis-server", "postgres": "postgresql", "nginx": "nginx"}
 
@@ -26,6 +32,56 @@ def supervisor_conf(context: Context) -> Path:
 def is_supervised(context: Context) -> bool:
     """Does supervisord run the site, or did it?"""
     return (context.home / "run" / "supervisor.sock").exists()
+
+
+def units(context: Context) -> dict[str, str]:
+    """Return the state of systemd's units of this installation that are to run here."""
+    if not Path("/run/systemd/system").is_dir():
+        return {}
+    names = [f"obc-site-{name}.service" for name in _SERVICES]
+    said = _asked("systemctl", "show", f"--property={_SHOWN}", *names)
+    return read_units(said.stdout if said else "", context.home)
+
+
+def read_units(text: str, home: Path) -> dict[str, str]:
+    """Read what `systemctl show` says: of units that are there, for this folder, and not off."""
+    found = {}
+    for block in text.split("\n\n"):
+        told = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        is_off = (told.get("UnitFileState"), told.get("ActiveState")) == ("disabled", "inactive")
+        is_here = told.get("LoadState") == "loaded" and told.get("WorkingDirectory") == str(home)
+        if is_here and not is_off:
+            found[told["Id"].removesuffix(".service")] = told["ActiveState"]
+    return found
+
+
+def runs_here(context: Context, name: str) -> bool:
+    """Is a program to run on this host, as far as supervisord or systemd knows?"""
+    if is_supervised(context) and f"[program:{name}]" in _configured(context):
+        return True
+    return f"obc-site-{name}" in units(context)
+
+
+def journal(context: Context, since: float) -> str | None:
+    """Return what the units wrote since then; None if that may not be read."""
+    if is_supervised(context) or not units(context):
+        return ""
+    said = _asked(
+        "journalctl", "--unit=obc-site-*", f"--since=@{int(since)}", "--output=cat", "--no-pager"
+    )
+    if said is None or said.returncode or "not seeing messages" in said.stderr:
+        return None
+    return said.stdout
+
+
+def _asked(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """Return what a program of the system says; None if there is none."""
+    try:
+        return subprocess.run(  # noqa: S603 - the words are this module's
+            command, capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def how_to_start(context: Context, name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from deploy import env
 from deploy.verify.checks import Failed, Skipped, Suite
 from deploy.verify.context import Context
+from deploy.verify.decisions import decided_against
 from deploy.verify.site import Visitor
 
 #: 503 is what the site itself says where an index is not built.
@@ -31,6 +32,8 @@ ODD_PATHS = (
     "/api/jobs/%F0%28%8C%28/", "/search/?q=%00", "/search/?q=%ff", "/admin/login/?next=//%00",
     "/static/there-is-none.css", "/%2e%2e/", "/a" * 1500, "/metrics/", "/api/schema/?format=%00",
 )  # fmt: skip
+#: A variable with the day to judge versions by, for proofs whose result must not change.
+DAY = "OBC_VERIFY_DAY"
 #: Until when each line gets fixes of security: Django's and Python's own announcements.
 DJANGO_UNTIL = {
     (5, 2): datetime.date(2028, 4, 30),
@@ -132,22 +135,33 @@ def system_checks(context: Context) -> str:
         found = checks.run_checks(include_deployment_checks=True, databases=["default"])
     except Exception as error:  # noqa: BLE001 - the database may be away
         raise Failed(f"check --deploy breaks: {type(error).__name__}: {error}") from None
-    issues = [each for each in found if not each.is_silenced() and each.level >= checks.WARNING]
+    declined = decided_against(context.configured())
+    issues = [
+        each
+        for each in found
+        if not each.is_silenced() and each.level >= checks.WARNING and each.id not in declined
+    ]
     if issues:
         listed = "; ".join(f"{each.id} {each.msg}" for each in issues)
         raise Failed(
             f"check --deploy identifies {len(issues)} issues: {' '.join(listed.split())} - run"
             " manage.py check --deploy for what to do"
         )
-    return "no issues, 0 silenced" if not _silenced() else f"no issues, silenced: {_silenced()}"
+    also = f"; decided against: {', '.join(declined)}" if declined else ""
+    return f"no issues, {f'silenced: {_silenced()}' if _silenced() else '0 silenced'}{also}"
 
 
 def versions(context: Context) -> str:
     """Compare versions with the last day on which each line gets fixes."""
     import django
 
-    today = datetime.date.today()  # noqa: DTZ011 - a day more or less does not matter
-    told = []
+    # A day more or less does not matter; one to judge by keeps a trial's result as it was.
+    given = os.environ.get(DAY)
+    try:
+        today = datetime.date.fromisoformat(given) if given else datetime.date.today()  # noqa: DTZ011
+    except ValueError:
+        raise Failed(f"{DAY} is no day such as 2026-11-29: {given!r}") from None
+    told, unknown = [f"judged by {DAY}={today}"] if given else [], []
     for name, line, until, version in (
         ("Python", sys.version_info[:2], PYTHON_UNTIL, platform.python_version()),
         ("Django", django.VERSION[:2], DJANGO_UNTIL, django.get_version()),
@@ -155,15 +169,20 @@ def versions(context: Context) -> str:
         last = until.get(line)
         if last is None:
             known = ", ".join(f"{major}.{minor}" for major, minor in sorted(until))
-            raise Failed(
-                f"{name} {version} is of no line that is known here ({known}): install one of"
-                " them, or write its last day into security_debug.py"
+            if line < min(until, default=line):
+                raise Failed(f"{name} {version} is older than what gets fixes ({known})")
+            unknown.append(
+                f"{name} {version} is of no line whose last day is known here ({known}): read it,"
+                " and write it into security_debug.py"
             )
+            continue
         if today > last:
             raise Failed(
                 f"{name} {version} gets no fixes of security since {last}: install a newer"
             )
         told.append(f"{name} {version} until {last}")
+    if unknown:
+        raise Skipped("; ".join([*unknown, *told]))
     return ", ".join(told)
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
+from deploy.verify.decisions import hsts_fault
 from deploy.verify.security_asking import FREE_MESSAGE, patiently, programme, staff
 from deploy.verify.site import Answer, Visitor
 
 _STATIC = re.compile(r'(?:href|src)="(/static/[^"]+\.(?:css|js))"')
 _NONCE = re.compile(r"'nonce-([^']+)'")
-#: Sources that let anybody's script in. 'nonce-...' and 'sha256-...' are no such.
-_OPEN = ("'unsafe-inline'", "'unsafe-eval'", "'unsafe-hashes'", "*", "http:", "https:", "data:",
-         "blob:", "filesystem:")  # fmt: skip
+#: All that scripts and styles may come from: the site itself, or what the page names one by one.
+_OWN = re.compile(r"'(?:self|none|report-sample|nonce-[^']+|sha(?:256|384|512)-[^']+)'")
+_SCRIPTS = ("script-src", "style-src", "script-src-elem", "script-src-attr", "style-src-elem",
+            "style-src-attr", "worker-src")  # fmt: skip
+#: What else is loaded, or asked: an answer could send what it knows there.
+_LOADED = ("default-src", "connect-src", "img-src", "font-src", "media-src", "frame-src")
 _REFERRER = ("same-origin", "no-referrer", "strict-origin", "strict-origin-when-cross-origin")
 PAGES = "header-pages"
 
@@ -86,23 +91,14 @@ def _stream(program: Visitor) -> Answer:
 
 def strict_transport_security(context: Context) -> str:
     """Look at Strict-Transport-Security."""
-
-    def fault(value: str) -> str:
-        parts = [part.strip().lower() for part in value.split(";")]
-        ages = [int(part[8:]) for part in parts if re.fullmatch(r"max-age=\d{1,10}", part)]
-        if len(ages) != 1 or ages[0] < 1:
-            return "has no max-age above 0"
-        wanted = context.deployment.hsts_seconds if context.deployment else ages[0]
-        if ages[0] != wanted:
-            return f"says {ages[0]} seconds, and OBC_SITE_HSTS_SECONDS {wanted}: restart web"
-        return ""
-
+    fault = partial(hsts_fault, site=context.configured())
     return _once(context, "Strict-Transport-Security", fault, "SecurityMiddleware")
 
 
 def content_security_policy(context: Context) -> str:
     """Look at Content-Security-Policy, and whether nonces are used once."""
-    told = _once(context, "Content-Security-Policy", policy_fault, "the middleware of the policy")
+    fault = partial(policy_fault, named=_named())
+    told = _once(context, "Content-Security-Policy", fault, "the middleware of the policy")
     nonces = 0
     for page in context.seen[PAGES]:
         if page.again is not None:
@@ -129,16 +125,22 @@ def parse_policy(value: str) -> dict[str, list[str]]:
     return found
 
 
-def policy_fault(value: str) -> str:
-    """Return what is wrong with a policy, "" for nothing."""
+def policy_fault(value: str, named: Mapping[str, list[str]] | None = None) -> str:
+    """Return what is wrong with a policy, "" for nothing.
+
+    Args:
+        named: Sources that the settings name, by directive; they may be loaded, but not run.
+    """
     policy = parse_policy(value)
-    for name in ("script-src", "style-src", "script-src-elem", "script-src-attr"):
+    for name in _SCRIPTS:
         sources = _sources(policy, name)
         if sources is None:
             return f"has neither {name} nor default-src: any script may run"
         for source in sources:
-            if source in _OPEN or "*" in source:
+            if not _OWN.fullmatch(source):
                 return f"lets {source} into {name}"
+    if wrong := _loaded_fault(policy, named or {}):
+        return wrong
     objects = _sources(policy, "object-src")
     if objects is None or objects not in (["'none'"], []):
         return "does not say object-src 'none'"
@@ -151,6 +153,34 @@ def policy_fault(value: str) -> str:
             wanted = " or ".join(" ".join(each) for each in good)
             return f"does not say {name} {wanted}"
     return ""
+
+
+def _loaded_fault(policy: Mapping[str, list[str]], named: Mapping[str, list[str]]) -> str:
+    """Return from where things may come, or whom scripts may ask, that nobody has named."""
+    for name in _LOADED:
+        sources = _sources(policy, name)
+        if sources is None:
+            return f"has neither {name} nor default-src: anything may be loaded"
+        for source in sources:
+            is_wide = "*" in source or source.endswith(":")
+            is_named = source in (_sources(named, name) or ()) and not is_wide
+            if source not in ("'self'", "'none'", "data:") and not is_named:
+                return f"lets {source} into {name}"
+    return ""
+
+
+def _named() -> dict[str, list[str]]:
+    """Return the sources that the settings name, as Django or django-csp has them."""
+    from django.conf import settings
+
+    found = getattr(settings, "CONTENT_SECURITY_POLICY", {}).get("DIRECTIVES") or getattr(
+        settings, "SECURE_CSP", {}
+    )
+    return {
+        name: [str(each).lower() for each in sources]
+        for name, sources in found.items()
+        if isinstance(sources, (list, tuple, set))
+    }
 
 
 def _sources(policy: Mapping[str, list[str]], name: str) -> list[str] | None:

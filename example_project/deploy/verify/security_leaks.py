@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.verify import processes
 from deploy.verify.checks import Failed, Skipped, Suite
 from deploy.verify.context import Context
-from deploy.verify.leaks import Leak, NoHistory, files, read, scan, scan_history, secrets_of
+from deploy.verify.journal import scan_journal
+from deploy.verify.leaks import Leak, NoHistory, files, scan, scan_file, scan_history, secrets_of
 from deploy.verify.security_asking import (
     FREE_MESSAGE,
     begin_conversation,
@@ -51,12 +54,12 @@ def release(context: Context) -> str:
     for root in roots:
         for path in files(root, without=("venv", ".git", "var", "__pycache__", "node_modules")):
             number += 1
-            found += scan(read(path), str(path), known, patterns=True)
+            found += scan_file(path, known, patterns=True)
     for name in ("supervisord.conf", "nginx.conf", "nginx-site.conf", "render.conf"):
         for path in (context.home / "conf" / name, context.home / name):
             if path.is_file():
                 number += 1
-                found += scan(read(path), str(path), known, patterns=True)
+                found += scan_file(path, known, patterns=True)
     _none(found, "take it out, and make another one: whoever has the files has it")
     return f"{number} files, {len(known)} secrets and what keys of others look like"
 
@@ -75,11 +78,10 @@ def logs(context: Context) -> str:
     number, found = 0, []
     for path in files(context.home / "log"):
         number += 1
-        found += scan(read(path), str(path), known, patterns=True)
-    if not number:
-        raise Skipped(f"{context.home / 'log'} holds none; journalctl keeps what systemd starts")
+        found += scan_file(path, known, patterns=True)
+    where = _and_journal(context, number, found, known, patterns=True)
     _none(found, "make another secret, remove the line, and find out who writes it")
-    return f"{number} files, {len(known)} secrets"
+    return f"{where}, {len(known)} secrets"
 
 
 def pages(context: Context) -> str:
@@ -117,6 +119,8 @@ def private_logs(context: Context) -> str:
     """Say what nobody else may know, in each place where people write, and look for it."""
     said = {name: f"canary{secrets.token_hex(8)}" for name in ("question", "search", "password",
             "form", "header", "missing page", "search of the API")}  # fmt: skip
+    began = time.time()
+    before = {path.stat().st_ino: path.stat().st_size for path in files(context.home / "log")}
     person = plain(context)
     begin_conversation(context, person, f"{FREE_MESSAGE} {said['question']}")
     program, anybody = programme(context, person), stranger(context)
@@ -137,11 +141,40 @@ def private_logs(context: Context) -> str:
     known = {f"what was said as {name}": text.encode() for name, text in said.items()}
     for path in files(context.home / "log"):
         number += 1
-        found += scan(read(path), str(path), known, patterns=False)
-    if not number:
-        raise Skipped(f"{context.home / 'log'} holds none; journalctl keeps what systemd starts")
+        start = _new_from(path, before)
+        found += scan_file(path, known, patterns=False, start=start) if start is not None else ()
+    where = _and_journal(context, number, found, known, patterns=False, since=began)
     _none(found, "logs keep paths and figures, and never what people write")
-    return f"{len(said)} things said, {number} files"
+    return f"{len(said)} things said, {where}"
+
+
+def _new_from(path: Path, before: Mapping[int, int]) -> int | None:
+    """Return from where on a log is new, also if it was given another name; None for nowhere."""
+    known, is_now = before.get(path.stat().st_ino, 0), path.stat().st_size
+    if path.suffix == ".gz":
+        return None if known == is_now else 0
+    return None if known == is_now else known if known < is_now else 0
+
+
+def _and_journal(
+    context: Context, number: int, found: list[Leak], known: Mapping[str, bytes],
+    *, patterns: bool, since: float | None = None,
+) -> str:  # fmt: skip
+    """Look into the journal, too, where systemd starts the site; say what was looked into.
+
+    Raises:
+        Skipped: Neither files nor the journal could be read.
+    """
+    where = f"{number} files"
+    if not processes.is_supervised(context) and processes.units(context):
+        leaks, unread = scan_journal(known, patterns=patterns, since=since)
+        found += leaks
+        if unread and not number:
+            raise Skipped(f"{context.home / 'log'} holds none, and {unread}")
+        return f"{where}; {unread}" if unread else f"{where} and the journal"
+    if not number:
+        raise Skipped(f"{context.home / 'log'} holds none")
+    return where
 
 
 def _none(found: list[Leak], what_to_do: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
-from deploy.verify.people import Verifier
 from deploy.verify.security_asking import stranger
 from deploy.verify.site import Answer, Visitor
 
@@ -56,7 +54,6 @@ def cool_off(context: Context) -> str:
 def _guess(context: Context, attempt: Attempt, path: str) -> str:
     """Give wrong passwords for a name, then the right one, from there and from elsewhere."""
     person = context.person("obc-verify-lockout", is_superuser=True)
-    context.stack.callback(_forget_attempts, person)
     guesser = stranger(context)
     statuses = [attempt(guesser, person.name, _WRONG).status for _ in range(TRIES)]
     if 429 in statuses[:3]:
@@ -95,12 +92,3 @@ def _is_in(answer: Answer) -> bool:
     return '"access"' in answer.text or any(
         line.startswith("sessionid=") for line in answer.all("set-cookie")
     )
-
-
-def _forget_attempts(person: Verifier) -> None:
-    """Delete what was noted of the verifier's failures."""
-    from axes import models
-
-    found: Any
-    for found in (models.AccessAttempt, models.AccessFailureLog):
-        found.objects.filter(username=person.name).delete()

@@ -15,6 +15,7 @@ from typing import Any
 from deploy.verify.checks import Failed, Suite
 from deploy.verify.context import Context
 from deploy.verify.people import Verifier
+from deploy.verify.rows import unwritten
 from deploy.verify.security_asking import patiently, plain, programme
 
 CORPUS = Path(__file__).with_name("corpus.json")
@@ -51,7 +52,6 @@ def plans(context: Context) -> str:
     from django_obc_ai.exceptions import DangerousQuery
 
     person = plain(context)
-    before = snapshot()
     refused = 0
     corpus = read_corpus()["plans"]
     for case in corpus:
@@ -78,19 +78,22 @@ def plans(context: Context) -> str:
             raise Failed(f"a plan ({case['why']}) was run and not refused: {shown}")
         elif found := [name for name in result.columns if _is_secret(name)]:
             raise Failed(f"a plan ({case['why']}) shows {', '.join(found)}: {shown}")
-    _same(before)
     return f"{len(corpus)} plans: {refused} refused without a query, the others only read"
 
 
 def asked(context: Context) -> str:
     """Ask the dangerous questions; of those that a provider is paid for, only two."""
+    return unwritten(lambda: _asked(context))
+
+
+def _asked(context: Context) -> str:
     person = plain(context, "obc-verify-queries")
     program = programme(context, person)
     is_paid = context.configured().google_api_key is not None
     corpus = read_corpus()["questions"]
     free = [each for each in corpus if each["expect"] == "refused"]
     others = [each for each in corpus if each["expect"] != "refused"]
-    before, calls = snapshot(), _calls(person)
+    calls = _calls(person)
     for case in [*free, *(others[:_PAID_QUESTIONS] if is_paid else others)]:
         question = case["question"]
         answer = patiently(lambda asked=question: program.send("/api/chat/", {"message": asked}))
@@ -107,7 +110,6 @@ def asked(context: Context) -> str:
             raise Failed(f"{question[:80]!r} reached the provider before it was refused")
         _read_answer(question, found)
         calls = _calls(person)
-    _same(before)
     number = len(free) + (min(len(others), _PAID_QUESTIONS) if is_paid else len(others))
     paid = (
         f"; {len(others) - _PAID_QUESTIONS} not asked, since a provider is paid" if is_paid else ""
@@ -147,29 +149,6 @@ def statements() -> Iterator[list[str]]:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(note))
         yield sent
-
-
-def snapshot() -> list[Any]:
-    """Return what no question may change: users with their rights, and the site's own rows."""
-    from django.contrib.auth import get_user_model
-    from django.db.models import Count, Sum
-
-    from communities.models import Community, Municipality, Province, Region
-
-    users = get_user_model().objects.exclude(username__startswith="obc-verify")
-    found: list[Any] = list(
-        users.order_by("pk").values_list("pk", "username", "password", "is_staff", "is_superuser")
-    )
-    places = (Region, Province, Municipality, Community)
-    return found + [each.objects.aggregate(Count("pk"), Sum("population")) for each in places]
-
-
-def _same(before: list[Any]) -> None:
-    if snapshot() != before:
-        raise Failed(
-            "rows have changed while dangerous questions were asked: users, rights, or places. If"
-            " nobody else has changed them, restore a backup"
-        )
 
 
 def _calls(person: Verifier) -> int:

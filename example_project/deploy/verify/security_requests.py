@@ -48,7 +48,7 @@ def paths(context: Context) -> str:
                 f"{path} is served, with what stands in that file: see 'location /static/' of"
                 " conf/nginx-site.conf, whose alias has to end in a slash as the location does"
             )
-        if answer.status == 200 or answer.status in BROKEN:
+        if answer.status in (200, 429, *BROKEN):
             raise Failed(f"{path} is answered with {answer.status} and not refused")
     return f"{len(HIDDEN)} addresses refused"
 

@@ -20,6 +20,11 @@ from urllib.parse import urlencode
 from deploy.verify.checks import Failed
 
 SECONDS = 60
+#: For how long the limit of the proxy is waited for, and what the site's own refusals hold.
+_PROXY_SECONDS = 30
+_OWN_HEADERS = ("x-request-id", "retry-after")
+#: The keys of all sessions that visitors were given: they are deleted at the end.
+SESSIONS: set[str] = set()
 _TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -137,9 +142,28 @@ class Visitor:
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Make a request; a redirection is not followed. Underscores in names are hyphens.
 
+        Where the proxy itself refuses, since it limits each address, it is asked again: how the
+        site answers is what is asked for.
+
         Raises:
             Failed: The site is not reached; the message says which part of that went wrong.
         """
+        end = time.monotonic() + _PROXY_SECONDS
+        while (answer := self._ask(method, path, body, headers)).status == 429:
+            if any(answer.header(name) for name in _OWN_HEADERS):
+                break
+            if time.monotonic() > end:
+                raise Failed(
+                    f"what is before the site refuses {path[:60]} with 429 for {_PROXY_SECONDS}"
+                    " seconds on end: its limit for an address (requests_per_second and burst of"
+                    " render.conf) is too low, or a program asks without end from this one"
+                )
+            time.sleep(0.2)
+        return answer
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
         connection = _Connection(self.address, self.source)
         try:
             with self._telling():
@@ -154,6 +178,8 @@ class Visitor:
                     self.cookies.pop(name, None)
                 else:
                     self.cookies[name] = morsel
+                    if name == "sessionid":
+                        SESSIONS.add(morsel.value)
         return answer
 
     def stream(self, path: str, value: Any) -> Iterator[tuple[float, bytes]]:
