@@ -32,12 +32,34 @@ USER = "atlas"
 _HANDED_ON = re.compile(
     r"PIP_\w+|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE|\w+_proxy", re.IGNORECASE
 )
+#: Files and folders that settings name, and where a user's own settings of pip are.
+_PATH = re.compile(r"(?<![\w/])/[\w.+/-]+")
+_PIP_CONF = (".config/pip/pip.conf", ".pip/pip.conf")
 _DEB = re.compile(r"^\s*(?:deb\s+(?:\[[^]]*\]\s*)?|URIs:\s*)(\S+)", re.MULTILINE)
 
 
 def handed_on() -> dict[str, str]:
     """Return the variables by which pip finds what it installs."""
     return {name: value for name, value in os.environ.items() if _HANDED_ON.fullmatch(name)}
+
+
+def pip_conf() -> str:
+    """Return this user's own settings of pip; "" if there are none."""
+    for name in _PIP_CONF:
+        if (path := Path.home() / name).is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
+
+
+def named_paths() -> list[Path]:
+    """Return files and folders that those settings need, such as certificates."""
+    system = Path("/etc/pip.conf")
+    text = "\n".join(handed_on().values()) + "\n" + pip_conf()
+    text += system.read_text(encoding="utf-8") if system.is_file() else ""
+    found = dict.fromkeys(Path(each) for each in _PATH.findall(text.replace("file://", " ")))
+    # An index lies beside its files.
+    found = dict.fromkeys(path.parent if path.name == "simple" else path for path in found)
+    return [path for path in found if path.exists()]
 
 
 def find(name: str) -> str | None:
@@ -166,7 +188,8 @@ def fresh_debian(folder: Path) -> Iterator[Machine]:
     version = (root / "etc/debian_version").read_text().strip()
     with _processes(_mounts(root)) as enter:
         enter += ["chroot", f"--userspec={USER}", str(root)]
-        yield Machine(f"a fresh Debian {version} made by debootstrap", root, house, enter)
+        told = f"a fresh Debian {version} made by debootstrap"
+        yield _give_pip_conf(Machine(told, root, house, enter))
 
 
 @contextmanager
@@ -179,14 +202,15 @@ def this_machine(folder: Path) -> Iterator[Machine]:
         if line.startswith("PRETTY_NAME="):
             system = line.partition("=")[2].strip('"')
     if os.geteuid():
-        yield Machine(f"{system}, as it is", Path("/"), house)
+        yield _give_pip_conf(Machine(f"{system}, as it is", Path("/"), house))
         return
     user = pwd.getpwnam("nobody")
     folder.chmod(0o755)
     os.chown(house, user.pw_uid, user.pw_gid)
     become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     with _processes("mount -t proc proc /proc") as enter:
-        yield Machine(f"{system}, as the user nobody", Path("/"), house, [*enter, *become])
+        told = f"{system}, as the user nobody"
+        yield _give_pip_conf(Machine(told, Path("/"), house, [*enter, *become]))
 
 
 @contextmanager
@@ -220,30 +244,35 @@ def _mounts(root: Path) -> str:
     """Return commands that mount what programs expect; nobody else sees it."""
     quoted = shlex.quote(str(root))
     lines = [f"mount --rbind /dev {quoted}/dev", f"mount -t proc proc {quoted}/proc"]
-    for value in handed_on().values():
-        # Folders of packages, or of certificates, are read where they are.
-        if value.startswith("/") and Path(value).is_dir():
-            there = shlex.quote(str(root / value.lstrip("/")))
-            lines.append(f"mkdir -p {there} && mount --rbind {shlex.quote(value)} {there}")
+    # Folders of packages, or of certificates, are read where they are.
+    for path in filter(Path.is_dir, named_paths()):
+        there = shlex.quote(str(root / path.relative_to("/")))
+        lines.append(f"mkdir -p {there} && mount --rbind {shlex.quote(str(path))} {there}")
     return "\n".join(lines)
 
 
 def _hand_on_files(root: Path) -> None:
     """Copy what says how this machine reaches others: names, pip's settings, certificates."""
-    named = ["/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"]
-    named += [value for value in handed_on().values() if value.startswith("/")]
-    if Path("/etc/pip.conf").exists():
-        found = re.findall(
-            r"^\s*cert\s*=\s*(/\S+)", Path("/etc/pip.conf").read_text(), re.MULTILINE
-        )
-        named += found
-    for name in dict.fromkeys(named):
-        if Path(name).is_file():
-            target = root / name.lstrip("/")
+    system = [Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/pip.conf")]
+    for path in [*system, *named_paths()]:
+        if path.is_file():
+            target = root / path.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            shutil.copy(name, target)  # follows links
+            shutil.copy(path, target)  # follows links
             target.chmod(0o644)
+
+
+def _give_pip_conf(machine: Machine) -> Machine:
+    """Hand this user's settings of pip on to that machine's."""
+    if text := pip_conf():
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "pip"
+            folder.mkdir()
+            (folder / "pip.conf").write_text(text, encoding="utf-8")
+            machine.run("mkdir", "-p", machine.house / ".config")
+            machine.take(folder, machine.house / ".config/pip")
+    return machine
 
 
 def _release() -> str:
