@@ -80,13 +80,21 @@ class Site(ApiSite):
         return {**super().settings(), "REST_FRAMEWORK": framework}
 
 
-#: What a schema cannot say: which filters an index has, and that days are in order.
+#: What a schema cannot say: which filters an index has, and that days are in order; that health is
+#: told by its status, also that of a machine which is too busy to answer in time.
 _CONFIGURATION = """
 [[operations]]
 include-operation-id = ["search", "read_usage"]
 
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404"]
+
+[[operations]]
+include-operation-id = ["read_health", "probe_readiness"]
+
+[operations.checks]
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "503"]
 """
 
 

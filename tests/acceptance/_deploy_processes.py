@@ -125,7 +125,7 @@ class Supervisor:
         for path in (self.paths["web"], self.paths["streams"]):
             killed = self.client.ask(path).json()["pid"]
             os.kill(killed, signal.SIGKILL)
-    XX
+            wait_until(lambda now=killed: has_ended(now), "it is gone")
             answers = [self.client.ask(path) for _ in range(10)]
             good = all(each.status == 200 for each in answers)
             self.report.expect(good, f"{path}: {[each.status for each in answers]} after a kill")
