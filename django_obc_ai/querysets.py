@@ -29,6 +29,8 @@ BREAKDOWN_FIELDS: dict[str, str] = {
     "scope": "scope",
     "provider": "provider",
 }
+#: In place of a provider's alias, of operations that `import_obcms` brought along.
+IMPORTED = "obcms"
 #: What a breakdown counts, in order.
 COUNTS = ("operations", "failures", "cached", "coalesced", "tokens")
 _START = 8
@@ -74,6 +76,14 @@ def day_bounds(
 
 def _day(zone: zoneinfo.ZoneInfo | None = None) -> TruncDate:
     return TruncDate("created_at", tzinfo=(zone or default_zone()) if settings.USE_TZ else None)
+
+
+def is_imported(provider: str, attempts: int) -> bool:
+    """Return whether an operation was imported, and not made by this package.
+
+    A provider may be called `IMPORTED`, too; its calls that cost something have attempts.
+    """
+    return provider == IMPORTED and not attempts
 
 
 def start_of_hash() -> models.Func:
@@ -166,6 +176,10 @@ class AIOperationQuerySet(BoundedQuerySet["AIOperation"]):
         """Return the models that calls are put down to, in order."""
         rows = self.order_by().values(name=_PRICED_MODEL).annotate(n=models.Count("*"))
         return sorted({row["name"] for row in rows} - {""})
+
+    def made_here(self) -> AIOperationQuerySet:
+        """Return the calls of this package, without those that were imported: see `is_imported`."""
+        return self.exclude(provider=IMPORTED, attempts=0)
 
     def paid(self) -> AIOperationQuerySet:
         """Return the calls that were answered and cost money."""

@@ -10,6 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "django_obc_ai"
 IN_SDIST = ("tests/run.sh", "docs/conf.py", "tox.ini", "LICENSE", "README.md", "CHANGELOG.md")
+#: Bytes that a wheel may have. What is in it is Python's text, nearly all of it: see
+#: docs/project/releases.md.
+MOST_BYTES = 1_250_000
 NEVER = (".venv-tests/", ".tox/", "example_project/var/", "__pycache__", ".sqlite3", ".git/")
 
 
@@ -30,6 +33,11 @@ def wheel_faults(names: set[str]) -> list[str]:
     ]
 
 
+def size_faults(size: int) -> list[str]:
+    """A wheel is no place for data and models; whoever makes it much larger decides so here."""
+    return [f"{size:,} bytes, more than {MOST_BYTES:,}"] if size > MOST_BYTES else []
+
+
 def sdist_faults(names: set[str]) -> list[str]:
     """The sdist holds the sources, tests and docs, and nothing that was made by running them."""
     inside = {name.split("/", 1)[1] for name in names if "/" in name}
@@ -46,6 +54,7 @@ def main() -> int:
         if name.endswith(".whl"):
             with zipfile.ZipFile(name) as wheel:
                 found = wheel_faults(set(wheel.namelist()))
+            found += size_faults(Path(name).stat().st_size)
         else:
             with tarfile.open(name) as sdist:
                 found = sdist_faults(set(sdist.getnames()))

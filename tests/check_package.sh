@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tests/check_package.sh PYTHON: build the package (PYTHON has build and twine), look into what was
-# built, install the wheel into an empty environment and run the demo from it.
+# tests/check_package.sh PYTHON: rehearse a release's build (PYTHON has the group "package"): twice
+# alike, with a bill of materials; look into what was built, install the wheel into an empty environment
+# and run the demo from it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,13 +9,14 @@ python="$1"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
-"$python" -m build --outdir "$scratch/dist" . >"$scratch/log" 2>&1 || { cat "$scratch/log"; exit 1; }
+.ci/build "$python" "$scratch/dist"
 "$python" -m twine check --strict "$scratch"/dist/*
 "$python" tests/check_dist.py "$scratch"/dist/*
 
 echo "== the wheel in an empty environment, core dependencies only"
 tests/make_venv.sh "$python" "$scratch/venv"
 wheel="$(echo "$scratch"/dist/*.whl)"
+.ci/sbom "$python" "$wheel" "" "$scratch/core.cdx.json"
 "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel"
 cd "$scratch"
 venv/bin/python - <<'END'

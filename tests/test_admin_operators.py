@@ -208,6 +208,13 @@ def test_what_a_paid_embedder_takes_is_said_before(
         assert f"about ${about:.4f} if every text is" in page
         assert "written down" in page
         assert gemini_server.journal == []
+        IndexingService().index("places")
+        Place.objects.filter(pk__in=Place.objects.values("pk")[:3]).update(name="unreadable")
+        IndexingService().index("places", rebuild=True)
+        before = len(gemini_server.journal)
+        page = text_of(operator.get(url("indexstate", "change", "places")))
+        assert "All of them at once: The embedder is paid for. This costs about" in page
+        assert len(gemini_server.journal) == before
 
 
 # --- providers ---------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def error_of(**entry: Any) -> str:
 
 def test_nothing_set_keeps_strangers_out_and_counts_everybody() -> None:
     found = web()
-    assert (found.anonymous_scope, found.trusted_proxies) == (None, 0)
+    assert (found.anonymous_scope, found.may_ask, found.trusted_proxies) == (None, None, 0)
     assert found.throttles == {
         "anon": Rate(requests=100, seconds=3600),
         "user": Rate(requests=1000, seconds=3600),
@@ -60,6 +60,7 @@ def test_what_is_no_rate_is_refused(rate: str) -> None:
     "entry",
     [
         {"anonymous_scope": 5},
+        {"may_ask": True},
         {"throttles": ["5/hour"]},
         {"throttles": {"anon": 5}},
         {"throttle_cache": None},

@@ -81,6 +81,7 @@ def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
         "provider default",
         "embedder default",
         "vector store default",
+        "lexical store default",
         "cost store default",
         "coordinator default",
         "database default",
@@ -104,6 +105,7 @@ def test_embedded_defaults_are_healthy_and_named(tmp_path: Path) -> None:
     assert item("embedder default", found).message == "HashingEmbedder, lexical: matches spelling."
     store = "FaissVectorStore." if is_installed("faiss") else "NumpyVectorStore."
     assert item("vector store default", found).message == store
+    assert item("lexical store default", found).message == "BM25LexicalStore."
     assert item("cost store default", found).message == "DatabaseCostStore."
     assert provider.detail == "django_obc_ai.backends.providers.offline.OfflineProvider"
 

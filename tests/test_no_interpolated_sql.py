@@ -16,6 +16,10 @@ ROOT = Path(django_obc_ai.__file__).parent
 TAKES_SQL = {"execute", "executemany", "raw", "extra", "RawSQL"}
 #: Files whose statements Django's own compilers make; they give what a compiler returned.
 COMPILED = {"backends/cost_stores/database.py", "gateway/inserts.py", "chat/statements.py"}
+#: Files whose statements `_pgvector_tables.quoted` or a method of their own fills in: quoted names
+#: of tables and indexes, types and numbers of ours, and the SQL of a queryset's compiler.
+_PGVECTOR = ("feed", "index", "loading", "search", "tables")
+COMPILED |= {f"backends/vector_stores/_pgvector_{each}.py" for each in _PGVECTOR}
 
 #: Files where `_change` runs a constant of the module that it is given.
 HANDED_ON = {"backends/coordinators/_database_flights.py"}

@@ -157,3 +157,17 @@ def test_files_stay_under_350_lines(folder: str) -> None:
 @pytest.mark.django_db
 def test_models_and_migrations_agree() -> None:
     call_command("makemigrations", "django_obc_ai", check=True, dry_run=True, verbosity=0)
+
+
+def test_the_page_on_releases_names_the_versions_that_are_supported() -> None:
+    page = (ROOT / "docs" / "project" / "releases.md").read_text()
+    for name, prefix in (
+        ("Python", "Programming Language :: Python :: "),
+        ("Django", "Framework :: Django :: "),
+    ):
+        (told,) = re.findall(rf"^\| {name} \| ([^|]+) \|", page, re.MULTILINE)
+        versions = [each.removeprefix(prefix) for each in CLASSIFIERS if each.startswith(prefix)]
+        wanted = [each for each in versions if re.fullmatch(r"\d+\.\d+", each)]
+        assert re.findall(r"\d+\.\d+(?![.\d])", re.sub(r"\(.*?\)", "", told)) == wanted
+    (floor,) = re.findall(r"from ([\d.]+)\)", page)
+    assert f"django>={floor}" in PYPROJECT["project"]["dependencies"]

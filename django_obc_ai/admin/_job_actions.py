@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django_obc_ai.models import Job
-from django_obc_ai.services import jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +35,14 @@ class JobAction:
 
 
 def _retry(key: UUID) -> bool:
+    from django_obc_ai.services import jobs  # with it comes all that makes calls
+
     return bool(jobs.retry(key))
 
 
 def _cancel(key: UUID) -> bool:
+    from django_obc_ai.services import jobs
+
     return bool(jobs.cancel(key))
 
 

@@ -39,8 +39,18 @@ def note(
     )
 
 
-def latest(model: type[models.Model], most: int = 10) -> models.QuerySet[Any]:
-    """Return the last entries about a model's rows, the newest first, with their users."""
+def latest(
+    model: type[models.Model], most: int = 10, *, key: str | None = None
+) -> models.QuerySet[Any]:
+    """Return the last entries about a model's rows, the newest first, with their users.
+
+    Args:
+        model: Whose history.
+        most: So many at most.
+        key: Only those about one thing, as `note` was given it.
+    """
     kind = ContentType.objects.get_for_model(model)
     entries = LogEntry.objects.filter(content_type=kind).select_related("user")
+    if key is not None:
+        entries = entries.filter(object_id=key)
     return entries.order_by("-action_time", "-pk")[:most]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, reduce
 from operator import or_
@@ -17,10 +18,9 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 
-from django_obc_ai.admin import audit, dashboard
+from django_obc_ai.admin import audit
 from django_obc_ai.admin.corrections import CostCorrectionInline
 from django_obc_ai.admin.dashboard_links import find_page
-from django_obc_ai.admin.downloads import operations_csv
 from django_obc_ai.admin.large_lists import (
     BoundedPaginator,
     ErrorFilter,
@@ -31,7 +31,6 @@ from django_obc_ai.admin.large_lists import (
 from django_obc_ai.admin.people import name_of, users_are_near
 from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import AIOperation, StoredContent
-from django_obc_ai.services.explanation import explain_cost
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[AIOperation]  # generic in the stubs only
@@ -85,11 +84,11 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         download = site.admin_view(self.csv_view)
         mine = [path("csv/", download, name="django_obc_ai_aioperation_csv")]
         for route, view, name in (
-            ("dashboard/", dashboard.view, ""),
-            ("dashboard/repeated/", dashboard.repeated, "_repeated"),
-            ("dashboard/<slug:table>.csv", dashboard.csv, "_csv"),
+            ("dashboard/", "view", ""),
+            ("dashboard/repeated/", "repeated", "_repeated"),
+            ("dashboard/<slug:table>.csv", "csv", "_csv"),
         ):
-            answer = site.admin_view(partial(view, site=site))
+            answer = site.admin_view(partial(_dashboard, view, site=site))
             mine.append(path(route, answer, name=f"django_obc_ai_dashboard{name}"))
         return [*mine, *super().get_urls()]
 
@@ -99,6 +98,8 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
 
     def csv_view(self, request: HttpRequest) -> HttpResponseBase:
         """Answer with all rows that the list has under the same filters."""
+        from django_obc_ai.admin.downloads import operations_csv
+
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -128,6 +129,8 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     @admin.display(description="In words")
     def explanation(self, operation: AIOperation) -> str:
         """Return the cost line by line."""
+        from django_obc_ai.services.explanation import explain_cost
+
         return format_html_join("", "<div>{}</div>", ((each,) for each in explain_cost(operation)))
 
     @admin.display(description="Prompt and answer")
@@ -178,3 +181,11 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields."""
         return self.get_fields(request, obj)
+
+
+def _dashboard(name: str, request: HttpRequest, /, **options: Any) -> HttpResponseBase:
+    """Answer with a view of the dashboard; what it reads with is imported when it is opened."""
+    from django_obc_ai.admin import dashboard
+
+    view: Callable[..., HttpResponseBase] = getattr(dashboard, name)
+    return view(request, **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -17,12 +16,8 @@ from django.urls import path, reverse
 from django.utils import timezone
 
 from django_obc_ai.admin import audit
-from django_obc_ai.admin.dashboard_limits import condition_of
-from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import ConfigurationError, CoordinatorError
-from django_obc_ai.models import AIOperation, ProviderPause
-from django_obc_ai.services.limits import LimitState, limits_now, reopen_provider
-from django_obc_ai.services.pauses import pause_provider, paused_providers, resume_provider
+from django_obc_ai.models import ProviderPause
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[ProviderPause]  # generic in the stubs only
@@ -31,8 +26,6 @@ else:
     ModelAdmin, ModelForm = admin.ModelAdmin, forms.ModelForm
 
 _LIST = "django_obc_ai_providerpause_changelist"
-#: Operations in which the last success and failure of each provider are looked for.
-_LATEST = 1_000
 
 
 class PauseForm(ModelForm):
@@ -45,6 +38,8 @@ class PauseForm(ModelForm):
 
     def clean(self) -> Any:
         """Refuse a provider that the settings no longer have."""
+        from django_obc_ai.backends.providers import providers
+
         alias = self.instance.pk
         if alias and alias not in providers:
             raise forms.ValidationError(
@@ -67,40 +62,13 @@ class PauseAddForm(PauseForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Offer what is configured and not paused."""
+        from django_obc_ai.backends.providers import providers
+
         super().__init__(*args, **kwargs)
         taken = set(ProviderPause.objects.values_list("pk", flat=True))
         free = [alias for alias in providers if alias not in taken]
         field: Any = self.fields["alias"]
         field.choices = [(alias, alias) for alias in free]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A configured provider as the list shows it; no option but the model is looked at.
-
-    Attributes:
-        alias: In ``OBC_AI["PROVIDERS"]``.
-        kind: Name of the class.
-        model: As configured, "" for the class's own.
-        pause: The pause that holds now, if any.
-        has_row: Whether a pause is stored, even one that is over.
-        answered: When it last answered, among the latest operations.
-        failed: When a call last failed, with the category.
-        condition: Whether the limits let it be asked, in words; "" without limits.
-        is_closed: Whether they do not.
-        is_known: Whether the coordinator could be asked for that.
-    """
-
-    alias: str
-    kind: str
-    model: str
-    pause: Any
-    has_row: bool
-    answered: Any
-    failed: Any
-    condition: str
-    is_closed: bool
-    is_known: bool
 
 
 @admin.register(ProviderPause)
@@ -138,6 +106,8 @@ class ProviderPauseAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show each configured provider and its state."""
+        from django_obc_ai.admin import _provider_states as states
+
         if not self.has_view_permission(request):
             raise PermissionDenied
         request.current_app = self.admin_site.name  # for links
@@ -145,8 +115,8 @@ class ProviderPauseAdmin(ModelAdmin):
             **self.admin_site.each_context(request),
             "title": "AI providers",
             "opts": self.opts,
-            "providers": _rows(),
-            "latest": _LATEST,
+            "providers": states.rows(),
+            "latest": states.LATEST,
             "may_pause": self.has_add_permission(request),
             "may_change": self.has_change_permission(request),
             "may_resume": self.has_delete_permission(request),
@@ -157,6 +127,9 @@ class ProviderPauseAdmin(ModelAdmin):
 
     def reopen_view(self, request: HttpRequest, alias: str) -> HttpResponse:
         """Ask whether that is meant; reopen the provider on POST."""
+        from django_obc_ai.admin._provider_states import facts
+        from django_obc_ai.backends.providers import providers
+
         if not (self.has_view_permission(request) and self.has_delete_permission(request)):
             raise PermissionDenied
         alias = unquote(alias)
@@ -164,19 +137,20 @@ class ProviderPauseAdmin(ModelAdmin):
             raise Http404(f"There is no provider {alias!r}.")
         if request.method == "POST":
             return self._reopen(request, alias)
-        found = next((each for each in limits_now() if each.alias == alias), None)
         request.current_app = self.admin_site.name  # for links
         context = {
             **self.admin_site.each_context(request),
             "title": f"Reopen {alias}?",
             "opts": self.opts,
-            "facts": _facts(alias, found),
+            "facts": facts(alias),
             "button": "Reopen",
             "back": reverse(f"{self.admin_site.name}:{_LIST}"),
         }
         return TemplateResponse(request, "admin/django_obc_ai/confirm.html", context)
 
     def _reopen(self, request: HttpRequest, alias: str) -> HttpResponse:
+        from django_obc_ai.services.limits import reopen_provider
+
         try:
             reopen_provider(alias)
         except (CoordinatorError, ConfigurationError) as error:
@@ -209,12 +183,16 @@ class ProviderPauseAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Pause the provider, or go on with other words."""
+        from django_obc_ai.services.pauses import pause_provider
+
         made = pause_provider(obj.alias, reason=obj.reason, user=request.user, until=obj.until)
         obj.paused_by, obj.since = made.paused_by, made.since
         obj._state.adding = False
 
     def delete_model(self, request: HttpRequest, obj: ProviderPause) -> None:
         """Resume the provider."""
+        from django_obc_ai.services.pauses import resume_provider
+
         resume_provider(obj.alias)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -259,46 +237,3 @@ def _end(pause: ProviderPause) -> str:
 
 def _local(moment: Any) -> Any:
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
-
-
-def _facts(alias: str, found: LimitState | None) -> list[str]:
-    """Return what somebody should know before saying yes."""
-    if found is None:
-        return [f"The provider {alias} has no limits, and is never closed."]
-    text = "All workers ask it again at once, by one call at first and by more with each success."
-    text += " What counts towards its limits goes on to count. If it fails again, it closes again."
-    return [f"The provider {alias} is {condition_of(found)}.", text]
-
-
-def _rows() -> list[Row]:
-    paused = paused_providers()
-    limits = {each.alias: each for each in limits_now()}
-    stored = set(ProviderPause.objects.values_list("pk", flat=True))
-    answered: dict[str, Any] = {}
-    failed: dict[str, Any] = {}
-    columns = ("provider", "success", "attempts", "error_category", "created_at")
-    latest = AIOperation.objects.order_by("-created_at").values_list(*columns)[:_LATEST]
-    for alias, success, attempts, category, at in latest:
-        if success and attempts:  # neither the cache nor another call answered
-            answered.setdefault(alias, at)
-        elif not success:
-            failed.setdefault(alias, (at, category))
-    found = []
-    for alias in [*providers, *sorted(stored - set(providers))]:
-        spec = providers.spec(alias) if alias in providers else None
-        gate = limits.get(alias)
-        found.append(
-            Row(
-                alias=alias,
-                kind="no longer configured" if spec is None else spec.path.rpartition(".")[2],
-                model="" if spec is None else str(spec.options.get("model", "")),
-                pause=paused.get(alias),
-                has_row=alias in stored,
-                answered=answered.get(alias),
-                failed=failed.get(alias),
-                condition="" if gate is None else condition_of(gate),
-                is_closed=gate is not None and gate.is_closed,
-                is_known=gate is None or gate.state is not None,
-            )
-        )
-    return found

@@ -9,9 +9,12 @@ from rest_framework import serializers
 from django_obc_ai.api.fields import Cell, Key, Moment, Number, Strict, Text, WholeNumber
 from django_obc_ai.conf import get_settings
 from django_obc_ai.models import ChatMessage
+from django_obc_ai.services._fusion import MODES
 from django_obc_ai.types.chat import ChatAnswer
 
 _MOST_FOUND = 50
+#: Whoever pages on looks for something else; each page is a search of all before it.
+_MOST_PASSED = 1_000
 _QUERY_LENGTH = 1_000
 
 
@@ -121,6 +124,18 @@ class SearchQuery(Strict):
     filters = serializers.DictField(
         required=False, help_text="Django lookups on fields that the index offers; needs index."
     )
+    mode = serializers.ChoiceField(
+        MODES,
+        required=False,
+        help_text="By vectors, by words or both; without it the index's own. Needs index.",
+    )
+    offset = WholeNumber(
+        required=False,
+        default=0,
+        min_value=0,
+        max_value=_MOST_PASSED,
+        help_text="So many of the best are passed over. Needs index.",
+    )
 
     def validate_filters(self, value: dict[str, Any]) -> dict[str, Any]:
         """Refuse what no database takes."""
@@ -129,9 +144,10 @@ class SearchQuery(Strict):
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Let filters go with the index that offers them."""
-        if attrs.get("filters") and "index" not in attrs:
-            raise serializers.ValidationError({"filters": ["Give the index, too."]})
+        """Let what belongs to one index go with it."""
+        for name in ("filters", "mode", "offset"):
+            if attrs.get(name) and "index" not in attrs:
+                raise serializers.ValidationError({name: ["Give the index, too."]})
         return attrs
 
 
@@ -143,7 +159,15 @@ class Found(serializers.Serializer[Any]):
     title = serializers.CharField()
     url = serializers.CharField(help_text='"" if it has no page.')
     text = serializers.CharField(help_text="The passage that matched.")
-    score = serializers.FloatField(help_text="Cosine similarity, higher is closer.")
+    score = serializers.FloatField(
+        help_text="Cosine similarity, higher is closer; by words, the share of them that it holds."
+    )
+    highlights = serializers.ListField(
+        child=serializers.ListField(
+            child=serializers.IntegerField(min_value=0), min_length=2, max_length=2
+        ),
+        help_text="Where words of the query begin and end in the text, in characters.",
+    )
 
 
 class SearchAnswer(serializers.Serializer[Any]):

@@ -38,7 +38,7 @@ _DEEPEST = 20  # levels of JSON; what is taken has hardly five
 
 
 class MayAsk(BasePermission):
-    """People who logged in, and others where the settings say so."""
+    """People who logged in, and others where the settings say so, if the project's rule agrees."""
 
     @property
     def is_open(self) -> bool:

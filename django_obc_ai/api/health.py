@@ -20,12 +20,12 @@ from django_obc_ai.api import problems
 from django_obc_ai.api.base import View
 from django_obc_ai.api.schema import Problem, described
 from django_obc_ai.api.usage import PERMISSION
-from django_obc_ai.services.health import HealthReport, check_health
+from django_obc_ai.services.health import HealthItem, HealthReport, check_health
 from django_obc_ai.web.people import may
 
 _KEPT_SECONDS = 5.0
 _TIMEOUT_SECONDS = 5.0
-#: Without these no call is answered. A provider that is away takes no server out of service.
+#: Without these a process is no use. A provider that is away takes no server out of service.
 _NEEDED = ("database", "cost store")
 _STATES = ("error", "unknown", "warning", "ok")  # the worst first
 _clock = time.monotonic
@@ -135,10 +135,19 @@ class ReadyView(_Probe):
 
     @described("probe_readiness", answer=Alive, errors=[503], is_probe=True)
     def get(self, request: Request) -> Response:
-        """Say whether the database and the cost store answer, without which nothing is."""
-        if _worst(needed.read().items) in ("ok", "warning"):
+        """Say whether the settings hold and the database answers.
+
+        A cost store must be one that can be built. Whether it answers is the same for all
+        processes: without it calls under a budget are refused, and the rest goes on.
+        """
+        found = [each for each in needed.read().items if not _is_store_away(each)]
+        if _worst(found) in ("ok", "warning"):
             return Response({"health": "ok"})
         return _unhealthy("not_ready", "It cannot answer now. Try again later.")
+
+
+def _is_store_away(item: HealthItem) -> bool:
+    return item.status == "unknown" and item.name.startswith("cost store ")
 
 
 def _worst(items: Any) -> str:

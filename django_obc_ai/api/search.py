@@ -27,15 +27,18 @@ class SearchView(View):
         asked = SearchQuery(data=request.data)
         asked.is_valid(raise_exception=True)
         given = dict(asked.validated_data)
-        query, index, filters = (given.pop(name, None) for name in ("query", "index", "filters"))
+        query, index = given.pop("query"), given.pop("index", None)
+        # Of one index alone; without one they say nothing, or were refused.
+        own = {name: given.pop(name, None) for name in ("filters", "mode")}
+        offset = given.pop("offset")
         service, arguments = SimilaritySearchService(), {"user": request.user, **given}
         if index is None:
             found = service.search_all(query, **arguments)
         else:
             try:
-                found = service.search(index, query, filters=filters, **arguments)
+                found = service.search(index, query, offset=offset, **own, **arguments)
             except (DataError, ProgrammingError, OverflowError):
-                if not filters:
+                if not own["filters"]:
                     raise
                 # Only the database knows that a number is too large for a column, or no text.
                 raise exceptions.ParseError("A filter has a value that does not fit.") from None
@@ -51,4 +54,5 @@ def _shown(found: SearchResult, index: str | None) -> dict[str, Any]:
         "url": url_of(found.object),
         "text": found.text,
         "score": found.score,
+        "highlights": found.highlights,
     }

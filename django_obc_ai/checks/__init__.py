@@ -33,6 +33,7 @@ def register_all() -> None:
         ("settings", "check_key_in_source"),
         ("backends", "check_backends"),
         ("indexes", "check_indexes"),
+        ("vector_databases", "check_vector_databases"),
         ("chat", "check_chat"),
         ("tasks", "check_task_runners"),
         ("web", "check_web"),
@@ -41,3 +42,5 @@ def register_all() -> None:
     checks.register(_deferred("deployment", "check_deployment"), TAG, deploy=True)
     checks.register(_deferred("served", "check_served"), TAG, deploy=True)
     checks.register(_deferred("indexes", "check_index_embedders"), checks.Tags.database)
+    extensions = _deferred("vector_databases", "check_vector_extensions")
+    checks.register(extensions, checks.Tags.database)

@@ -14,8 +14,10 @@ from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import PaidEmbedder, embedders
 from django_obc_ai.backends.handler import BackendHandler
+from django_obc_ai.backends.lexical_stores import lexical_stores
 from django_obc_ai.backends.providers import BaseProvider, providers
 from django_obc_ai.backends.providers._options import find_public_host
+from django_obc_ai.backends.rerankers import rerankers
 from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.checks.messages import error, from_exception, warning
@@ -29,15 +31,24 @@ def check_backends(**_: Any) -> list[CheckMessage]:
     if find_errors():
         return []
     messages: list[CheckMessage] = []
-    for family in (embedders, vector_stores, cost_stores, coordinators, task_runners):
+    for family in (
+        embedders,
+        vector_stores,
+        lexical_stores,
+        rerankers,
+        cost_stores,
+        coordinators,
+        task_runners,
+    ):
         for alias in family:
             messages += _check_backend(family, alias)
     for alias in embedders:
         messages += _check_paid_embedder(alias)
     for alias in providers:
         messages += _check_provider(alias)
-    for alias in vector_stores:
-        messages += _check_path(alias)
+    for stores in (vector_stores, lexical_stores):
+        for alias in stores:
+            messages += _check_path(stores, alias)
     return messages
 
 
@@ -167,10 +178,10 @@ def _check_paid_embedder(alias: str) -> list[CheckMessage]:
     ]
 
 
-def _check_path(alias: str) -> list[CheckMessage]:
-    """E008: a store that writes files needs a folder it may write to."""
+def _check_path(stores: BackendHandler[Any], alias: str) -> list[CheckMessage]:
+    """E008: a store that writes files needs a folder it may write to. Any: of either family."""
     try:
-        path = vector_stores[alias].path
+        path = stores[alias].path
     except ConfigurationError:
         return []
     if path is None:
@@ -182,7 +193,7 @@ def _check_path(alias: str) -> list[CheckMessage]:
     return [
         error(
             "E008",
-            f"{vector_stores.where(alias)}['OPTIONS']['path'] is not writable.",
+            f"{stores.where(alias)}['OPTIONS']['path'] is not writable.",
             f"Let the user that runs Django write to {folder.name!r}, or name another folder.",
         )
     ]

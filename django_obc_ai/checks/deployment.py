@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from django.core.checks import CheckMessage
 
 from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
+from django_obc_ai.backends.handler import BackendHandler
+from django_obc_ai.backends.lexical_stores import lexical_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.checks.messages import deployment_warning
@@ -98,12 +101,11 @@ def _check_budgets(parsed: AISettings) -> Iterator[CheckMessage]:
 def _check_folders(parsed: AISettings) -> Iterator[CheckMessage]:
     """W025: files of ours where a web server hands out whatever lies there."""
     ours: list[tuple[str, str | Path | None]] = [("OBC_AI['LOG']['spool']", parsed.log.spool)]
-    for alias in vector_stores:
-        try:
-            path = vector_stores[alias].path
-        except ConfigurationError:  # check_backends reports it
-            continue
-        ours.append((f"The path of {vector_stores.where(alias)}", path))
+    families: tuple[BackendHandler[Any], ...] = (vector_stores, lexical_stores)  # Any: of two
+    for stores in families:
+        for alias in stores:
+            with suppress(ConfigurationError):  # check_backends reports it
+                ours.append((f"The path of {stores.where(alias)}", stores[alias].path))
     public = list(_public_folders())
     for where, given in ours:
         if given is None:

@@ -1,4 +1,4 @@
-"""E009, E011, E016 and W004: the declared indexes."""
+"""E005, E009, E011, E016 and W004: the declared indexes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from django_obc_ai.conf import find_errors, get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.indexes import VectorIndex, generations, get_indexes
 from django_obc_ai.indexes.dependencies import resolve
+from django_obc_ai.indexes.splitting import check_packages
+from django_obc_ai.services._fusion import MODES
 
 _MAX_KEY_LENGTH = 255  # of the outbox's column
 
@@ -50,12 +52,16 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
                 messages += _check_path(
                     index.model, path, f"{where}, {attribute}", is_text=attribute == "fields"
                 )
-        messages += _check_dependencies(index, where)
+        messages += [*_check_dependencies(index, where), *_check_mode(index, where)]
+        try:
+            check_packages(index)
+        except ConfigurationError as exception:
+            messages.append(from_exception(exception))
         if not find_errors():
-            for key in ("embedder", "vector_store"):
+            for key in ("embedder", "vector_store", "lexical_store", "reranker"):
                 aliases = get_settings().backends(f"{key}s")
                 alias = getattr(index, key)
-                if alias not in aliases:
+                if alias is not None and alias not in aliases:
                     setting = f"OBC_AI[{key.upper() + 'S'!r}]"
                     messages.append(
                         error(
@@ -65,6 +71,18 @@ def check_indexes(**_: Any) -> list[CheckMessage]:
                         )
                     )
     return messages
+
+
+def _check_mode(index: VectorIndex, where: str) -> list[CheckMessage]:
+    found = []
+    if index.search_mode is not None and index.search_mode not in MODES:
+        message = f"{where} has the search_mode {index.search_mode!r}."
+        found.append(error("E011", message, suggest(str(index.search_mode), MODES)))
+    weight: Any = index.lexical_weight
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+        message = f"{where} has a lexical_weight that is no number above 0."
+        found.append(error("E011", message, "1.0 lets words count as much as vectors."))
+    return found
 
 
 def _check_dependencies(index: VectorIndex, where: str) -> list[CheckMessage]:

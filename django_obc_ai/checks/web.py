@@ -9,17 +9,25 @@ from django.conf import settings
 from django.core.checks import CheckMessage
 
 from django_obc_ai.backends.providers import providers
-from django_obc_ai.checks.messages import error
+from django_obc_ai.checks.messages import error, from_exception
 from django_obc_ai.conf import AISettings, find_errors, get_settings, suggest
+from django_obc_ai.conf.web import load_may_ask
 from django_obc_ai.exceptions import ConfigurationError
 
 
 def check_web(**_: Any) -> list[CheckMessage]:
-    """Report a cache that is none, and people without a name whom no budget stops."""
+    """Report a cache or rule that is none, and people without a name whom no budget stops."""
     if find_errors():
         return []
     parsed = get_settings()
-    return [*_unknown_cache(parsed), *_unbounded(parsed)]
+    return [*_bad_rule(parsed), *_unknown_cache(parsed), *_unbounded(parsed)]
+
+
+def _bad_rule(parsed: AISettings) -> Iterator[CheckMessage]:
+    try:
+        load_may_ask(parsed.web)
+    except ConfigurationError as exception:
+        yield from_exception(exception)
 
 
 def _unknown_cache(parsed: AISettings) -> Iterator[CheckMessage]:

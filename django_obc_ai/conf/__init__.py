@@ -83,6 +83,7 @@ EMBEDDED_BACKENDS = {
     "PROVIDERS": f"{_BACKENDS}.providers.offline.OfflineProvider",
     "EMBEDDERS": f"{_BACKENDS}.embedders.hashing.HashingEmbedder",
     "VECTOR_STORES": f"{_BACKENDS}.vector_stores.numpy.NumpyVectorStore",
+    "LEXICAL_STORES": f"{_BACKENDS}.lexical_stores.bm25.BM25LexicalStore",
     "COST_STORES": f"{_BACKENDS}.cost_stores.database.DatabaseCostStore",
     "COORDINATORS": DATABASE_COORDINATOR,
     "TASK_RUNNERS": f"{_BACKENDS}.task_runners.inline.InlineRunner",
@@ -97,6 +98,8 @@ class AISettings:
     providers: Mapping[str, BackendSpec]
     embedders: Mapping[str, BackendSpec]
     vector_stores: Mapping[str, BackendSpec]
+    lexical_stores: Mapping[str, BackendSpec]
+    rerankers: Mapping[str, BackendSpec]
     cost_stores: Mapping[str, BackendSpec]
     coordinators: Mapping[str, BackendSpec]
     task_runners: Mapping[str, BackendSpec]
@@ -123,7 +126,7 @@ class AISettings:
         return specs
 
 
-def _family(value: Any, where: str) -> dict[str, BackendSpec]:
+def _specs(value: Any, where: str) -> dict[str, BackendSpec]:
     specs = {}
     for alias, entry in as_mapping(value, where).items():
         at = f"{where}[{alias!r}]"
@@ -137,6 +140,11 @@ def _family(value: Any, where: str) -> dict[str, BackendSpec]:
         specs[alias] = BackendSpec(
             path=as_text(entry["BACKEND"], f"{at}['BACKEND']"), options=options
         )
+    return specs
+
+
+def _family(value: Any, where: str) -> dict[str, BackendSpec]:
+    specs = _specs(value, where)
     if "default" not in specs:
         raise ConfigurationError(f"{where} has no 'default'.", hint="Name one entry 'default'.")
     return specs
@@ -216,22 +224,39 @@ def _date(value: Any, where: str) -> datetime.date | None:
     return value
 
 
-def _default_store(_: Mapping[str, Any]) -> dict[str, Any]:
+def _default_vectors(_: Mapping[str, Any]) -> dict[str, Any]:
     """Return FAISS where it is installed and may keep files below BASE_DIR, else numpy."""
-    base = getattr(settings, "BASE_DIR", None)
-    if base and importlib.util.find_spec("faiss") is not None:
-        folder = Path(base) / "var" / "vectors"
-        existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
-        if existing is not None and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-            return {"default": {"BACKEND": _FAISS_STORE}}
+    if importlib.util.find_spec("faiss") is not None and _own_folder("vectors") is not None:
+        return {"default": {"BACKEND": _FAISS_STORE}}
     return {"default": {"BACKEND": EMBEDDED_BACKENDS["VECTOR_STORES"]}}
+
+
+def _default_words(_: Mapping[str, Any]) -> dict[str, Any]:
+    """Return BM25 with a path where it may keep files below BASE_DIR, else in memory."""
+    folder = _own_folder("words")
+    options = {} if folder is None else {"path": str(folder)}
+    return {"default": {"BACKEND": EMBEDDED_BACKENDS["LEXICAL_STORES"], "OPTIONS": options}}
+
+
+def _own_folder(name: str) -> Path | None:
+    """Return a folder below ``BASE_DIR / "var"``, if files can be written there."""
+    base = getattr(settings, "BASE_DIR", None)
+    if not base:
+        return None
+    folder = Path(base) / "var" / name
+    existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return None
+    return folder
 
 
 #: How each key is read, and its default, or what makes it of the keys that were read before.
 _PARSERS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
     **{key: (_family, {"default": {"BACKEND": path}}) for key, path in EMBEDDED_BACKENDS.items()},
-    "VECTOR_STORES": (_family, _default_store),
+    "VECTOR_STORES": (_family, _default_vectors),
+    "LEXICAL_STORES": (_family, _default_words),
     "COORDINATORS": (_family, default_coordinator),
+    "RERANKERS": (_specs, {}),
     "BUDGETS": (parse_budgets, ()),
     "MONEY": (parse_money, {}),
     "CACHE": (parse_cache, {}),

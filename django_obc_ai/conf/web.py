@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
+
+from django.utils.module_loading import import_string
 
 from django_obc_ai.conf.values import as_mapping, as_positive, as_text, only_keys, wrong_type
 from django_obc_ai.exceptions import ConfigurationError
@@ -11,6 +14,7 @@ from django_obc_ai.types.settings import Rate, WebSettings
 
 _NAMES = (
     "anonymous_scope",
+    "may_ask",
     "throttles",
     "throttle_cache",
     "trusted_proxies",
@@ -30,6 +34,9 @@ def parse_web(value: Any, where: str) -> WebSettings:
     scope = entry.get("anonymous_scope")
     if scope is not None:
         scope = as_text(scope, f"{where}['anonymous_scope']")
+    rule = entry.get("may_ask")
+    if not (rule is None or isinstance(rule, str) or callable(rule)):
+        raise wrong_type(f"{where}['may_ask']", rule, "a function, its dotted path, or None")
     proxies = entry.get("trusted_proxies", 0)
     if isinstance(proxies, bool) or not isinstance(proxies, int) or proxies < 0:
         raise wrong_type(f"{where}['trusted_proxies']", proxies, "a whole number, 0 or above")
@@ -37,6 +44,7 @@ def parse_web(value: Any, where: str) -> WebSettings:
     as_positive(alive, f"{where}['keep_alive_seconds']", (int, float), "seconds above 0")
     return WebSettings(
         anonymous_scope=scope,
+        may_ask=rule,
         throttles=_throttles(entry.get("throttles", {}), f"{where}['throttles']"),
         throttle_cache=as_text(
             entry.get("throttle_cache", "default"), f"{where}['throttle_cache']"
@@ -45,6 +53,26 @@ def parse_web(value: Any, where: str) -> WebSettings:
         max_body_bytes=as_positive(most, f"{where}['max_body_bytes']", int, _WHOLE),
         keep_alive_seconds=float(alive),
     )
+
+
+def load_may_ask(web: WebSettings) -> Callable[[Any], bool] | None:
+    """Return the project's rule for who may ask; None if there is none.
+
+    Raises:
+        ConfigurationError: It names nothing that can be called.
+    """
+    rule = web.may_ask
+    hint = "Give a function, or its dotted path, that takes a user and returns True or False."
+    if isinstance(rule, str):
+        try:
+            rule = import_string(rule)
+        except ImportError as error:
+            text = f"OBC_AI['WEB']['may_ask'] cannot be imported: {error}."
+            raise ConfigurationError(text, hint=hint, check_id="E003") from error
+        if not callable(rule):
+            text = "OBC_AI['WEB']['may_ask'] names something that cannot be called."
+            raise ConfigurationError(text, hint=hint, check_id="E003")
+    return rule
 
 
 def _throttles(value: Any, where: str) -> dict[str, Rate | None]:

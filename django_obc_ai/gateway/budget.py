@@ -253,9 +253,7 @@ def _reserve(
     try:
         refused = ask()
     except CostStoreLostError:
-        if not recovery.rebuild(alias):
-            raise
-        refused = ask()
+        refused = recovery.ask_after_loss(alias, ask)
     except BudgetsChangedError:
         raise
     except CostStoreError as error:
@@ -263,6 +261,7 @@ def _reserve(
             # Whether it was admitted, nobody knows; if it was, it is given back.
             leases.settle_later(reservation, alias, Amount())
         raise
+    recovery.known_whole.add(store)
     if refused is not None:
         raise _exceeded(refused, store.totals([refused.key])[refused.key], amount, found)
     leases.keep(reservation, alias)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
+import weakref
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, InterfaceError
@@ -15,13 +18,25 @@ from django.utils import timezone
 from django_obc_ai.backends.cost_stores import BaseCostStore, cost_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.conf import BudgetSettings, get_settings
-from django_obc_ai.exceptions import AbandonedCallError, ConfigurationError, CostStoreError
+from django_obc_ai.exceptions import (
+    AbandonedCallError,
+    ConfigurationError,
+    CostStoreError,
+    CostStoreLostError,
+)
 from django_obc_ai.gateway import intents, ledger, policy, retry
 from django_obc_ai.logs import events
 from django_obc_ai.models import AIOperation, CostStoreMark, Ledger
 from django_obc_ai.models.connections import apart, persist
 from django_obc_ai.types import Amount, ExpiredHold, nano_from_usd, usd_from_nano
 
+#: A store that was never used before is filled within this time, unless its process dies.
+_MADE_WITHIN = datetime.timedelta(seconds=10)
+_PAUSE_SECONDS = 0.05
+_sleep = time.sleep
+#: Stores that have answered this process: such a one is lost, and not new.
+known_whole: weakref.WeakSet[BaseCostStore] = weakref.WeakSet()
+ResultT = TypeVar("ResultT")
 _COLUMNS = {
     "module": "module",
     "operation_type": "operation_type",
@@ -126,6 +141,32 @@ def rebuild(alias: str = "default") -> bool:
     if retry.is_in_transaction():
         return apart(lambda: _rebuild(alias))  # a transaction may show an old ledger
     return _rebuild(alias)
+
+
+def ask_after_loss(alias: str, ask: Callable[[], ResultT]) -> ResultT:
+    """Ask a store once more when its totals are there again.
+
+    Whoever comes beside the very first call waits until that has filled the store.
+
+    Raises:
+        CostStoreLostError: They are not there again yet.
+    """
+    if not _is_being_made(alias) and rebuild(alias):
+        return ask()
+    while _is_being_made(alias):
+        _sleep(_PAUSE_SECONDS)
+        with suppress(CostStoreLostError):
+            return ask()
+    return ask()
+
+
+def _is_being_made(alias: str) -> bool:
+    """Return whether a store was used for the first time a moment ago, and may just be filled."""
+    if cost_stores[alias] in known_whole:
+        return False
+    since = timezone.now() - _MADE_WITHIN
+    marks = CostStoreMark.objects.filter(alias=alias, created_at__gt=since)
+    return bool(persist(get_settings().database, marks.exists))
 
 
 def _rebuild(alias: str) -> bool:

@@ -53,9 +53,8 @@ _KEYS = re.compile(
     r"|(?i:(?<![a-z0-9])(?:api[_-]?key|secret|token|passw(?:or)?d)[\"']?[ \t]{0,3}[:=][ \t]{0,3}"
     r"[\"']?[^\s\"',;]{6,})"
 )
-#: In this order: an address inside of a key is part of the key.
+#: After the keys: an address inside of a key is part of the key.
 _BUILT_IN: tuple[tuple[str, re.Pattern[str], str], ...] = (
-    ("keys", _KEYS, "[key]"),
     ("email", _EMAIL, "[e-mail]"),
     ("phone", _PHONE, "[phone]"),
 )
@@ -76,8 +75,7 @@ def redact(text: str) -> str:
     text = text[: MOST_CHARACTERS + _MARGIN].replace("\0", "")
     text = text.encode(errors="replace").decode()  # half a character is stored nowhere
     if "keys" in log.redact:
-        for secret in sorted(_own_secrets(), key=len, reverse=True):
-            text = text.replace(secret, "[key]")
+        text = without_keys(text)
     for name, pattern, mark in _BUILT_IN:
         if name in log.redact:
             text = pattern.sub(mark, text)
@@ -94,6 +92,13 @@ def redact(text: str) -> str:
                 hint="Return the text as it may be stored.",
             )
     return text
+
+
+def without_keys(text: str) -> str:
+    """Return a text without this project's own keys, and without what looks like one."""
+    for secret in sorted(_own_secrets(), key=len, reverse=True):
+        text = text.replace(secret, "[key]")
+    return _KEYS.sub("[key]", text)
 
 
 def load_function(log: LogSettings) -> Callable[[str], Any] | None:

@@ -35,13 +35,13 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
     return {
         "id": info.operation_id,
         "operation_type": info.operation_type,
-        "module": _clean(info.module),
+        "module": clean(info.module),
         "user_id": info.user_id,
-        "scope": _clean(info.scope),
-        "content_type": _fit("content_type", info.content_type),
-        "provider": _fit("provider", info.provider),
-        "model_requested": _fit("model_requested", outcome.model_requested),
-        "model_used": _fit("model_used", outcome.model_used),
+        "scope": clean(info.scope),
+        "content_type": fit("content_type", info.content_type),
+        "provider": fit("provider", info.provider),
+        "model_requested": fit("model_requested", outcome.model_requested),
+        "model_used": fit("model_used", outcome.model_used),
         "input_tokens": usage.input_tokens,
         "cached_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
@@ -54,31 +54,31 @@ def values_of(request: GenerationRequest, info: CallInfo, outcome: CallOutcome) 
         "response_time_ms": round(outcome.response_time_seconds * 1000),
         "attempts": outcome.attempts,
         "success": error is None,
-        "error_category": "" if error is None else _fit("error_category", error.code),
-        "error_message": "" if error is None else _clean(str(error)),
-        "finish_reason": _fit("finish_reason", outcome.finish_reason),
+        "error_category": "" if error is None else fit("error_category", error.code),
+        "error_message": "" if error is None else clean(str(error)),
+        "finish_reason": fit("finish_reason", outcome.finish_reason),
         "cached": outcome.cached,
         "coalesced": outcome.coalesced,
         "waited_ms": round(outcome.waited_seconds * 1000),
-        "fallback_from": _fit("fallback_from", outcome.fallback_from),
+        "fallback_from": fit("fallback_from", outcome.fallback_from),
         "stored_bytes": outcome.stored_bytes,
         "saved_usd": outcome.saved_usd,
         "first_chunk_ms": None if first is None else round(first * 1000),
         "prompt_hash": outcome.prompt_hash or prompt_hash_of(request),
         "cache_entry": outcome.cache_entry,
-        "prompt_version": _fit("prompt_version", request.prompt_version),
+        "prompt_version": fit("prompt_version", request.prompt_version),
         "created_at": outcome.started_at,
     }
 
 
 @lru_cache(maxsize=1_000)  # there are few names, and each row has seven
-def _fit(field: str, text: str) -> str:
-    """Shorten a name that a provider chose to what its column holds."""
+def fit(field: str, text: str) -> str:
+    """Return a name that somebody else chose, shortened to what its column holds."""
     column: Any = AIOperation._meta.get_field(field)  # a text column, which the stubs cannot know
-    return _clean(text)[: column.max_length]
+    return clean(text)[: column.max_length]
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Return a text without what no database takes: NUL, and halves of surrogate pairs."""
     if not text.isascii():
         text = text.encode(errors="replace").decode()

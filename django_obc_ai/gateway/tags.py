@@ -18,11 +18,10 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from django.core.cache import BaseCache
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_obc_ai.gateway.cache import configured_cache
-from django_obc_ai.gateway.cache_key import digest
 from django_obc_ai.logs import events
 from django_obc_ai.models.writer import transaction_of
 
@@ -50,7 +49,7 @@ def read_versions(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     A version that is missing is made up and stored. If the cache fails, none fits any entry.
     """
     wanted = {_key(name): name for name in sorted(set(names))}
-    cache = configured_cache()
+    cache = _cache()
     if cache is None or not wanted:
         return ()
     try:
@@ -137,7 +136,7 @@ def _drop(names: Iterable[str]) -> None:
     """Drop versions now, and those that are owed; raises nothing, the data are committed."""
     keys = [*{_key(name) for name in names}, *_owed]
     try:
-        cache = configured_cache()
+        cache = _cache()
         if cache is None:
             return
         for start in range(0, len(keys), _AT_ONCE):
@@ -149,7 +148,15 @@ def _drop(names: Iterable[str]) -> None:
         events.CACHE_NOT_INVALIDATED.log(tags=len(keys), error=error)
 
 
+def _cache() -> BaseCache | None:
+    from django_obc_ai.gateway.cache import configured_cache  # not when Django starts
+
+    return configured_cache()
+
+
 def _key(name: str) -> str:
+    from django_obc_ai.gateway.cache_key import digest
+
     return f"django_obc_ai:tag:{digest('tag', name)}"
 
 

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import models, router
 from django.db.models.constants import LOOKUP_SEP
 
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.indexes.chunking import MAX_CHUNK_CHARACTERS, split_text
+
+if TYPE_CHECKING:
+    from django_obc_ai.indexes.chunking import TextSpan
 
 
 class VectorIndex:
@@ -45,10 +47,28 @@ class VectorIndex:
     embedder: ClassVar[str] = "default"
     #: Alias in ``OBC_AI["VECTOR_STORES"]``.
     vector_store: ClassVar[str] = "default"
+    #: Alias in ``OBC_AI["LEXICAL_STORES"]``, for searches by words.
+    lexical_store: ClassVar[str] = "default"
+    #: What searches go by: "vector", "lexical" (words) or "hybrid" (both); None is the
+    #: embedder's own `search_mode`.
+    search_mode: ClassVar[str | None] = None
+    #: What a rank by words counts in hybrid searches, where one by vectors counts 1; above 0.
+    lexical_weight: ClassVar[float] = 1.0
+    #: Alias in ``OBC_AI["RERANKERS"]`` that puts the best results in order; None for none.
+    reranker: ClassVar[str | None] = None
     #: Change it when `get_text` changes: the index is then rebuilt.
     text_version: ClassVar[str] = "1"
-    #: Longer texts are split; characters.
-    max_chunk_characters: ClassVar[int] = MAX_CHUNK_CHARACTERS
+    #: What the text is, for splitting it where it is long: "text"; "markdown"; "code" of any
+    #: language that is indented, or "code:python" for one that is parsed (extra `chunking`).
+    text_format: ClassVar[str] = "text"
+    #: Longer texts are split; tokens as the embedder counts them. Never more than it takes in;
+    #: None: what it takes in, up to 400.
+    chunk_tokens: ClassVar[int | None] = None
+    #: Tokens that a piece repeats of the one before it at most; up to half of a piece.
+    chunk_overlap: ClassVar[int] = 0
+
+    #: What recall@10 approximate search must reach on measurement, above 0 and at most 1.
+    minimum_recall: ClassVar[float] = 0.95
 
     def get_queryset(self) -> models.QuerySet[Any]:
         """Return the rows that belong into the index, all of them by default.
@@ -79,6 +99,14 @@ class VectorIndex:
             check_id="E009",
         )
 
+    def recall_queries(self) -> Sequence[str]:
+        """Return search texts that are typical, for measuring the recall of approximate search.
+
+        Those that people have typed, best of all. Without any, queries are made of the index's
+        own chunks; see `services.recall.measure_recall`.
+        """
+        return ()
+
     @property
     def database(self) -> str:
         """Return the alias that holds the model and its index tables."""
@@ -87,12 +115,21 @@ class VectorIndex:
     @property
     def text_identity(self) -> str:
         """Return a text that changes when the same row would get another text."""
-        parts = [list(self.fields), self.text_version, self.max_chunk_characters]
+        from django_obc_ai.indexes import splitting
+
+        parts = [list(self.fields), self.text_version, *splitting.identity_of(self)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-    def split(self, instance: Any) -> list[str]:
-        """Return the chunks of an object's text, in order; [] if it has none."""
-        return split_text(self.get_text(instance), self.max_chunk_characters)
+    def split(self, text: str) -> list[TextSpan]:
+        """Return the chunks of an object's text, in order; [] if it is blank.
+
+        Raises:
+            ConfigurationError: The embedder cannot count tokens, or a package that
+                `text_format` needs is missing.
+        """
+        from django_obc_ai.indexes import splitting
+
+        return splitting.split(self, text)
 
     def is_fed_by(self, model: type[models.Model]) -> bool:
         """Return whether rows of a model may be rows of the index.

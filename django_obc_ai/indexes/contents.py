@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
 from django.db import connections
+from django.db.models import F
 
 from django_obc_ai.indexes.base import VectorIndex
 from django_obc_ai.indexes.documents import Documents, Piece
@@ -13,6 +15,29 @@ from django_obc_ai.models import Chunk, IndexGeneration, Tombstone
 
 #: (object key, number) of chunks, by id.
 Places: TypeAlias = dict[int, tuple[str, int]]
+_PAGE = 500  # below SQLite's limit on query parameters
+_PARKED = 1_000_000_000  # no object has so many chunks
+
+
+class Held(NamedTuple):
+    """What is compared of a chunk that is held."""
+
+    id: int
+    object_key: str
+    number: int
+    start: int
+    end: int
+    content_hash: str
+
+
+@dataclass(slots=True)
+class Change:
+    """What one write does to chunks: remove, write, and (number, start, end, id) to set."""
+
+    gone: Places = field(default_factory=dict)
+    fresh: list[Chunk] = field(default_factory=list)
+    moved: list[tuple[int, int, int, int]] = field(default_factory=list)
+    renumbered: list[int] = field(default_factory=list)  # the ids of those with another number
 
 
 def missing_hashes(
@@ -55,39 +80,64 @@ def replace_chunks(
         Keys that were left alone because a vector is missing; embed and try again.
     """
     alias = index.database
-    held: dict[str, list[tuple[int, int, str]]] = {key: [] for key in pieces}
-    for pk, key, number, content_hash in _held(alias, generation, list(pieces)):
-        held[key].append((pk, number, content_hash))
+    held: dict[str, list[Held]] = {key: [] for key in pieces}
+    for row in _held(alias, generation, list(pieces)):
+        held[row.object_key].append(row)
     # Of all these objects: texts that two of them exchange are not embedded again.
-    reusable = {} if force else {row[2]: row[0] for rows in held.values() for row in rows}
+    reusable = {} if force else {row.content_hash: row.id for rows in held.values() for row in rows}
     again: set[str] = set()
-    gone: Places = {}
-    fresh: list[Chunk] = []
+    change = Change()
     for key, wanted in pieces.items():
         old = held[key]
-        if not force and [row[2] for row in old] == [piece.content_hash for piece in wanted]:
+        if not force and [row[2:] for row in old] == [
+            (number, each.start, each.end, each.content_hash) for number, each in enumerate(wanted)
+        ]:
             continue
         if any(p.content_hash not in vectors and p.content_hash not in reusable for p in wanted):
             again.add(key)
             continue
+        kept = {} if force else _kept(old, wanted)
+        left = {n: piece for n, piece in enumerate(wanted) if n not in kept}
         moved = _vectors_of(
-            alias, [reusable[p.content_hash] for p in wanted if p.content_hash not in vectors]
+            alias,
+            [reusable[p.content_hash] for p in left.values() if p.content_hash not in vectors],
         )
-        gone |= {row[0]: (key, row[1]) for row in old}
-        fresh += [
+        staying = {row.id for row in kept.values()}
+        change.gone |= {row.id: (key, row.number) for row in old if row.id not in staying}
+        change.moved += [
+            (number, wanted[number].start, wanted[number].end, row.id)
+            for number, row in kept.items()
+            if row[2:5] != (number, wanted[number].start, wanted[number].end)
+        ]
+        change.renumbered += [row.id for number, row in kept.items() if row.number != number]
+        change.fresh += [
             Chunk(
                 generation=generation,
                 object_key=key,
                 number=number,
+                start=piece.start,
+                end=piece.end,
                 text=piece.text,
                 content_hash=piece.content_hash,
                 vector=vectors.get(piece.content_hash) or moved[piece.content_hash],
                 version=version,
             )
-            for number, piece in enumerate(wanted)
+            for number, piece in left.items()
         ]
-    _exchange(alias, generation, gone, fresh, version)
+    _exchange(alias, generation, change, version)
     return again
+
+
+def _kept(old: Sequence[Held], wanted: Sequence[Piece]) -> dict[int, Held]:
+    """Return, by new number, the rows whose text is wanted still, in order where there are more."""
+    by_hash: dict[str, list[Held]] = {}
+    for row in reversed(old):
+        by_hash.setdefault(row.content_hash, []).append(row)
+    return {
+        number: rows.pop()
+        for number, piece in enumerate(wanted)
+        if (rows := by_hash.get(piece.content_hash))
+    }
 
 
 def remove_objects(
@@ -95,32 +145,32 @@ def remove_objects(
 ) -> int:
     """Remove all chunks of some objects, inside a `write`; return how many there were."""
     alias = index.database
-    gone = {row[0]: (row[1], row[2]) for row in _held(alias, generation, list(keys))}
-    _exchange(alias, generation, gone, [], version)
+    rows = _held(alias, generation, list(keys))
+    gone = {row.id: (row.object_key, row.number) for row in rows}
+    _exchange(alias, generation, Change(gone=gone), version)
     return len(gone)
 
 
-def _held(
-    alias: str, generation: IndexGeneration, keys: list[str]
-) -> Iterable[tuple[int, str, int, str]]:
-    """Return id, object key, number and content hash of the chunks of some objects, by number."""
+def _held(alias: str, generation: IndexGeneration, keys: list[str]) -> Iterable[Held]:
+    """Return the chunks of some objects without their texts and vectors, by number."""
     if connections[alias].vendor != "postgresql":
         rows = Chunk.objects.using(alias).filter(generation=generation, object_key__in=keys)
-        return rows.order_by("number").values_list("pk", "object_key", "number", "content_hash")
+        columns = ("pk", "object_key", "number", "start", "end", "content_hash")
+        return [Held(*row) for row in rows.order_by("number").values_list(*columns)]
     with connections[alias].cursor() as cursor:
         # Written out: to put it together would take as long as to run it, while others wait.
         cursor.execute(
-            "SELECT id, object_key, number, content_hash FROM django_obc_ai_chunk"
+            'SELECT id, object_key, number, start, "end", content_hash FROM django_obc_ai_chunk'
             " WHERE generation_id = %s AND object_key = ANY(%s) ORDER BY number",
             [generation.pk, keys],
         )
-        return list(cursor.fetchall())
+        return [Held(*row) for row in cursor.fetchall()]
 
 
-def _exchange(
-    alias: str, generation: IndexGeneration, gone: Places, fresh: Sequence[Chunk], version: int
-) -> None:
-    """Remove chunks, with a tombstone for each, and write others."""
+def _exchange(alias: str, generation: IndexGeneration, change: Change, version: int) -> None:
+    """Remove chunks, with a tombstone for each, write others, and number those that stay."""
+    gone, fresh = change.gone, change.fresh
+    _park(alias, change.renumbered)
     if connections[alias].vendor == "postgresql":
         places = {(each.object_key, each.number): each for each in fresh}
         renewed = {pk: places[place] for pk, place in gone.items() if place in places}
@@ -128,13 +178,31 @@ def _exchange(
         gone = {pk: place for pk, place in gone.items() if pk not in renewed}
         written = {id(each) for each in renewed.values()}
         fresh = [each for each in fresh if id(each) not in written]
-    if gone:
-        Chunk.objects.using(alias).filter(pk__in=list(gone)).delete()
+    ids = list(gone)
+    for start in range(0, len(ids), _PAGE):
+        part = ids[start : start + _PAGE]
+        Chunk.objects.using(alias).filter(pk__in=part).delete()
         Tombstone.objects.using(alias).bulk_create(
-            [Tombstone(generation=generation, chunk_id=pk, version=version) for pk in gone]
+            [Tombstone(generation=generation, chunk_id=pk, version=version) for pk in part]
         )
+    if change.moved:
+        with connections[alias].cursor() as cursor:
+            cursor.executemany(
+                'UPDATE django_obc_ai_chunk SET number = %s, start = %s, "end" = %s WHERE id = %s',
+                change.moved,
+            )
     if fresh:
         Chunk.objects.using(alias).bulk_create(fresh, batch_size=200)
+
+
+def _park(alias: str, ids: Sequence[int]) -> None:
+    """Take rows out of the way of each other: no two of an object may have one number.
+
+    Their ids, texts, vectors and versions stay, so replicas have nothing to do.
+    """
+    for start in range(0, len(ids), _PAGE):
+        part = Chunk.objects.using(alias).filter(pk__in=ids[start : start + _PAGE])
+        part.update(number=F("number") + _PARKED)
 
 
 def _renew(
@@ -152,15 +220,18 @@ def _renew(
         cursor.execute(
             "WITH renewed AS (UPDATE django_obc_ai_chunk AS held"
             " SET id = nextval(pg_get_serial_sequence('django_obc_ai_chunk', 'id')),"
+            ' start = new.start, "end" = new.stop,'
             " text = new.text, content_hash = new.content_hash, vector = new.vector, version = %s"
-            " FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[])"
-            " AS new (old_id, text, content_hash, vector)"
+            " FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::text[], %s::text[], %s::bytea[])"
+            " AS new (old_id, start, stop, text, content_hash, vector)"
             " WHERE held.id = new.old_id RETURNING new.old_id)"
             " INSERT INTO django_obc_ai_tombstone (generation_id, chunk_id, version)"
             " SELECT %s, old_id, %s FROM renewed",
             [
                 version,
                 list(renewed),
+                [each.start for each in chunks],
+                [each.end for each in chunks],
                 [each.text for each in chunks],
                 [each.content_hash for each in chunks],
                 [bytes(each.vector) for each in chunks],
@@ -171,10 +242,11 @@ def _renew(
 
 
 def _vectors_of(alias: str, ids: Sequence[int]) -> dict[str, bytes]:
-    if not ids:
-        return {}
-    rows = Chunk.objects.using(alias).filter(pk__in=ids)
-    return {h: bytes(v) for h, v in rows.values_list("content_hash", "vector")}
+    found: dict[str, bytes] = {}
+    for start in range(0, len(ids), _PAGE):
+        rows = Chunk.objects.using(alias).filter(pk__in=ids[start : start + _PAGE])
+        found |= {h: bytes(v) for h, v in rows.values_list("content_hash", "vector")}
+    return found
 
 
 def stored_keys(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django_obc_ai.indexes.base import VectorIndex
+from django_obc_ai.indexes.chunking import TextSpan
 from django_obc_ai.logs import events
 
 
@@ -18,10 +19,14 @@ class Piece:
     Attributes:
         text: The chunk's text.
         content_hash: SHA-256 of the text, 64 hex digits.
+        start: Where it begins in the object's whole text, in characters.
+        end: Where it ends, exclusive.
     """
 
     text: str
     content_hash: str
+    start: int = 0
+    end: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +37,39 @@ class Documents:
         pieces: By key, the chunks in order; [] for rows that are gone, filtered out or
             without text.
         broken: Keys whose text could not be computed, with the error; left as they are.
+        wholes: By key, the hash of the whole text that the pieces are of.
     """
 
     pieces: dict[str, list[Piece]]
     broken: dict[str, Exception]
+    wholes: dict[str, str] = field(default_factory=dict)
 
 
-def read_documents(index: VectorIndex, keys: Sequence[str]) -> Documents:
-    """Read live rows and return what the index should hold for their keys."""
+def read_documents(
+    index: VectorIndex, keys: Sequence[str], *, known: Documents | None = None
+) -> Documents:
+    """Read live rows and return what the index should hold for their keys.
+
+    Args:
+        index: The index.
+        keys: Keys of objects.
+        known: What was read just before; texts that are the same are not split again.
+
+    Raises:
+        ConfigurationError: No text can be split: the embedder cannot count its tokens, or a
+            package is missing.
+    """
     by_pk = {index.pk_of(key): key for key in keys}
     by_pk.pop(None, None)
     rows = index.get_queryset().using(index.database).filter(pk__in=list(by_pk))
     pieces: dict[str, list[Piece]] = {key: [] for key in keys}
     broken: dict[str, Exception] = {}
+    wholes: dict[str, str] = {}
     for instance in rows:
         key = index.key_of(instance)
         try:
-            texts = index.split(instance)
+            text = _storable(index.get_text(instance))
+            whole = hash_of(text)
         except Exception as error:  # noqa: BLE001 - the project's get_text may raise anything
             events.INDEXES_TEXT_FAILED.log(
                 about=index.name, error=error, index=index.name, object_key=key
@@ -56,8 +77,22 @@ def read_documents(index: VectorIndex, keys: Sequence[str]) -> Documents:
             broken[key] = error
             pieces.pop(key, None)
             continue
-        pieces[key] = [Piece(text=text, content_hash=hash_of(text)) for text in texts]
-    return Documents(pieces=pieces, broken=broken)
+        wholes[key] = whole
+        if known is not None and known.wholes.get(key) == whole:
+            pieces[key] = known.pieces[key]
+        else:
+            pieces[key] = [_piece_of(span) for span in index.split(text)]
+    return Documents(pieces=pieces, broken=broken, wholes=wholes)
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:  # PostgreSQL has no such text, and would refuse the whole batch
+        raise ValueError("The text holds a NUL character.")
+    return text
+
+
+def _piece_of(span: TextSpan) -> Piece:
+    return Piece(text=span.text, content_hash=hash_of(span.text), start=span.start, end=span.end)
 
 
 def hash_of(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from django_obc_ai.indexes import contents, generations
+from django_obc_ai.indexes import contents, failures, generations
 from django_obc_ai.indexes.base import VectorIndex
 from django_obc_ai.models import DirtyRow, IndexGeneration, IndexState
 
@@ -22,9 +22,13 @@ def gone_of(index: VectorIndex, keys: Sequence[str]) -> list[str]:
 def forget_gone(index: VectorIndex) -> int:
     """Remove the chunks of objects that are no rows any more; return how many there were.
 
-    From every generation: what other settings serve or build, and what nobody serves.
+    From every generation: what other settings serve or build, and what nobody serves. That
+    such an object could not be indexed is forgotten, too.
     """
-    count = 0
+    count, after = 0, ""
+    while keys := failures.keys_after(index, after, _AT_ONCE):
+        after = keys[-1]
+        failures.clear(index, gone_of(index, keys))
     for generation in _generations(index):
         after = ""
         while keys := contents.stored_keys(index, generation, after, _AT_ONCE):

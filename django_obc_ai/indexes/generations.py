@@ -17,6 +17,7 @@ from django.db import connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from django_obc_ai.indexes import held
 from django_obc_ai.indexes.base import VectorIndex
 from django_obc_ai.indexes.chunking import CHUNKER
 from django_obc_ai.indexes.documents import hash_of
@@ -73,7 +74,10 @@ def write(index: VectorIndex, work: Callable[[IndexState], ResultT]) -> ResultT:
         with transaction.atomic(using=alias):
             if is_nested:
                 transaction.on_commit(uncommitted_mark, using=alias)
-            return work(_next_version(index))
+            state = _next_version(index)
+            found = work(state)
+            held.bring_up(index, state)
+            return found
 
     return persist(alias, attempt)
 
@@ -105,14 +109,18 @@ def _raised(index: VectorIndex, stamp: str) -> IndexState:
             "), logged AS ("
             " INSERT INTO django_obc_ai_indexversion (index_id, version, stamp)"
             " SELECT name, version, stamp FROM raised"
-            ") SELECT name, uuid, version, stamp, horizon, serving_id FROM raised",
+            ") SELECT name, uuid, version, stamp, horizon, serving_id, EXISTS ("
+            " SELECT FROM django_obc_ai_indexgeneration"
+            " WHERE index_id = name AND held_version IS NOT NULL) FROM raised",
             [stamp, index.name],
         )
         row = cursor.fetchone()
     if row is None:
         raise IndexState.DoesNotExist(f"The index {index.name!r} has no row.")
     names = ("name", "uuid", "version", "stamp", "horizon", "serving_id")
-    return IndexState.from_db(alias, names, row)
+    state = IndexState.from_db(alias, names, row[:6])
+    state.is_held = row[6]
+    return state
 
 
 def _forget_before(state: IndexState, horizon: int, alias: str) -> None:
@@ -149,7 +157,7 @@ def create_generation(
     """Start a new generation; the serving one goes on serving."""
 
     def work(index_state: IndexState) -> IndexGeneration:
-        return IndexGeneration.objects.using(index.database).create(
+        made = IndexGeneration.objects.using(index.database).create(
             index=index_state,
             fingerprint=fingerprint,
             embedder=hash_of(identity) if identity else "",
@@ -157,6 +165,8 @@ def create_generation(
             fitted_state=state,
             fitted_count=count,
         )
+        held.begin(index, made, index_state)
+        return made
 
     return write(index, work)
 
@@ -172,7 +182,9 @@ def switch_to(index: VectorIndex, generation: IndexGeneration) -> None:
     def work(state: IndexState) -> None:
         mine = rows.filter(pk=generation.pk, fingerprint=generation.fingerprint)
         if mine.update(is_complete=True):
-            IndexState.objects.using(alias).filter(pk=state.pk).update(serving=generation)
+            IndexState.objects.using(alias).filter(pk=state.pk).update(
+                serving=generation, recall=None, recall_of=""
+            )
             rows.exclude(pk=generation.pk).update(fingerprint=RETIRED)
 
     write(index, work)
@@ -197,6 +209,8 @@ def remove_retired(index: VectorIndex) -> None:
     if abandoned.exists():
         write(index, lambda _: abandoned.update(fingerprint=RETIRED))
     for generation in rows.filter(fingerprint=RETIRED):
+        if not held.let_go(index, generation):
+            continue  # it is being searched: the next run removes it
         chunks = Chunk.objects.using(alias).filter(generation=generation)
         while ids := list(chunks.values_list("pk", flat=True)[:1_000]):
             Chunk.objects.using(alias).filter(pk__in=ids).delete()

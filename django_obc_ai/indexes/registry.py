@@ -9,6 +9,7 @@ from django.db import models
 from django_obc_ai.conf import suggest
 from django_obc_ai.exceptions import ConfigurationError, UnknownIndexError
 from django_obc_ai.indexes.base import VectorIndex
+from django_obc_ai.indexes.text_formats import check_attributes
 
 IndexT = TypeVar("IndexT", bound=type[VectorIndex])
 _indexes: dict[str, VectorIndex] = {}
@@ -18,7 +19,8 @@ def register(index_class: IndexT) -> IndexT:
     """Register an index; a class decorator for ``ai_indexes.py``.
 
     Raises:
-        ConfigurationError: Name or model is missing, or the name is taken.
+        ConfigurationError: Name or model is missing, the name is taken, texts cannot be split
+            as the class says, or minimum_recall is no share.
     """
     where = f"{index_class.__module__}.{index_class.__qualname__}"
     name = getattr(index_class, "name", None)
@@ -29,6 +31,13 @@ def register(index_class: IndexT) -> IndexT:
         )
     if not (isinstance(model, type) and issubclass(model, models.Model)):
         raise ConfigurationError(f"The index {where} has no model.", hint="Set model = YourModel.")
+    check_attributes(index_class, where)
+    floor: object = index_class.minimum_recall
+    if isinstance(floor, bool) or not isinstance(floor, (int, float)) or not 0 < floor <= 1:
+        raise ConfigurationError(
+            f"The index {where} has a minimum_recall of {floor!r}.",
+            hint="Give a number above 0 and at most 1; 0.95 is the default.",
+        )
     known = _indexes.get(name)
     if known is not None and (
         type(known).__module__ != index_class.__module__

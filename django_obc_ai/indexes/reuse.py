@@ -45,13 +45,14 @@ def held_elsewhere(
 def holds(index: VectorIndex, targets: Sequence[IndexGeneration], documents: Documents) -> bool:
     """Return whether every target holds these documents already."""
     for target in targets:
-        held: dict[str, list[str]] = {key: [] for key in documents.pieces}
+        held: dict[str, list[tuple[str, int, int]]] = {key: [] for key in documents.pieces}
         rows = Chunk.objects.using(index.database).filter(
             generation=target, object_key__in=list(documents.pieces)
         )
-        for key, content_hash in rows.order_by("number").values_list("object_key", "content_hash"):
-            held[key].append(content_hash)
+        columns = ("object_key", "content_hash", "start", "end")
+        for key, *place in rows.order_by("number").values_list(*columns):
+            held[key].append(tuple(place))
         for key, pieces in documents.pieces.items():
-            if held[key] != [piece.content_hash for piece in pieces]:
+            if held[key] != [(each.content_hash, each.start, each.end) for each in pieces]:
                 return False
     return True

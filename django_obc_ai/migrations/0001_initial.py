@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 
 import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.expressions
 import django.utils.timezone
 from django.conf import settings
-from django.db import migrations, models
+from django.db import DatabaseError, migrations, models, transaction
 
 import django_obc_ai.models.budgets
 import django_obc_ai.models.fields
+
+
+def create_vector_extension(apps, schema_editor):
+    """Let PostgreSQL search vectors, where pgvector is installed and this role may add it.
+
+    Nothing else needs it, so that nobody is told here: the pgvector store says what to run.
+    """
+    connection = schema_editor.connection
+    if connection.vendor != "postgresql":
+        return
+    atomic = transaction.atomic(using=connection.alias)
+    with suppress(DatabaseError), atomic, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
+        if cursor.fetchone() is not None:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
 
 class Migration(migrations.Migration):
@@ -23,6 +39,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunPython(create_vector_extension, migrations.RunPython.noop),
         migrations.CreateModel(
             name="AIOperation",
             fields=[
@@ -121,6 +138,7 @@ class Migration(migrations.Migration):
                 ("is_complete", models.BooleanField(default=False)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("held_version", models.BigIntegerField(blank=True, default=None, null=True)),
             ],
             options={
                 "ordering": ["created_at"],
@@ -551,6 +569,30 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="IndexFailure",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("index_name", models.CharField(max_length=100)),
+                ("object_key", models.CharField(max_length=255)),
+                ("error", models.CharField(max_length=200)),
+                ("attempts", models.PositiveIntegerField(default=1)),
+                ("first_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("last_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("index_name", "object_key"), name="obc_ai_failure_unique"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Flight",
             fields=[
                 ("key", models.CharField(max_length=200, primary_key=True, serialize=False)),
@@ -588,6 +630,8 @@ class Migration(migrations.Migration):
                 ),
                 ("object_key", models.CharField(max_length=255)),
                 ("number", models.PositiveIntegerField()),
+                ("start", models.PositiveIntegerField(default=0)),
+                ("end", models.PositiveIntegerField(default=0)),
                 ("text", models.TextField()),
                 ("content_hash", models.CharField(max_length=64)),
                 ("vector", models.BinaryField()),
@@ -611,6 +655,8 @@ class Migration(migrations.Migration):
                 ("stamp", models.CharField(blank=True, default="", max_length=32)),
                 ("horizon", models.BigIntegerField(default=0)),
                 ("woken_at", models.DateTimeField(blank=True, default=None, null=True)),
+                ("recall", models.FloatField(blank=True, default=None, null=True)),
+                ("recall_of", models.CharField(blank=True, default="", max_length=200)),
                 (
                     "serving",
                     models.ForeignKey(

@@ -12,6 +12,7 @@ from django_obc_ai.models.flights import Flight
 from django_obc_ai.models.indexes import (
     Chunk,
     DirtyRow,
+    IndexFailure,
     IndexGeneration,
     IndexState,
     IndexVersion,
@@ -39,6 +40,7 @@ __all__ = [
     "DirtyRow",
     "Flight",
     "GateRow",
+    "IndexFailure",
     "IndexGeneration",
     "IndexRequest",
     "IndexState",

@@ -108,8 +108,11 @@ class Budget(models.Model):
     def facts(self) -> dict[str, Any]:
         """Return what was decided, for the history."""
         found = {name: getattr(self, name) for name in _FACTS}
-        if self.limit_usd is not None:
-            found["limit_usd"] = f"{self.limit_usd:.9f}"
+        # A new row may still hold a text, as fields of Django take it.
+        field: Any = self._meta.get_field("limit_usd")
+        limit = field.to_python(self.limit_usd)
+        if limit is not None:
+            found["limit_usd"] = f"{limit:.9f}"
         return found
 
     def _note(self, using: str, before: Any, after: Any) -> None:

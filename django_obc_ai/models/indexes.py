@@ -19,7 +19,10 @@ class IndexState(models.Model):
     That serialises the writers of an index on every database, so that a reader never
     misses a version committed late. ``version`` rises by one a write; ``stamp`` is a
     random mark by which a replica notices a rolled-back or restored history. ``woken_at`` is
-    when a worker was last sent for, None since one has come.
+    when a worker was last sent for, None since one has come. ``recall`` is the recall@10 in
+    [0, 1] that was measured for the serving generation and allows approximate search; None
+    searches exactly. ``recall_of`` says what was measured: the vector store's settings of its
+    approximate index. With others it is searched exactly, too.
     """
 
     name = models.CharField(max_length=100, primary_key=True)
@@ -31,6 +34,10 @@ class IndexState(models.Model):
         "IndexGeneration", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
     woken_at = models.DateTimeField(null=True, blank=True, default=None)
+    recall = models.FloatField(null=True, blank=True, default=None)
+    recall_of = models.CharField(max_length=200, blank=True, default="")
+    #: Whether a vector store in this database holds a generation, as the last write found it.
+    is_held: bool = False
 
     class Meta:
         verbose_name = "search index"
@@ -72,6 +79,8 @@ class IndexGeneration(models.Model):
         fitted_count: Number of objects it learned from.
         is_complete: Whether the build has seen every object once.
         updated_at: When somebody last worked on the build.
+        held_version: Up to which version a vector store in this database holds it; None for
+            stores elsewhere.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -84,6 +93,7 @@ class IndexGeneration(models.Model):
     is_complete = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
+    held_version = models.BigIntegerField(null=True, blank=True, default=None)
 
     class Meta:
         ordering: ClassVar[list[str]] = ["created_at"]
@@ -99,6 +109,8 @@ class Chunk(models.Model):
     Attributes:
         object_key: The object's primary key as text, of any type.
         number: Position of the piece in its object, from 0.
+        start: Where the piece begins in the object's text, in characters.
+        end: Where it ends, exclusive.
         content_hash: SHA-256 of the text; equal text is not embedded again.
         vector: (d,) little-endian float32, L2-normalised, as bytes.
         version: The index version that wrote it.
@@ -107,6 +119,8 @@ class Chunk(models.Model):
     generation = models.ForeignKey(IndexGeneration, on_delete=models.CASCADE, related_name="chunks")
     object_key = models.CharField(max_length=255)
     number = models.PositiveIntegerField()
+    start = models.PositiveIntegerField(default=0)
+    end = models.PositiveIntegerField(default=0)
     text = models.TextField()
     content_hash = models.CharField(max_length=64)
     vector = models.BinaryField()
@@ -144,6 +158,34 @@ class Tombstone(models.Model):
     def __str__(self) -> str:
         """Return the chunk's id."""
         return str(self.chunk_id)
+
+
+class IndexFailure(models.Model):
+    """An object that could not be indexed, until it can.
+
+    Attributes:
+        object_key: The object's primary key as text.
+        error: Name of the exception's class; its message may hold the object's text.
+        attempts: How often it has failed in a row.
+    """
+
+    index_name = models.CharField(max_length=100)
+    object_key = models.CharField(max_length=255)
+    error = models.CharField(max_length=200)
+    attempts = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(default=timezone.now)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["index_name", "object_key"], name="obc_ai_failure_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return index and object."""
+        return f"{self.index_name}:{self.object_key}"
 
 
 class DirtyRow(models.Model):

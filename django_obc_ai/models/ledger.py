@@ -227,19 +227,21 @@ class Ledger:
     ) -> dict[str, tuple[int, int, int]]:
         """Return nano-dollars, tokens and requests as budgets count them, by value as text.
 
+        Imported operations count for none: what another system spent must refuse no call of today.
+
         Args:
             column: None adds all up, as "".
             without: Aliases of providers whose calls are free.
         """
-        rows = self.rows.filter(cached=False, coalesced=False).exclude(provider__in=without or ())
+        rows = self.rows.made_here().filter(cached=False, coalesced=False)
+        rows = rows.exclude(provider__in=without or ())
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for row in rows.spent_by(column):
             value = "" if row["value"] is None else str(row["value"])
             add(found[value], (nano_from_usd(row["spent"]), row["tokens"], row["requests"]))
         for _, sums in self._purged():
-            parts = {"": sums.total} if column is None else sums.by[_OF_COLUMN[column]]
-            for value, (*_, nano, _, tokens, requests) in parts.items():
-                add(found[value], (nano, tokens, requests))
+            for value, amounts in sums.counted(None if column is None else _OF_COLUMN[column]):
+                add(found[value], amounts)
         return {
             value: (nano, tokens, requests) for value, (nano, tokens, requests) in found.items()
         }

@@ -27,7 +27,8 @@ class AIOperation(models.Model):
     the same time: both are free. ``waited_ms`` is how long a call waited for rate limits, or for
     the call that answered it. ``provider`` is the alias that answered, ``fallback_from`` the one
     that was asked, if another did. ``stored_bytes`` is None if the call did not look into the
-    cache, or found its answer; else what it stored there, 0 for nothing.
+    cache, or found its answer; else what it stored there, 0 for nothing. Of an operation that was
+    imported, ``provider`` is `querysets.IMPORTED` and ``attempts`` is 0; no budget counts it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

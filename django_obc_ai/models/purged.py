@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django_obc_ai.querysets import is_imported
 from django_obc_ai.types import nano_from_usd
 
 #: What sums of purged operations are kept by, and the column that it is.
@@ -29,11 +30,13 @@ class PurgedSums:
     Attributes:
         by: By dimension and value: operations, failures, cached, coalesced, nano-dollars, tokens,
             and the tokens and requests that budgets count: not of cached and coalesced answers,
-            nor of providers that were free when the rows were purged.
+            nor of providers that were free when the rows were purged, nor of imported operations.
         priced: By the model that a cost is put down to: nano-dollars known and presumed, and how
             many are presumed.
         errors: How many failed, by category.
         saved_nano: What cached and coalesced answers had cost, in nano-dollars.
+        imported: By dimension and value: the nano-dollars of imported operations among those of
+            ``by``, which no budget counts.
     """
 
     by: dict[str, dict[str, list[int]]] = field(
@@ -42,12 +45,14 @@ class PurgedSums:
     priced: dict[str, list[int]] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     saved_nano: int = 0
+    imported: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any], *, is_free: bool) -> None:
         """Add an operation, given by the names of its columns."""
         nano = nano_from_usd(row["cost_usd"])
         tokens = sum(row[f"{kind}_tokens"] for kind in ("input", "output", "thinking", "tool"))
-        is_counted = not (row["cached"] or row["coalesced"] or is_free)
+        is_foreign = is_imported(row["provider"], row["attempts"])
+        is_counted = not (row["cached"] or row["coalesced"] or is_free or is_foreign)
         counted = (tokens, row["attempts"]) if is_counted else (0, 0)
         success, cached = row["success"], row["cached"]
         coalesced = row["coalesced"] and success
@@ -55,6 +60,9 @@ class PurgedSums:
         for name, column in PURGED_BY.items():
             value = "" if row[column] is None else str(row[column])
             add(self.by[name].setdefault(value, [0] * WIDTH), amounts)
+            if is_foreign:
+                values = self.imported.setdefault(name, {})
+                values[value] = values.get(value, 0) + nano
         known = row["cost_known"]
         priced = self.priced.setdefault(row["model_used"] or row["model_requested"], [0, 0, 0])
         add(priced, (nano if known else 0, 0 if known else nano, int(not known)))
@@ -71,6 +79,19 @@ class PurgedSums:
             add(whole, amounts)
         return whole
 
+    def counted(self, name: str | None) -> Iterator[tuple[str, tuple[int, int, int]]]:
+        """Yield nano-dollars, tokens and requests that budgets count, by value of a dimension.
+
+        Args:
+            name: The dimension; None adds all up, as the value "".
+        """
+        imported = self.imported.get(name or "module", {})
+        if name is None:
+            imported = {"": sum(imported.values())}
+        parts = {"": self.total} if name is None else self.by[name]
+        for value, (*_, nano, _, tokens, requests) in parts.items():
+            yield value, (nano - imported.get(value, 0), tokens, requests)
+
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes."""
         return {
@@ -78,6 +99,7 @@ class PurgedSums:
             "priced": self.priced,
             "errors": self.errors,
             "saved_nano": self.saved_nano,
+            "imported": self.imported,
         }
 
     @classmethod

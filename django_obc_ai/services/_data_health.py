@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_obc_ai.conf import get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
 from django_obc_ai.indexes import VectorIndex
-from django_obc_ai.models import AIOperation, DirtyRow
+from django_obc_ai.models import AIOperation, DirtyRow, IndexFailure
 from django_obc_ai.services._ages import age
 from django_obc_ai.services._provider_health import HealthItem
 from django_obc_ai.services.pauses import paused_providers
@@ -132,6 +132,11 @@ def check_index(index: VectorIndex) -> HealthItem:
     rows = DirtyRow.objects.using(index.database).filter(index_name=index.name).order_by("pk")
     waiting = rows.values("pk")[: _MOST_COUNTED + 1].count()
     chunks = replica.store.count(index.name)
+    failed = IndexFailure.objects.using(index.database).filter(index_name=index.name).count()
+    if failed and not waiting:
+        message = f"{chunks} chunks; {failed} objects could not be indexed."
+        hint = "Look at the index's page in the admin, and at the log of django_obc_ai.indexes."
+        return HealthItem(name=name, status="warning", message=message, hint=hint)
     if not waiting:
         return HealthItem(name=name, status="ok", message=f"{chunks} chunks, up to date.")
     told = f"more than {_MOST_COUNTED:,}" if waiting > _MOST_COUNTED else str(waiting)

@@ -1,4 +1,4 @@
-"""The part of the health check that looks for room: spool, vector stores and log files."""
+"""The part of the health check that looks for room: spool, stores of indexes and log files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from django_obc_ai.backends.handler import BackendHandler
+from django_obc_ai.backends.lexical_stores import lexical_stores
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.gateway import spool
@@ -47,13 +50,18 @@ def _folders() -> Iterator[tuple[str, Path]]:
     """Yield what is written, and where."""
     if (folder := spool.get_folder()) is not None:
         yield "spool", folder
-    for alias in vector_stores:
-        try:
-            path = getattr(vector_stores[alias], "path", None)
-        except ConfigurationError:  # the item of the store itself says so
-            continue
-        if path:
-            yield f"vector store {alias}", Path(path)
+    families: dict[str, BackendHandler[Any]] = {  # Any: of two families
+        "vector store": vector_stores,
+        "lexical store": lexical_stores,
+    }
+    for what, stores in families.items():
+        for alias in stores:
+            try:
+                path = getattr(stores[alias], "path", None)
+            except ConfigurationError:  # the item of the store itself says so
+                continue
+            if path:
+                yield f"{what} {alias}", Path(path)
     seen = set()
     for name in (ROOT, "django"):
         for handler in logging.getLogger(name).handlers:

@@ -6,8 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-#: Called with (objects done, objects in total).
-Progress = Callable[[int, int], None]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexProgress:
+    """How far a run of the indexer is.
+
+    Attributes:
+        done: Objects looked at.
+        total: Objects there are.
+        per_second: Objects a second over the last minute; None while nobody can tell.
+        seconds_left: How long the rest takes at that speed; None while nobody can tell.
+    """
+
+    done: int
+    total: int
+    per_second: float | None = None
+    seconds_left: float | None = None
+
+
+#: Called after each batch.
+Progress = Callable[[IndexProgress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,8 @@ def erase_jobs(user_id: Any, change: Callable[[str], str] | None = None) -> Eras
         if change is not None:
             more, late = _forget_in_all(_again(late), change)
             count += more
-        running = len(late) + persist(settings.database, _held(user_id).count)
+        # Whatever was not deleted, since a lease may have ended after it was looked at.
+        running = len(late) + persist(settings.database, jobs_of(user_id).count)
         if not running:
             break
         _sleep(pause)

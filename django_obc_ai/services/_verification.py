@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from django.utils import timezone
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _BATCH = 200
 _SAMPLE = 64
 _PER_MILLION = Decimal(1_000_000)
+#: Number, start, end, text and content hash of a chunk.
+_Row: TypeAlias = tuple[int, int, int, str, str]
 
 
 class Verifying:
@@ -189,21 +191,25 @@ def _differences(
     if not keys:
         return [], [], []
     documents = read_documents(index, keys)
-    held: dict[str, list[tuple[int, str, str]]] = {key: [] for key in documents.pieces}
+    held: dict[str, list[_Row]] = {key: [] for key in documents.pieces}
     bad: dict[str, None] = {}
     chunks = Chunk.objects.using(index.database).filter(
         generation=serving, object_key__in=list(documents.pieces)
     )
     for chunk in chunks.order_by("number"):
-        held[chunk.object_key].append((chunk.number, chunk.text, chunk.content_hash))
+        place = (chunk.number, chunk.start, chunk.end)
+        held[chunk.object_key].append((*place, chunk.text, chunk.content_hash))
         if not _is_sound(bytes(chunk.vector), serving.dimension):
             bad[chunk.object_key] = None
     different = [key for key, pieces in documents.pieces.items() if held[key] != _rows_of(pieces)]
     return different, list(bad), list(documents.broken)
 
 
-def _rows_of(pieces: Sequence[Piece]) -> list[tuple[int, str, str]]:
-    return [(number, each.text, each.content_hash) for number, each in enumerate(pieces)]
+def _rows_of(pieces: Sequence[Piece]) -> list[_Row]:
+    return [
+        (number, each.start, each.end, each.text, each.content_hash)
+        for number, each in enumerate(pieces)
+    ]
 
 
 def _is_sound(vector: bytes, dimension: int) -> bool:

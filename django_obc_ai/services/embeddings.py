@@ -51,6 +51,11 @@ class EmbeddingService:
         return providers[embedder.provider].embedding_batch_size
 
     @property
+    def search_mode(self) -> str:
+        """Return how indexes with this embedder are searched unless they say; "hybrid" mostly."""
+        return embedders[self.alias].search_mode
+
+    @property
     def minimum_similarity(self) -> float:
         """Return the cosine similarity below which results are noise."""
         return embedders[self.alias].minimum_similarity

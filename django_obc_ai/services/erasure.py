@@ -15,6 +15,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import router
 
+from django_obc_ai.backends.lexical_stores import lexical_stores
 from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.conf import get_settings
 from django_obc_ai.exceptions import IndexNotReadyError, ObcAIError
@@ -182,8 +183,15 @@ def _clean(index: VectorIndex) -> int:
         store = vector_stores[alias]
         if store.is_persistent:  # its files hold vectors of removed texts until they are folded
             store.drop(index.name)
+    has_words = lexical_stores[index.lexical_store].state(index.name) is not None
+    for alias in lexical_stores:
+        words = lexical_stores[alias]
+        if words.path is not None:  # its files hold their words
+            words.drop(index.name)
     with contextlib.suppress(IndexNotReadyError):
         replica.sync(index)
+        if has_words:
+            replica.sync_words(index)
     return count
 
 

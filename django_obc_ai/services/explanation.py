@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from django_obc_ai.gateway import prices
 from django_obc_ai.models import AIOperation, CostCorrection
+from django_obc_ai.querysets import is_imported
 
 
 def explain_cost(operation: AIOperation) -> list[str]:
@@ -41,6 +42,11 @@ def _cost_of(operation: AIOperation) -> list[str]:
         if not operation.success:
             return [f"It shares the failure {shared}."]
         return [f"The answer is that {shared}, and cost ${operation.saved_usd:f}."]
+    if is_imported(operation.provider, operation.attempts):
+        known = "" if operation.cost_known else "; the call may have cost more"
+        return [
+            f"The cost is what {operation.provider} had recorded, ${operation.cost_usd:f}{known}."
+        ]
     model = operation.model_used or operation.model_requested
     price = prices.find_price(model, _instant(operation.created_at)) if model else None
     if price is None:

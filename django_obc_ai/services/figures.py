@@ -12,7 +12,7 @@ from django_obc_ai.conf import BudgetSettings
 from django_obc_ai.exceptions import ConfigurationError, ObcAIError
 from django_obc_ai.gateway import policy
 from django_obc_ai.indexes import get_indexes
-from django_obc_ai.models import DirtyRow, IndexState
+from django_obc_ai.models import DirtyRow, IndexFailure, IndexState
 from django_obc_ai.querysets import current_day
 from django_obc_ai.services import rollups
 from django_obc_ai.services.tally import DIMENSIONS, Tally, percentile
@@ -235,6 +235,7 @@ class IndexFreshness:
         is_current: Whether it was built with the configured embedder and text template.
         waiting: Changed rows that are not indexed yet.
         oldest: When the first of them was changed.
+        failures: Objects that could not be indexed when they were last tried.
         fault: Why the embedder cannot be asked, "" if it can.
     """
 
@@ -243,6 +244,7 @@ class IndexFreshness:
     is_current: bool
     waiting: int
     oldest: datetime.datetime | None
+    failures: int = 0
     fault: str = ""
 
 
@@ -254,6 +256,7 @@ def read_indexes() -> list[IndexFreshness]:
     for index in get_indexes():
         states = IndexState.objects.using(index.database).filter(pk=index.name)
         rows = DirtyRow.objects.using(index.database).filter(index_name=index.name)
+        failed = IndexFailure.objects.using(index.database).filter(index_name=index.name)
         oldest = rows.order_by("pk").values_list("created_at", flat=True).first()
         is_built, is_current, fault = states.exclude(serving=None).exists(), False, ""
         try:
@@ -265,6 +268,7 @@ def read_indexes() -> list[IndexFreshness]:
                 name=index.name,
                 is_built=is_built,
                 is_current=is_current,
+                failures=failed.count(),
                 fault=fault,
                 waiting=rows.count(),
                 oldest=oldest,

@@ -6,6 +6,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from typing import Any
 
 import django
 
@@ -13,6 +14,8 @@ from django_obc_ai import __version__
 from django_obc_ai.backends.coordinators import coordinators
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.backends.embedders import embedders
+from django_obc_ai.backends.handler import BackendHandler
+from django_obc_ai.backends.lexical_stores import lexical_stores
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.backends.task_runners import task_runners
 from django_obc_ai.backends.vector_stores import vector_stores
@@ -84,12 +87,16 @@ def _parts(*, may_ping: bool, seconds: float) -> Iterator[Part]:
         yield _part(f"provider {alias}", check)
         if not _is_free(alias):
             yield _part(f"price {alias}", partial(asking.check_price, alias), "prices")
-    for alias in embedders:
-        check = partial(asking.check_backend, "embedder", embedders, alias)
-        yield _part(f"embedder {alias}", check)
-    for alias in vector_stores:
-        check = partial(asking.check_backend, "vector store", vector_stores, alias)
-        yield _part(f"vector store {alias}", check)
+    # Any: backends of three families.
+    built: dict[str, BackendHandler[Any]] = {
+        "embedder": embedders,
+        "vector store": vector_stores,
+        "lexical store": lexical_stores,
+    }
+    for label, family in built.items():
+        for alias in family:
+            check = partial(asking.check_backend, label, family, alias)
+            yield _part(f"{label} {alias}", check)
     for alias in cost_stores:
         yield _part(f"cost store {alias}", partial(money.check_cost_store, alias))
     for alias in coordinators:

@@ -93,6 +93,7 @@ SPOOLED = _gauge("spool_waiting", "Operations on this machine's disk that wait f
 ASIDE = _gauge("spool_set_aside", "Operations on disk that somebody must look at.")
 WAITING = _gauge("index_waiting", "Changed rows that are not indexed yet.", "index")
 LAG = _gauge("index_lag_seconds", "Age of the oldest of them; 0 if there is none.", "index")
+FAILED = _gauge("index_failures", "Objects that could not be indexed.", "index")
 READY = _gauge("index_ready", "Whether an index can be searched as it is configured.", "index")
 ALLOWED = _gauge("provider_limit", "What all workers may ask of a provider.", "provider", "limit")
 ASKED = _gauge("provider_used", "What counts towards that limit now.", "provider", "limit")
@@ -129,7 +130,7 @@ BREAKDOWNS: dict[str, tuple[Metric, ...]] = {
 }
 METRICS = (
     INFO, UP, OPERATIONS, FAILURES, TOKENS, COST, UNKNOWN, SAVED, WAITS, WAITED, FALLBACKS,
-    RESPONSES, FIRST_CHUNKS, LIMIT, SPENT, HELD, USED, SPOOLED, ASIDE, WAITING, LAG, READY,
+    RESPONSES, FIRST_CHUNKS, LIMIT, SPENT, HELD, USED, SPOOLED, ASIDE, WAITING, LAG, FAILED, READY,
     ALLOWED, ASKED, QUEUED, IN_FLIGHT, CLOSED,
     JOBS_WAITING, JOBS_RUNNING, JOBS_OLDEST, JOBS_UNTAKEN, JOBS_ENDED, WORKERS, TASK_AGE, TASK_OK,
     AT_BROKER,
@@ -277,6 +278,7 @@ def _indexes() -> Iterator[Sample]:
         lag = 0.0 if index.oldest is None else max(0.0, (now - index.oldest).total_seconds())
         yield Sample(metric=WAITING, labels=(index.name,), value=index.waiting)
         yield Sample(metric=LAG, labels=(index.name,), value=lag)
+        yield Sample(metric=FAILED, labels=(index.name,), value=index.failures)
         yield Sample(metric=READY, labels=(index.name,), value=int(index.is_current))
 
 

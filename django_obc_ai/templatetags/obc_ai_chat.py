@@ -54,11 +54,14 @@ def obc_ai_chat(
             ' request, as django.shortcuts.render() does, or add "request" to its context.'
         )
     user = getattr(request, "user", None) or AnonymousUser()
+    may = may_ask(user)
+    has_place = inline or not is_chat_page(request)
     return {
         "page_url": page_url(),
-        "is_shown": inline or not is_chat_page(request),
+        # Whom the project's rule refuses, a login would not help.
+        "is_shown": has_place and (may or not getattr(user, "is_authenticated", False)),
         "is_floating": not inline,
-        "may_ask": may_ask(user),
+        "may_ask": may,
         "login_url": login_url(request),
         "storage_key": storage_key(user),
         "title": title or gettext("Ask about the data"),

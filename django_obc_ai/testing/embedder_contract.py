@@ -5,6 +5,7 @@ Mix it into a ``unittest.TestCase`` (or a Django one) and say how to make the ba
 
 from __future__ import annotations
 
+import unicodedata
 import unittest
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,19 @@ class EmbedderContract(_Case):
     def test_a_text_is_nearer_to_itself_than_to_others(self) -> None:
         vectors = self._embed(["coastal fishing village", "mountain coffee farm"])
         self.assertGreater(float(vectors[0] @ vectors[0]), float(vectors[0] @ vectors[1]))
+
+    def test_tokens_are_counted_for_each_text_and_are_no_more_than_bytes(self) -> None:
+        embedder = self.make_embedder()
+        self.assertEqual(embedder.count_tokens([]), [])
+        self.assertEqual(embedder.count_tokens(["", " "]), [0, 0])
+        counts = embedder.count_tokens(_TEXTS)
+        self.assertEqual(counts, [embedder.count_tokens([text])[0] for text in _TEXTS])
+        for text, found in zip(_TEXTS, counts, strict=True):
+            size = len(unicodedata.normalize("NFKD", text).encode())
+            self.assertLessEqual(found, size + 1, msg=text)
+        self.assertGreater(counts[0], 2)
+        most = embedder.max_tokens
+        self.assertTrue(most is None or most > 0)
 
     def test_fitted_state_is_accepted_and_stable(self) -> None:
         state = self.make_embedder().fit(iter(_TEXTS))

@@ -10,7 +10,7 @@ import unittest
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,18 +32,25 @@ def _unit(seed: int, count: int, dimension: int = 16) -> NDArray[np.float32]:
     return vectors
 
 
-def _moment(version: int = 1) -> ReplicaState:
+def _moment(version: int = 1, *, of: int = 2) -> ReplicaState:
+    """Return a moment of the generation with a number; each belongs to one index only."""
     return ReplicaState(
-        index_uuid=uuid.UUID(int=1), generation=uuid.UUID(int=2), version=version, stamp="s"
+        index_uuid=uuid.UUID(int=1), generation=uuid.UUID(int=of), version=version, stamp="s"
     )
 
 
 class VectorStoreContract(_Case):
     """What every vector store must do."""
 
+    #: Changes that searches run beside; a store in a database may take fewer, for its speed.
+    rounds: ClassVar[int] = 118
+
     def make_store(self) -> BaseVectorStore:
         """Return a fresh, empty store."""
         raise NotImplementedError
+
+    def end_thread(self) -> None:
+        """Release what a thread of the suite holds at its end, such as a connection."""
 
     def reopened(self, store: BaseVectorStore) -> BaseVectorStore:
         """Close a persistent store and return another one over the same files."""
@@ -172,7 +179,7 @@ class VectorStoreContract(_Case):
         store, ids, vectors = self._filled()
 
         def broken() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-            yield np.arange(50), _unit(3, 50)
+            yield np.arange(10_000, 10_050), _unit(3, 50)  # an id is in one index only
             raise RuntimeError("the database went away")
 
         with self.assertRaisesRegex(RuntimeError, "went away"):
@@ -181,7 +188,7 @@ class VectorStoreContract(_Case):
         self.assertEqual(store.count("places"), 300)
         self._assert_exact(store, ids, vectors)
         with self.assertRaisesRegex(RuntimeError, "went away"):
-            store.reset("other", dimension=16, batches=broken(), state=_moment(2))
+            store.reset("other", dimension=16, batches=broken(), state=_moment(2, of=3))
         self.assertIsNone(store.state("other"))
 
     def test_what_is_on_disk_comes_back_and_nothing_else(self) -> None:
@@ -237,7 +244,8 @@ class VectorStoreContract(_Case):
 
     def test_indexes_do_not_mix_and_can_be_dropped(self) -> None:
         store, _, _ = self._filled(4)
-        store.reset("other", dimension=16, batches=[(np.array([1]), _unit(1, 1))], state=_moment())
+        one = (np.array([1_000]), _unit(1, 1))
+        store.reset("other", dimension=16, batches=[one], state=_moment(of=3))
         self.assertEqual((store.count("places"), store.count("other")), (4, 1))
         store.drop("other")
         self.assertIsNone(store.state("other"))
@@ -249,16 +257,19 @@ class VectorStoreContract(_Case):
         is_done = threading.Event()
 
         def search() -> None:
-            while not is_done.is_set():
-                hits = store.search("places", _unit(8, 1), 1_000)[0]
-                if len({hit.id for hit in hits}) != 64:
-                    problems.append(f"{len(hits)} hits")
+            try:
+                while not is_done.is_set():
+                    hits = store.search("places", _unit(8, 1), 1_000)[0]
+                    if len({hit.id for hit in hits}) != 64:
+                        problems.append(f"{len(hits)} hits")
+            finally:
+                self.end_thread()
 
         current = ids.tolist()
         with ThreadPoolExecutor(4) as pool:
             searches = [pool.submit(search) for _ in range(4)]
             try:
-                for version in range(2, 120):
+                for version in range(2, 2 + self.rounds):
                     fresh = (np.arange(64) + version * 1_000).tolist()
                     store.apply(
                         "places",

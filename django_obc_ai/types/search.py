@@ -9,11 +9,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """One chunk found by a vector store.
+    """One chunk found by a vector store or a lexical store.
 
     Attributes:
         id: Primary key of the chunk.
-        score: Cosine similarity in [-1, 1], higher is closer.
+        score: Higher is better. Of vectors: cosine similarity in [-1, 1]; of words: above 0.
     """
 
     id: int
@@ -26,12 +26,18 @@ class SearchResult:
 
     Attributes:
         object: The live model instance, read as the searching user.
-        score: Cosine similarity of its best chunk in [-1, 1], higher is closer; to two
-            decimals where the embedder has learned from the whole corpus. Scores of
-            different embedders cannot be compared.
+        score: Cosine similarity of the chunk that is shown in [-1, 1], higher is closer; to
+            two decimals where the embedder has learned from the whole corpus. Hybrid results
+            come in the order of fused ranks, not of scores. In lexical searches the share of
+            the query's words that the chunk holds, in (0, 1]. Scores of different embedders
+            cannot be compared.
         text: The chunk that matched.
         chunk_id: Primary key of that chunk.
         index: Name of the index that it was found in.
+        start: Where `text` begins in the object's whole text, in characters.
+        end: Where it ends, exclusive.
+        highlights: (start, end) of the words in `text` that the query holds, rising, without
+            overlap; () if there are none.
     """
 
     object: Any
@@ -39,6 +45,9 @@ class SearchResult:
     text: str
     chunk_id: int
     index: str = ""
+    start: int = 0
+    end: int = 0
+    highlights: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

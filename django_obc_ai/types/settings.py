@@ -134,6 +134,7 @@ class WebSettings:
 
     Attributes:
         anonymous_scope: Tenant key of people who did not log in; None: they may ask nothing.
+        may_ask: The project's rule for who may ask, or its dotted path; None: no further rule.
         throttles: "anon" by address, "user" by account, "burst" for both; None switches one off.
         throttle_cache: Alias of the Django cache that counts them.
         trusted_proxies: How many proxies in front add to ``X-Forwarded-For``.
@@ -142,6 +143,7 @@ class WebSettings:
     """
 
     anonymous_scope: str | None
+    may_ask: Callable[[Any], bool] | str | None
     throttles: Mapping[str, Rate | None]
     throttle_cache: str
     trusted_proxies: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_obc_ai.conf import get_settings
+from django_obc_ai.conf.web import load_may_ask
 from django_obc_ai.models import Conversation
 from django_obc_ai.services.conversations import (
     get_conversation,
@@ -19,10 +20,19 @@ _MOST_KEPT = 20
 
 
 def may_ask(user: Any) -> bool:
-    """Return whether somebody may chat and search: logged in, or the settings say so."""
-    if getattr(user, "is_authenticated", False):
-        return True
-    return get_settings().web.anonymous_scope is not None
+    """Return whether somebody may chat and search.
+
+    People must have logged in, unless the settings let others in, and the project's own rule, if
+    it has one, must let them.
+
+    Raises:
+        ConfigurationError: The rule cannot be loaded; nobody may ask then.
+    """
+    web = get_settings().web
+    if not getattr(user, "is_authenticated", False) and web.anonymous_scope is None:
+        return False
+    rule = load_may_ask(web)
+    return rule is None or bool(rule(user))
 
 
 def can_go_on(request: Any) -> bool:

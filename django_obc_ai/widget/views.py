@@ -11,6 +11,7 @@ from uuid import UUID
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -66,6 +67,10 @@ def _own(view: _View) -> _View:
             request.user = AnonymousUser()
         if may_ask(request.user):
             return view(request, *args, **kwargs)
+        if getattr(request.user, "is_authenticated", False):  # a login would change nothing
+            if _wants_stream(request):
+                return JsonResponse({"detail": _("You may not ask here.")}, status=403)
+            raise PermissionDenied
         if _wants_stream(request):
             return JsonResponse({"detail": _("Log in to ask something.")}, status=403)
         address = Addresses(request).page if request.method == "POST" else request.get_full_path()

@@ -16,6 +16,9 @@ class CommunityIndex(VectorIndex):
     model = Community
     fields = ("name", "former_names", "municipality__name", "municipality__province__name")
     filter_fields = ("municipality__province",)
+    #: Places are asked for in two languages, and their names are in one: words of the question
+    #: that happen to stand in a name would outrank what it means.
+    search_mode = "vector"
 
     def get_queryset(self) -> CommunityQuerySet:
         """Return all communities, with the places whose names are indexed."""

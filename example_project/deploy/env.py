@@ -21,7 +21,7 @@ from deploy.reading import Reader
 
 DEFAULT_HOME = Path(__file__).resolve().parent.parent / "var" / "production"
 YEAR = 31_536_000  # seconds
-POOL = 10  # connections of one process under ASGI
+POOL = 20  # connections of one process under ASGI; half as many let streams queue for them
 
 
 class NotConfigured(Exception):

@@ -159,9 +159,9 @@ def values(
         found["metrics_tls"] = f'    tls_config: {{ca_file: "{found["metrics_ca"]}"}}'
     allowed = 10 * int(found["requests_per_second"]) + int(found["burst"])
     found["requests_in_ten_seconds"] = str(allowed)
-    # Each thread of web may keep a connection, and each process of streams a pool of ten.
+    # Each thread of web may keep a connection, and each process of streams a pool of twenty.
     kept_open = int(found["web_workers"]) * int(found["web_threads"])
-    kept_open += 10 * int(found["stream_workers"]) + 2 * int(found["worker_processes"])
+    kept_open += 20 * int(found["stream_workers"]) + 2 * int(found["worker_processes"])
     found["postgres_connections"] = str(max(100, kept_open + 30))
     # What is not run here is a comment in services.conf.
     found["if_postgres"] = "" if found["postgres"] else "; "

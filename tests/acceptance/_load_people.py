@@ -74,6 +74,7 @@ class Facts:
         port, host, certificate: Where the site is.
         sessions: Keys, one of each person.
         seconds: How long they live.
+        alone: Of these, how long the first half of them is alone.
         think: Seconds between an answer and the next request, at least and at most.
         names: Of places, to search for.
         editor: Key of the editor's session.
@@ -85,6 +86,7 @@ class Facts:
     certificate: str
     sessions: list[str]
     seconds: float
+    alone: float
     think: tuple[float, float]
     names: list[str]
     editor: str
@@ -207,8 +209,10 @@ class Person:
 
     async def live(self, began: float) -> None:
         """Go on until the time is over; the last answer is waited for."""
+        is_early = self.number < len(self.facts.sessions) / 2
         # Nobody begins at once with all others.
-        await asyncio.sleep(self.chance.uniform(0, self.facts.think[1]))
+        pause = self.chance.uniform(0, self.facts.think[1])
+        await asyncio.sleep(pause + (0 if is_early else self.facts.alone))
         kinds, weights = list(MIX), list(MIX.values())
         kind = kinds[self.number % len(kinds)]
         while True:

@@ -156,7 +156,8 @@ def test_faults_of_the_proxy_are_named(
 def test_old_versions_and_weak_ciphers_are_named(site: TrialSite) -> None:
     site.start()
     path = site.home / "conf" / "nginx-site.conf"
-    good = next(line for line in path.read_text().splitlines() if line.startswith("ssl_ciphers"))
+    lines = (line.strip() for line in path.read_text().splitlines())
+    good = next(line for line in lines if line.startswith("ssl_ciphers"))
     with changed(site, good, 'ssl_ciphers "ALL:@SECLEVEL=0";'):
         with changed(site, "ssl_protocols TLSv1.2", "ssl_protocols TLSv1 TLSv1.1 TLSv1.2"):
             found = failures(site, "tls-versions", "tls-ciphers")

@@ -183,7 +183,12 @@ class Seen:
 
     def difference(self) -> str:
         """Say what differs first, "" if nothing does."""
-        texts = {self.index.key_of(row): self.index.split(row) for row in self.rows}
+        texts = {
+            self.index.key_of(row): [
+                each.text for each in self.index.split(self.index.get_text(row))
+            ]
+            for row in self.rows
+        }
         wanted = {key: found for key, found in texts.items() if found}
         if self.hits.keys() != {each.pk for each in self.chunks}:
             return f"{len(self.hits)} vectors of {len(self.chunks)} chunks"

@@ -1,12 +1,11 @@
-"""The deployment kit as its documentation has it, on a fresh Debian, and with planted faults.
+"""The deployment kit as its documentation has it, on a fresh Debian.
 
 Debian is made by debootstrap in a folder, with a user who never logged in. That user gets a clone,
 and runs `deploy_ai.sh --yes`, `verify_ai.sh` and `verify_security.sh`: real PostgreSQL, Redis,
-gunicorn, uvicorn, nginx, worker and beat, all started by the kit. Then the same is deployed again,
-killed and resumed, and deployed with a migration. A loopback server that speaks Gemini's protocol
-takes money for answers, and refuses a wrong key. Last, each fault is planted as life brings it: the
-right script has to end with 1 and to name it, others of its checks have to pass, and it has to end
-with 0 once the fault is taken away.
+gunicorn, uvicorn, nginx, worker and beat, all started by the kit. `assess.sh` puts what they say to
+criteria and checklists, also with the worker stopped. Then the same is deployed again, killed and
+resumed, and deployed with a migration. A loopback server that speaks Gemini's protocol takes money
+for answers. Planted faults are deploy_faults.py's; at reduced size both are one.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import _kit_planting as planting
 from _api_report import Report
+from _kit_assess import assess
 from _kit_deploys import deploy_again, deploy_first, deploy_killed, deploy_migration
 from _kit_faults import Trial, faults
 from _kit_machine import Machine, find, fresh_debian, scratch, this_machine
@@ -123,15 +124,15 @@ def verify_deployed(site: Installation, report: Report, *, is_small: bool) -> No
     told = "" if is_small else expect_green(site, report, AI, "after the deploy")
     if told:
         report.line(f"- `{AI}`: {told}.")
-    ids = [each for each in site.ids(SECURITY) if each != "audit"] if is_small else []
-    told = expect_green(site, report, SECURITY, "after the deploy", *ids)
-    report.line(f"- `{SECURITY}`: {told}.")
     past = site.verify(SECURITY, "secrets-history", from_clone=True)
     report.expect(
         past.code == 0 and past.has_passed("secrets-history"),
         f"the clone's history: {past.failures()} {past.text('secrets-history')}",
     )
     report.line(f"- From the clone, `secrets-history`: {past.text('secrets-history')}.")
+    ids = [each for each in site.ids(SECURITY) if each != "audit"] if is_small else []
+    told = expect_green(site, report, SECURITY, "after the deploy", *ids)
+    report.line(f"- `{SECURITY}`: {told}.")
 
 
 def plant(site: Installation, report: Report, gemini: RemoteGemini, given: Options) -> list[str]:
@@ -145,21 +146,28 @@ def plant(site: Installation, report: Report, gemini: RemoteGemini, given: Optio
     ]
     together = [each for each in chosen if each.check in ("worker", "index", "vectors")]
     for fault in chosen:
-        if not (given.small and fault in together):
-            trial.run(fault)
-        if fault.what == "wrong key":
-            with_a_key(site, report, gemini, is_small=given.small)
+        group = [fault]
+        if fault.group and not given.small:
+            group = [each for each in chosen if each.group == fault.group]
+        if group[0] is fault and not (given.small and fault in together):
+            trial.run(*group)
+        if fault.what == "wrong key" and given.small:
+            with_a_key(site, report, gemini, is_small=True)
+        elif fault.what == "wrong key":
+            planting.use_key(site, "", "")
     if given.small and together:
         trial.run(*together)
     return trial.rows
 
 
-def prove(machine: Machine, report: Report, given: Options) -> None:
+def prove(machine: Machine, report: Report, given: Options, part: str) -> None:
     """Deploy, verify, plant."""
+    is_kit, is_faults = given.small or part == "kit", given.small or part == "faults"
     clone = machine.house / "django-obc-ai"
     clone_to(machine, clone)
-    # At reduced size an embedder that needs no minute for two thousand places.
-    variables = {"OBC_SITE_EMBEDDER": "hashing"} if given.small else {}
+    # An embedder that needs no minute for two thousand places, where it is not about that.
+    hashing = {"OBC_SITE_EMBEDDER": "hashing"}
+    variables = hashing if is_faults else {}
     options = ports(is_shared=machine.root == Path("/"))
     site = Installation(machine, clone, machine.house / "atlas", options, variables)
     with ExitStack() as stack:
@@ -167,20 +175,26 @@ def prove(machine: Machine, report: Report, given: Options) -> None:
         gemini = stack.enter_context(run_gemini_process())
         script_gemini(gemini)
         deploy_first(site, report)
-        if not given.fault:
+        if is_kit:
             verify_deployed(site, report, is_small=given.small)
             deploy_again(site, report, *(["--no-verify"] if given.small else []))
+            # Afterwards, since a worker that was stopped and started makes a deploy renew all.
+            assess(site, report, is_small=given.small)
+        if is_kit and not given.small:
+            planting.use_key(site, f"loopback-{secrets.token_hex(16)}", gemini.url)
+            with_a_key(site, report, gemini, is_small=False)
+            deploy_migration(site, report)
+            other = machine.house / "second"
+            second = Installation(machine, clone, other, ports(is_shared=True), hashing)
+            stack.callback(second.stop)
+            deploy_killed(second, report, KILLED)
+        if not is_faults:
+            return
         rows = plant(site, report, gemini, given)
         if not given.small and not given.fault:
             for script in (AI, SECURITY):
                 told = expect_green(site, report, script, "after all faults")
                 report.line(f"- After all faults were taken away, `{script}`: {told}.")
-            deploy_migration(site, report)
-            other = machine.house / "second"
-            hashing = {"OBC_SITE_EMBEDDER": "hashing"}
-            second = Installation(machine, clone, other, ports(is_shared=True), hashing)
-            stack.callback(second.stop)
-            deploy_killed(second, report, KILLED)
     report.lines += ["", "## Faults", ""]
     report.lines += ["| fault | script | check | its message | in all |", "|---|---|---|---|---|"]
     report.lines += rows
@@ -195,8 +209,9 @@ class Options(argparse.Namespace):
     out: str
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(part: str = "kit", title: str = "The deployment kit", about: str | None = __doc__) -> None:
+    """Prove a part, "kit" or "faults"."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--here", action="store_true", help="on this machine's own Debian")
     parser.add_argument("--fault", action="append", default=[], help="these faults alone")
@@ -215,13 +230,14 @@ def main() -> None:
             machine.program("bash", "-c", "/usr/lib/postgresql/*/bin/postgres --version"),
             machine.program("python3", "--version"),
         ]  # fmt: skip
-        prove(machine, report, given)
+        prove(machine, report, given, part)
         told = machine.told
     facts = (
         f"On {told} (made in {made:.0f} s), {os.cpu_count()} cores: {'; '.join(versions)}."
-        f" {time.monotonic() - began:.0f} s in all. Command: `./tests/acceptance/run.sh deploy_kit`"
+        f" {time.monotonic() - began:.0f} s in all."
+        f" Command: `./tests/acceptance/run.sh deploy_{part}`"
     )
-    lines = ["# The deployment kit", "", (__doc__ or "").strip(), "", facts, "", *report.lines, ""]
+    lines = [f"# {title}", "", (about or "").strip(), "", facts, "", *report.lines, ""]
     Path(given.out).write_text("\n".join(lines), encoding="utf-8")
     raise SystemExit("\n".join(report.faults) or 0)
 

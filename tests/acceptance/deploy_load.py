@@ -6,7 +6,8 @@ that syncs each commit, and Redis. The google-genai SDK asks a Gemini server on 
 thinks for 300 ms before each answer. What asks, that server and all that measures share the cores.
 
 People have an account, a session and a connection of their own. Each asks something, reads the
-answer, thinks for 3 to 8 seconds and asks again. An editor changes a place in the admin every
+answer, thinks for 3 to 8 seconds and asks again. For three minutes half of them are alone; then
+all are there for ten minutes. An editor changes a place in the admin every
 five seconds, which the worker brings into the index. Sessions are made beforehand, since logins
 would measure how long passwords take to hash, and one person has asked before all others, as
 whoever sets a site up does. What one person may ask, 60 times a minute and 1,000 an hour, is the
@@ -36,9 +37,9 @@ from tests.acceptance._load_figures import Figures
 from tests.acceptance._load_samples import Sampler
 from tests.acceptance._load_site import LoadSite
 
-PEOPLE, SECONDS, THINK = 200, 600.0, (3.0, 8.0)
+PEOPLE, ALONE, SECONDS, THINK = 200, 180.0, 780.0, (3.0, 8.0)
 #: For CI: what is lost is seen, too; how fast it goes is not.
-FEW, SHORT, HASTY = 20, 15.0, (0.5, 1.5)
+FEW, BRIEFLY, SHORT, HASTY = 20, 5.0, 20.0, (0.5, 1.5)
 PATHS = {"web": "/health/live/", "nginx": "/health/live/", "streams": "/chat/"}
 
 
@@ -54,7 +55,11 @@ def prove(report: Report, options: argparse.Namespace, nginx: str) -> None:
         supervisor.forget("nginx-access")
         out = folder / "told.json"
         people = site.people(
-            options.people, seconds=options.seconds, think=options.think, out=str(out)
+            options.people,
+            seconds=options.seconds,
+            alone=options.alone,
+            think=options.think,
+            out=str(out),
         )
         pids = {name: supervisor.pid(name) for name in PROGRAMS}
         pids |= {
@@ -89,6 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     options.people = options.people or (FEW if options.small else PEOPLE)
     options.seconds = options.seconds or (SHORT if options.small else SECONDS)
+    options.alone = BRIEFLY if options.small else ALONE
     options.think = HASTY if options.small else THINK
     nginx = find("nginx")
     if nginx is None or find("openssl") is None:

@@ -1,9 +1,9 @@
 """Kill the indexer with SIGKILL at random points; after the next run, index == queryset.
 
 Every trial edits random rows (saves, deletes, bulk writes without signals), starts
-``ai_index`` in its own process, sometimes as a rebuild, kills it at a random moment of its
-run, edits again, and lets it run to the end. Then every chunk, text and vector, is
-compared with every row.
+``ai_index`` in its own process, sometimes as a rebuild, sometimes with four workers, kills
+it at a random moment of its run, edits again, and lets it run to the end. Then every chunk,
+text and vector, is compared with every row.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def differences() -> tuple[int, int]:
         is_right = bytes(chunk.vector) == vector.astype("<f4").tobytes()
         text = chunk.text if is_right else f"wrong vector: {chunk.text}"
         held.setdefault(chunk.object_key, []).append(text)
-    wanted = {index.key_of(row): index.split(row) for row in index.get_queryset()}
+    wanted = {
+        index.key_of(row): [each.text for each in index.split(index.get_text(row))]
+        for row in index.get_queryset()
+    }
     wrong = {key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key)}
     return len(wrong), len(chunks)
 
@@ -97,6 +100,7 @@ def trial(chance: random.Random, rows: int, start_up: float, full_run: float) ->
     """
     edit(chance, rows)
     options = ["--rebuild"] if chance.random() < 0.5 else []
+    options += ["--workers", "4"] if chance.random() < 0.5 else []
     began = time.monotonic()
     process = start("ai_index", "places", "--batch-size", "20", "--verbosity", "0", *options)
     try:

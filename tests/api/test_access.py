@@ -235,6 +235,16 @@ def test_what_the_project_sets_for_its_own_api_changes_nothing(
         assert nobody.post("chat/", QUESTION).status_code == 200
 
 
+def test_the_projects_rule_holds_for_the_api(amina: Person) -> None:
+    with override_ai(WEB={"may_ask": lambda user: user.is_staff, "throttles": FREE}):
+        for refused in (amina.get("conversations/"), amina.post("chat/", QUESTION)):
+            is_problem(refused, 403, "permission_denied")
+        assert Person().get("health/live/").status_code == 200
+        amina.user.is_staff = True
+        amina.user.save()
+        assert amina.get("conversations/").status_code == 200
+
+
 def test_authentication_is_what_the_project_sets_at_that_time(amina: Person) -> None:
     with override_settings(REST_FRAMEWORK=TOKENS):
         assert Person(authorization="Token amina").get("jobs/").status_code == 200

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from django_obc_ai.models import AIOperation
+from django_obc_ai.services.text import TextService
 from django_obc_ai.testing import override_ai
 from tests.api.conftest import Person, is_problem
 from tests.extras import requires
@@ -69,6 +70,56 @@ def test_without_a_cost_store_it_is_not_ready_and_does_not_say_why(
         body = is_problem(omar.allow("view_dashboard").get("health/"), 503)
         assert any("tests.nowhere" in each["message"] for each in body["items"])
         assert nobody.get("health/live/").status_code == 200
+
+
+@requires("redis")
+def test_a_cost_store_that_is_away_takes_no_server_out_of_service(nobody: Person) -> None:
+    away = {
+        "default": {
+            "BACKEND": "django_obc_ai.backends.cost_stores.redis.RedisCostStore",
+            "OPTIONS": {"url": "redis://127.0.0.1:1/0"},  # nobody listens there
+        }
+    }
+    with override_ai(["Yes."], COST_STORES=away):
+        assert nobody.get("health/ready/").status_code == 200
+        is_problem(nobody.get("health/"), 503, "unhealthy")
+        assert TextService().generate_text("Without a budget?").text == "Yes."
+        assert TextService().generate_text("Without a budget?").cached
+
+
+@requires("redis")
+@pytest.mark.parametrize("enforce", [True, False])
+@pytest.mark.parametrize("stand_in", [None, "local"])
+def test_what_a_budget_counts_is_refused_while_the_cost_store_is_away(
+    enforce: bool, stand_in: str | None
+) -> None:
+    stores = "django_obc_ai.backends.cost_stores"
+    found = {
+        "default": {
+            "BACKEND": f"{stores}.redis.RedisCostStore",
+            "OPTIONS": {"url": "redis://127.0.0.1:1/0"},
+        },
+        "local": {"BACKEND": f"{stores}.memory.MemoryCostStore"},
+    }
+    budget = {"scope": "global", "period": "day", "limit_usd": "5.00", "enforce": enforce}
+    money = {} if stand_in is None else {"stand_in": stand_in}
+    prices = {"scripted": {"input_usd": "0.10", "output_usd": "0.40"}}
+    given = {"COST_STORES": found, "BUDGETS": [budget], "MONEY": money, "PRICES": prices}
+    with override_ai(["Yes."], **given):
+        result = TextService().generate_text("Under a budget?")
+    assert result.error == (None if stand_in else "transient")
+
+
+@pytest.mark.parametrize("status", ["error", "unknown"])
+def test_without_a_database_it_is_not_ready(
+    nobody: Person, monkeypatch: pytest.MonkeyPatch, status: Any
+) -> None:
+    from django_obc_ai.api import health
+    from django_obc_ai.services.health import HealthItem, HealthReport
+
+    item = HealthItem(name="database default", status=status, message="")
+    monkeypatch.setattr(health.needed, "_look", lambda **_: HealthReport(items=(item,)))
+    is_problem(nobody.get("health/ready/"), 503, "not_ready")
 
 
 def test_a_report_is_kept_for_a_while(nobody: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,30 @@ def test_everybody_finds_what_they_may_see(
 
 
 @pytest.mark.usefixtures("places")
+def test_pages_modes_and_highlights_are_those_of_the_service(omar: Person) -> None:
+    def search(**more: Any) -> Any:
+        return omar.post("search/", {"query": "omar lake", "index": "places", **more})
+
+    both = search().json()["results"]
+    assert len(both) == 2
+    for offset, each in enumerate(both):
+        assert search(k=1, offset=offset).json()["results"] == [each]
+        words = [each["text"][start:end] for start, end in each["highlights"]]
+        assert words == (["omar", "lake"] if "omar" in each["text"] else ["lake"])
+    assert search(offset=2).json()["results"] == []
+    (first, second) = search(mode="lexical").json()["results"]
+    assert (first["score"], second["score"]) == (1.0, 0.5)
+    assert {each["key"] for each in search(mode="vector").json()["results"]} == {
+        each["key"] for each in both
+    }
+    for wrong in ({"mode": "best"}, {"offset": -1}, {"offset": 1_001}, {"offset": "x"}):
+        is_problem(search(**wrong), 400, "invalid")
+    is_problem(search(mode="lexical", threshold=0.5), 400, "invalid_request")
+    for alone in ({"mode": "lexical"}, {"offset": 1}):
+        is_problem(omar.post("search/", {"query": "lake", **alone}), 400, "invalid")
+
+
+@pytest.mark.usefixtures("places")
 def test_filters_are_those_that_the_index_offers(omar: Person) -> None:
     def search(**filters: Any) -> Any:
         return omar.post("search/", {"query": "lake", "index": "places", "filters": filters})

@@ -98,6 +98,41 @@ def read_for(folder: str, seconds: str) -> None:
     print(rounds, len(versions))
 
 
+def graph(folder: str, m: int = 8) -> FaissVectorStore:
+    """A store that builds a graph, however few rows there are."""
+    return FaissVectorStore(path=folder, approximate={"above": 1, "m": m, "ef_search": 32})
+
+
+def find_approximate_problem(store: FaissVectorStore) -> str:
+    """Search approximately and compare with what the found version must hold."""
+    for query in np.eye(DIMENSION, dtype=np.float32)[:5]:
+        hits = store.search("places", query[None], 50, is_exact=False)[0]
+        wanted, vectors = rows_of(hits[0].id // 1_000)
+        scores = dict(zip(wanted.tolist(), (vectors @ query).tolist(), strict=True))
+        if len({hit.id for hit in hits} & scores.keys()) != 50:
+            return "torn"
+        if any(abs(scores[hit.id] - hit.score) > 1e-5 for hit in hits):
+            return "wrong scores"
+    return ""
+
+
+def build_for_ever(folder: str) -> None:
+    """Build one graph after the other until killed; say when the first one is done."""
+    store = graph(folder)
+    held = store.state("places")
+    assert held is not None
+    assert store.build_approximate("places") == "HNSW, M 8"
+    print("ready", flush=True)
+    number = held.version
+    while True:
+        number += 1
+        advance(store, number)
+        m = 16 if store.approximate_settings.startswith("hnsw m=8 ") else 8
+        store.close()
+        store = graph(folder, m)
+        store.build_approximate("places")
+
+
 if __name__ == "__main__":
     settings.configure()
-    {"fold": fold_for_ever, "read": read_for}[sys.argv[1]](*sys.argv[2:])
+    {"fold": fold_for_ever, "read": read_for, "build": build_for_ever}[sys.argv[1]](*sys.argv[2:])

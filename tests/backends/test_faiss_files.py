@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from django_obc_ai.backends.vector_stores import _folders, _snapshots
+from django_obc_ai.backends.snapshots import files as _files
+from django_obc_ai.backends.snapshots import folders as _folders
+from django_obc_ai.backends.snapshots import kinds
+from django_obc_ai.backends.vector_stores import _snapshots
 from django_obc_ai.backends.vector_stores.faiss import FaissVectorStore
 from django_obc_ai.types import ReplicaState
 from tests.backends.faiss_in_process import (
@@ -72,7 +75,7 @@ def rewrite(path: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [_snapshots.IDS, _snapshots.VECTORS, _snapshots.HALVES, _snapshots.MANIFEST]
+    "name", [_snapshots.IDS, _snapshots.VECTORS, _snapshots.HALVES, _files.MANIFEST]
 )
 @pytest.mark.parametrize("harm", [flip_bit, truncate, lengthen, empty, Path.unlink])
 def test_damage_is_found_at_opening_and_set_aside(
@@ -108,7 +111,7 @@ def test_foreign_older_and_nonsensical_snapshots_are_set_aside(
 ) -> None:
     (snapshot,) = snapshots(tmp_path)
     store.close()
-    rewrite(snapshot / _snapshots.MANIFEST, **changes)
+    rewrite(snapshot / _files.MANIFEST, **changes)
     assert store.state("places") is None
     assert len(aside(tmp_path)) == 1
 
@@ -116,15 +119,15 @@ def test_foreign_older_and_nonsensical_snapshots_are_set_aside(
 def test_large_files_are_compared_again_after_they_were_touched_and_every_week(
     store: FaissVectorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_snapshots, "ALWAYS_VERIFIED_BYTES", 0)
+    monkeypatch.setattr(kinds, "ALWAYS_VERIFIED_BYTES", 0)
     compared: list[str] = []
-    original = _snapshots.verify
+    original = kinds.verify
 
     def noting(snapshot: Any) -> None:
         compared.append(snapshot.folder.name)
         original(snapshot)
 
-    monkeypatch.setattr(_snapshots, "verify", noting)
+    monkeypatch.setattr(kinds, "verify", noting)
 
     def reopen() -> int:
         compared.clear()
@@ -136,9 +139,9 @@ def test_large_files_are_compared_again_after_they_were_touched_and_every_week(
     assert reopen() == 0  # the writer has just computed the sums
     os.utime(snapshot / _snapshots.VECTORS)
     assert [reopen(), reopen()] == [1, 0]
-    (snapshot / _snapshots.VERIFIED).write_text("{")
+    (snapshot / _files.VERIFIED).write_text("{")
     assert [reopen(), reopen()] == [1, 0]
-    monkeypatch.setattr(_snapshots, "VERIFY_AFTER_SECONDS", 0)
+    monkeypatch.setattr(kinds, "VERIFY_AFTER_SECONDS", 0)
     assert reopen() == 1
     flip_bit(snapshot / _snapshots.HALVES)
     store.close()

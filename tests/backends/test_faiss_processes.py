@@ -166,7 +166,7 @@ def test_an_unknown_own_history_is_left_for_a_known_snapshot(
 def test_a_writer_that_waits_in_vain_serves_from_files_that_nobody_finds(
     store: FaissVectorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_obc_ai.backends.vector_stores.faiss._FILL_SECONDS", 0.1)
+    monkeypatch.setattr("django_obc_ai.backends.snapshots.stores._FILL_SECONDS", 0.1)
     other = FaissVectorStore(path=tmp_path)
     with store.filling("places", moment(1)):
         fill(other, 7)

@@ -16,8 +16,9 @@ from django.test import SimpleTestCase, override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_obc_ai.backends.vector_stores import BaseVectorStore, _content, _scan, vector_stores
-from django_obc_ai.backends.vector_stores._folders import folder_of
+from django_obc_ai.backends.snapshots import stores
+from django_obc_ai.backends.snapshots.folders import folder_of
+from django_obc_ai.backends.vector_stores import BaseVectorStore, _scan, vector_stores
 from django_obc_ai.backends.vector_stores.faiss import FaissVectorStore
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
 from django_obc_ai.exceptions import ConfigurationError, IndexNotReadyError
@@ -177,7 +178,7 @@ def test_vectors_beyond_float16_and_lengths_beyond_one_are_ranked_exactly(
 def test_folding_in_the_background_begins_by_itself(
     store: FaissVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_content, "_FOLD_ROWS", (10, 20))
+    monkeypatch.setattr(stores, "_FOLD_ROWS", (10, 20))
     store.reset("places", dimension=4, batches=[arrays({1: 0})], state=moment(1))
     for version in range(2, 40):
         ids, vectors = arrays({version: version % 20})

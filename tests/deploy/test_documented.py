@@ -16,7 +16,7 @@ EXAMPLE = ROOT / "example_project"
 README = DEPLOY / "README.md"
 ENV_EXAMPLE = (DEPLOY / ".env.example").read_text(encoding="utf-8")
 #: Folders that the README describes as a whole.
-WHOLE = ("alerts", "backups", "install", "systemd", "verify")
+WHOLE = ("alerts", "backups", "install", "kubernetes", "systemd", "verify")
 
 
 def kit() -> list[Path]:
@@ -101,3 +101,12 @@ def test_every_set_of_the_page_is_a_value() -> None:
     howto = (ROOT / "docs/howto/deploy-a-site.md").read_text()
     for name in re.findall(r"--set ([a-z_]+)=", howto):
         assert f"\n{name}=" in listed, name
+
+
+def test_connections_are_told_as_they_are() -> None:
+    pool = re.search(r"^POOL = (\d+)", (DEPLOY / "env.py").read_text(), re.MULTILINE)
+    assert pool is not None and f"#OBC_SITE_POOL={pool[1]}\n" in ENV_EXAMPLE
+    # On two cores: four processes of web with eight threads, two of streams, two workers, beat.
+    most = 4 * 8 + int(pool[1]) * 2 + 2 + 1
+    told = section(README, "Connections to PostgreSQL")
+    assert f"{pool[1]} for each process of streams" in told and f"{most} on two cores" in told

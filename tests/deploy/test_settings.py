@@ -280,7 +280,7 @@ def test_postgres_is_used_through_a_pool_under_asgi(
     variables = example(tmp_path, DATABASE_URL=url)
     assert manage(*SHELL, code, variables=variables).split() == ["postgresql", "None", "60"]
     pooled = variables | {"OBC_SITE_SERVER": "asgi"}
-    assert manage(*SHELL, code, variables=pooled).split() == ["postgresql", "10", "0"]
+    assert manage(*SHELL, code, variables=pooled).split() == ["postgresql", "20", "0"]
     chosen = variables | {"OBC_SITE_POOL": "3"}
     assert manage(*SHELL, code, variables=chosen).split() == ["postgresql", "3", "0"]
 
@@ -298,6 +298,7 @@ def test_limits_budgets_and_places_are_those_of_the_environment(tmp_path: Path) 
     )
     shown = settings_shown("settings.OBC_AI", variables)
     assert shown["VECTOR_STORES"]["default"]["OPTIONS"]["path"] == str(tmp_path / "vectors")
+    assert shown["LEXICAL_STORES"]["default"]["OPTIONS"]["path"] == str(tmp_path / "vectors")
     assert shown["RATE_LIMITS"]["default"]["per_minute"] == 60
     assert shown["RATE_LIMITS"]["default"]["per_day"] == 1500
     assert [(b["period"], b["limit_usd"], b["enforce"]) for b in shown["BUDGETS"]] == [

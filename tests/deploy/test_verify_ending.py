@@ -124,8 +124,8 @@ def test_postgresql_that_has_too_few_connections_is_named_and_keeps_the_second_o
         with (home / "render.conf").open("a") as file:
             file.write(few)
         code, told, text = verify(home, "connections", DATABASE_URL=url)
-        assert code == 0 and told["connections"].startswith("ok 27 at most, of "), text
+        assert code == 0 and told["connections"].startswith("ok 47 at most, of "), text
         many = (home / "render.conf").read_text().replace("web_threads=1", "web_threads=5000")
         (home / "render.conf").write_text(many)
         code, told, _ = verify(home, "connections", DATABASE_URL=url)
-    assert code == 1 and "the site can open 5026 connections" in told["connections"]
+    assert code == 1 and "the site can open 5046 connections" in told["connections"]

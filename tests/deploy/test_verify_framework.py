@@ -181,4 +181,4 @@ def test_connections_are_counted_as_the_kit_opens_them(
 
     monkeypatch.delenv("OBC_SITE_POOL", raising=False)
     values = {"web_workers": "6", "web_threads": "8", "stream_workers": "3"}
-    assert most_connections(values | {"worker_processes": "3"}) == 48 + 30 + 4 + 4
+    assert most_connections(values | {"worker_processes": "3"}) == 48 + 60 + 4 + 4

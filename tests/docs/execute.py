@@ -14,19 +14,26 @@ Every page runs in a project directory of its own, with this interpreter.
 from __future__ import annotations
 
 import doctest
+import itertools
 import re
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.docs.markdown import Block, blocks
+from tests.docs.markdown import Block, blocks, lines_below
+from tests.extras import is_installed
 from tests.subprocesses import run_python
 
 _FILE = re.compile(r"(?:\{)?# (?P<path>[\w./-]+\.\w+)(?P<append>, at the end)?(?: #\})?\n")
-#: What a reader does to get an environment, which the tests have got already.
-#: tests/check_package.sh installs the built wheel into an empty one.
+#: What a reader does to get an environment, which the tests have got already, and to see the site.
+#: tests/acceptance/tutorial.py does that, too, with the built wheel.
 _ENVIRONMENT = ("python -m venv ", ". .venv/", "pip install ", "mkdir ", "cd ")
+_SERVER = "python manage.py runserver"
+#: The chat page needs an extra, which the minimal environment of the tests has not got.
+_CHAT_PAGE = 'include("django_obc_ai.widget.urls")'
+#: In front of a command, as the shell takes them.
+_VARIABLE = re.compile(r"[A-Z_]+=")
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _SHELL = """
 import doctest, sys, django
@@ -39,6 +46,16 @@ sys.exit(bool(runner.run(test).failed))
 """
 
 
+def _without_chat_page(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if _CHAT_PAGE not in line)
+
+
+def commands_of(block: Block) -> list[tuple[str, str]]:
+    """Return the commands of a console block, each with what it prints."""
+    parts = [part.partition("\n") for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]]
+    return [(command, wanted) for command, _, wanted in parts]
+
+
 class Page:
     """One page and the project directory that it is followed in."""
 
@@ -48,11 +65,17 @@ class Page:
         self._folder = folder
         self._settings = settings
 
-    def follow(self, languages: Sequence[str] = ("python", "console", "pycon", "html")) -> int:
-        """Do everything the page says, in order, and return the number of blocks."""
+    def follow(
+        self,
+        languages: Sequence[str] = ("python", "console", "pycon", "html"),
+        *,
+        below: str | None = None,
+    ) -> int:
+        """Do everything the page says, or all below a heading, and return the number of blocks."""
+        lines = lines_below(self._path, below) if below else None
         done = 0
         for block in blocks(self._path):
-            if block.language in languages:
+            if block.language in languages and (lines is None or block.line in lines):
                 self._do(block)
                 done += 1
         return done
@@ -65,8 +88,9 @@ class Page:
         elif match := _FILE.match(block.text):
             file = self._folder / match["path"]
             file.parent.mkdir(parents=True, exist_ok=True)
+            text = block.text if is_installed("nh3") else _without_chat_page(block.text)
             with file.open("a" if match["append"] else "w", encoding="utf-8") as stream:
-                stream.write(("\n\n" if match["append"] else "") + block.text)
+                stream.write(("\n\n" if match["append"] else "") + text)
         else:
             script = "import django\ndjango.setup()\n" + block.text
             self._run(block, [str(self._saved(block, "script.py", script))])
@@ -77,22 +101,27 @@ class Page:
         return file
 
     def _run_commands(self, block: Block) -> None:
-        for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
-            command, _, wanted = part.partition("\n")
-            if command.startswith(_ENVIRONMENT):
+        for command, wanted in commands_of(block):
+            if command.startswith((*_ENVIRONMENT, _SERVER)):
                 continue
-            program, *arguments = shlex.split(command, comments=True)
+            words = shlex.split(command, comments=True)
+            given = list(itertools.takewhile(_VARIABLE.match, words))
+            program, *arguments = words[len(given) :]
             modules = {"python": [], "django-admin": ["-m", "django"], "pytest": ["-m", "pytest"]}
-            shown = self._run(block, [*modules[program], *arguments])
-            # The pages show a project without extras; where FAISS is installed it is the default.
-            shown = shown.replace(
-                "store default: FaissVectorStore", "store default: NumpyVectorStore"
-            )
-            is_same = doctest.OutputChecker().check_output(wanted, shown, _OPTIONS)
-            assert is_same or not wanted, f"{self._where(block)}\n{wanted}\n--- but:\n{shown}"
+            variables = dict(each.split("=", 1) for each in given)
+            shown = self._run(block, [*modules[program], *arguments], variables)
+            self._compare(block, wanted, shown)
 
-    def _run(self, block: Block, arguments: Sequence[str]) -> str:
-        environment = {"DJANGO_SETTINGS_MODULE": self._settings}
+    def _compare(self, block: Block, wanted: str, shown: str) -> None:
+        # The pages show a project without extras; where FAISS is installed it is the default.
+        shown = shown.replace("store default: FaissVectorStore", "store default: NumpyVectorStore")
+        is_same = doctest.OutputChecker().check_output(wanted, shown, _OPTIONS)
+        assert is_same or not wanted, f"{self._where(block)}\n{wanted}\n--- but:\n{shown}"
+
+    def _run(
+        self, block: Block, arguments: Sequence[str], variables: Mapping[str, str] | None = None
+    ) -> str:
+        environment = {"DJANGO_SETTINGS_MODULE": self._settings, **(variables or {})}
         is_creating = "startproject" in arguments
         result = run_python(
             arguments,

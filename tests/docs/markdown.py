@@ -77,20 +77,25 @@ def slug_of(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
 
 
-def section(path: Path, heading: str) -> str:
-    """Return what stands below a heading, down to the next one of its level or above."""
+def lines_below(path: Path, heading: str) -> range:
+    """Return the numbers, from 1, of the lines below a heading, down to the next of its level."""
     lines = path.read_text().splitlines()
     written = re.compile(rf"#+ {re.escape(heading)}")
     start = next((n for n, line in enumerate(lines) if written.fullmatch(line.strip())), None)
     assert start is not None, f"{path.name} has no heading {heading!r}"
     level = len(lines[start]) - len(lines[start].lstrip("#"))
-    is_code, kept = False, []
-    for line in lines[start + 1 :]:
+    is_code = False
+    for number, line in enumerate(lines[start + 1 :], start=start + 2):
         is_code ^= line.startswith("```")
         if not is_code and re.match(rf"#{{1,{level}}} ", line):
-            break
-        kept.append(line)
-    return "\n".join(kept)
+            return range(start + 2, number)
+    return range(start + 2, len(lines) + 1)
+
+
+def section(path: Path, heading: str) -> str:
+    """Return what stands below a heading, down to the next one of its level or above."""
+    lines = path.read_text().splitlines()
+    return "\n".join(lines[number - 1] for number in lines_below(path, heading))
 
 
 def table_rows(text: str) -> list[list[str]]:

@@ -9,15 +9,33 @@ import pytest
 from tests.docs.execute import Page, run_script
 from tests.docs.markdown import DOCS
 
-#: Those that need a server for a provider, an optional package or a browser have their own tests.
+#: Those that need a server for a provider, an optional package, a browser, others' apps, the
+#: original's tables or an installed site have their own tests.
 SERVED = {
+    "accept-with-users",
     "add-the-chat",
+    "add-to-an-existing-site",
+    "approximate-search",
+    "choose-a-deployment",
     "choose-an-embedder",
     "deploy-a-site",
+    "deploy-by-hand",
+    "deploy-for-high-traffic",
+    "deploy-on-kubernetes",
+    "deploy-with-docker",
+    "first-four-weeks",
     "gemini",
+    "leave-obcms",
     "openai-compatible",
     "operate-in-the-admin",
+    "replay-real-answers",
+    "run-in-production",
+    "run-without-redis-and-celery",
+    "search-in-postgresql",
+    "stream-under-asgi",
     "trace-and-measure",
+    "train-your-staff",
+    "troubleshoot",
     "use-the-rest-api",
     "watch-the-dashboard",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs import external_links
 from tests.docs.markdown import DOCS, documents, headings, links, slug_of
 from tests.subprocesses import ROOT
 
@@ -57,3 +58,9 @@ def test_pages_have_one_title_and_short_lines(page: Path) -> None:
 def test_files_of_tests_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(r"`(?:\./)?(tests/[\w/.-]+\.(?:py|sh))\b", page.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_external_links_are_listed() -> None:
+    text = external_links.listing()
+    assert text.count("https://") >= 5
+    assert external_links.PAGE.read_text() == text, "run: python -m tests.docs.external_links"

@@ -13,21 +13,41 @@ from typing import Any
 import pytest
 from django.apps import apps
 
-from django_obc_ai import exceptions, services, signals, testing, types
+from django_obc_ai import exceptions, services, testing, types
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import chat
 from tests.docs.markdown import DOCS, blocks, headings, names, section, table_rows
 
 REFERENCE = DOCS / "reference"
-API, COSTS, JOBS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
+API, SEARCH, COSTS, JOBS, CHAT, TYPES, ERRORS, TESTING, MODELS = (
     REFERENCE / f"{name}.md"
-    for name in ("public-api", "costs-api", "jobs", "chat", "types", "errors", "testing", "models")
+    for name in (
+        "public-api",
+        "search-api",
+        "costs-api",
+        "jobs",
+        "chat",
+        "types",
+        "errors",
+        "testing",
+        "models",
+    )
 )
 #: Without an underscore because other layers call them, and not for projects.
 INTERNAL = {
+    "AsyncSearching",
+    "ChunkFigures",
+    "Pace",
+    "QueryVectors",
+    "Tally",
+    "Writing",
     "check_disk",
+    "embedding_of",
+    "figures_of",
+    "is_alone",
     "expand",
-    "find_nearest",
+    "filtered",
+    "Wanted",
     "look_at",
     "Part",
     "ask_once",
@@ -62,9 +82,18 @@ INTERNAL = {
     "scope_of",
     "unconfigured",
     "without_call",
+    "renew_recall",
     "begin_turn",
     "noted",
     "turn_span",
+    "Owner",
+    "Owners",
+    "OldContentType",
+    "OldEmbedding",
+    "OldOperation",
+    "batches_of",
+    "check_tables",
+    "import_conversations",
 }
 
 
@@ -114,12 +143,12 @@ def test_services_are_documented(name: str) -> None:
     wanted = {name}
     if inspect.isclass(PUBLIC_SERVICES[name]):
         wanted |= {each for each in vars(PUBLIC_SERVICES[name]) if not each.startswith("_")}
-    assert wanted <= _named("".join(page.read_text() for page in (API, COSTS, JOBS, CHAT)))
+    assert wanted <= _named("".join(page.read_text() for page in (API, SEARCH, COSTS, JOBS, CHAT)))
 
 
 def _declared() -> Iterator[tuple[str, Any, Any]]:
     """Every function that a code block declares: its name, the declared and the real one."""
-    for page in (API, COSTS, JOBS, CHAT, TESTING):
+    for page in (API, SEARCH, COSTS, JOBS, CHAT, TESTING):
         for block in blocks(page):
             if block.language != "python":
                 continue
@@ -146,11 +175,6 @@ def test_signatures_are_those_of_the_code(declared: Any, real: Any) -> None:
     if actual.return_annotation is None:  # what dataclasses write themselves
         actual = actual.replace(return_annotation="None")
     assert wanted == actual
-
-
-def test_signals_are_documented() -> None:
-    public = {name for name, each in vars(signals).items() if isinstance(each, signals.Signal)}
-    assert public <= _named(section(API, "Signal"))
 
 
 def test_types_are_documented_with_their_fields() -> None:
@@ -232,5 +256,5 @@ def test_models_are_documented_with_their_fields() -> None:
 
 
 def test_headings_are_unique() -> None:
-    for page in (API, COSTS, JOBS, CHAT, TYPES, ERRORS, TESTING, MODELS):
+    for page in (API, SEARCH, COSTS, JOBS, CHAT, TYPES, ERRORS, TESTING, MODELS):
         assert len(headings(page)) == len(set(headings(page))), page.name

@@ -9,6 +9,7 @@ import pytest
 from tests.docs.conftest import QUICKSTART
 from tests.docs.execute import Page, run_script
 from tests.docs.markdown import blocks
+from tests.extras import requires
 
 
 def test_quickstart_does_what_it_says(quickstart: Path) -> None:
@@ -42,6 +43,24 @@ def test_default_embedder_finds_words_and_no_meanings(project: Path) -> None:
         """,
     )
     assert found.splitlines() == ["vaccination ['Marawi']", "immunisation []", "bakuna []"]
+
+
+@requires("nh3")
+def test_the_chat_page_answers_whoever_logged_in(project: Path) -> None:
+    found = run_script(
+        project,
+        """
+        from django.test import Client
+        client = Client(headers={"host": "localhost"})
+        login = {"username": "amina", "password": "six paces east"}
+        print(client.get("/chat/").url)
+        print(client.post("/admin/login/?next=/chat/", login).url)
+        for asked in ("How many clinics are there?", "Find dental care"):
+            page = client.get(client.post("/chat/", {"message": asked}).url).content.decode()
+            print("There are 5 clinics" in page, "Jolo Dental Clinic" in page)
+        """,
+    )
+    assert found.splitlines() == ["/admin/login/?next=/chat/", "/chat/", "True False", "False True"]
 
 
 def test_a_visitors_answer_never_rests_on_a_draft(project: Path) -> None:

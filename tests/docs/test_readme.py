@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import django_obc_ai
 from tests.docs.execute import Page
-from tests.docs.markdown import names, section
+from tests.docs.markdown import DOCS, names, section, table_rows
 from tests.subprocesses import ROOT
 
 README = ROOT / "README.md"
@@ -36,16 +35,26 @@ def test_the_example_runs_in_a_project(project: Path) -> None:
     assert Page(README, project, settings="mysite.settings").follow() == 5
 
 
-def test_what_comes_later_is_not_there_yet() -> None:
-    # When one of these arrives, the README has to say so.
-    later = section(README, "What comes later")
-    package = Path(django_obc_ai.__file__).parent
-    for word, module in (("pgvector", "backends/vector_stores/pgvector.py"),):
-        assert word in later
-        assert not (package / module).exists(), f"{word} is there: move it in the README"
-
-
 def test_files_that_the_readme_names_between_backticks_exist() -> None:
     for name in names(README.read_text()):
         if name.startswith("./"):
             assert (ROOT / name).exists(), name
+
+
+def test_each_guarantee_names_a_proof_that_the_page_on_guarantees_names_too() -> None:
+    rows = table_rows(section(README, "What it guarantees"))
+    assert len(rows) >= 8
+    whole = (DOCS / "explanation" / "guarantees.md").read_text()
+    for claim, proofs in rows:
+        results = re.findall(r"\]\(docs/acceptance/([\w-]+)\.md\)", proofs)
+        assert results or "docs/explanation/" in proofs, claim
+        for result in results:
+            assert (DOCS / "acceptance" / f"{result}.md").exists(), result
+            assert f"../acceptance/{result}.md" in whole, result
+
+
+def test_every_page_is_linked_but_results_and_what_is_included() -> None:
+    linked = set(re.findall(r"\]\((docs/[^)#]+\.md)", README.read_text()))
+    parts = ("tutorial", "howto", "reference", "explanation")
+    pages = {f"docs/{part}/{page.name}" for part in parts for page in (DOCS / part).glob("*.md")}
+    assert pages | {"docs/questions.md"} <= linked

@@ -22,7 +22,13 @@ from tests.docs.markdown import DOCS, blocks, headings, names, section, table_ro
 
 PAGES = tuple(
     DOCS / "reference" / f"{name}.md"
-    for name in ("settings", "traffic-settings", "job-settings", "web-settings")
+    for name in (
+        "settings",
+        "traffic-settings",
+        "job-settings",
+        "web-settings",
+        "search-settings",
+    )
 )
 FAMILIES = tuple(EMBEDDED_BACKENDS)
 #: A value that makes the rest of an entry valid, so that only the tested subkey matters.
@@ -138,7 +144,7 @@ def test_subkeys_of_a_backend_are_those_of_the_code() -> None:
     assert subkeys == _valid_names({"PROVIDERS": {"default": {"qqqqqqqqqqqq": 1}}})
 
 
-@pytest.mark.parametrize("key", FAMILIES)
+@pytest.mark.parametrize("key", [*FAMILIES, "RERANKERS"])
 def test_every_shipped_backend_is_documented_with_its_options(key: str) -> None:
     family = importlib.import_module(f"{backends.__name__}.{key.lower()}")
     shipped = {}

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.gateway import policy
-from django_obc_ai.models import Budget
+from django_obc_ai.models import Budget, BudgetChange
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import Usage
 from tests.gateway.conftest import Scripted
@@ -149,3 +149,12 @@ def test_a_budget_that_changes_all_the_time_is_an_error_and_nothing_is_sent(
     result = ask()
     assert (result.error, shared.provider.call_count) == ("transient", 1)
     assert "faster than they can be read" in result.error_message
+
+
+def test_a_limit_may_be_given_as_text() -> None:
+    row = make(limit_usd="5")
+    assert row.facts["limit_usd"] == "5.000000000"
+    assert Budget.objects.get().limit_usd == Decimal(5)
+    row.refresh_from_db()
+    row.save()  # nothing has changed
+    assert BudgetChange.objects.count() == 1

@@ -50,6 +50,26 @@ def test_a_budget_without_a_key_is_one_for_each(scripted: Scripted) -> None:
     assert ask(module="policies").success
 
 
+def test_a_budget_of_one_key_stands_beside_the_one_for_each(scripted: Scripted) -> None:
+    each = entry(scope="tenant", limit_requests=1)
+    more = entry(scope="tenant", key="north", limit_requests=3)
+    for budget in (each, more):
+        del budget["limit_usd"]
+    scripted(*["A"] * 5, BUDGETS=[each, more])
+    assert ask(scope="north").success
+    assert ask(scope="north").error == "budget_exceeded"  # the lower of the two
+    own = Budget.objects.create(scope="tenant", key="north", period="day", limit_requests=5)
+    assert ask(scope="north").error == "budget_exceeded"  # a row of that key is not more, either
+    own.delete()
+    # Another period has a total of its own, and both bind.
+    scripted(*["A"] * 5, BUDGETS=[{**each, "period": "month"}, more])
+    assert ask(scope="south").success
+    assert ask(scope="south").error == "budget_exceeded"
+    # What gives one of them more: the one for each is as high as the highest.
+    scripted(*["A"] * 5, BUDGETS=[{**each, "limit_requests": 3}, {**more, "limit_requests": 2}])
+    assert [ask(scope="west").error for _ in range(4)] == [None, None, None, "budget_exceeded"]
+
+
 def test_users_and_groups_have_budgets(scripted: Scripted) -> None:
     staff, guest = (User.objects.create(username=name) for name in ("staff", "guest"))
     guest.groups.add(Group.objects.create(name="guests"))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import datetime
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import valkey
+from django.db import connections
 
 from django_obc_ai.backends.cost_stores import cost_stores
 from django_obc_ai.exceptions import CostStoreError
-from django_obc_ai.gateway import alerts, budget, keeper, leases
+from django_obc_ai.gateway import alerts, budget, keeper, leases, recovery
 from django_obc_ai.models import AIOperation
 from django_obc_ai.testing import Reply
 from django_obc_ai.types import (
@@ -92,6 +95,40 @@ def test_a_new_redis_is_filled_from_the_ledger_without_waiting(
     )
     scripted("A", BUDGETS=TOTAL, COST_STORES=redis(redis_server))
     assert "$0.0008 spent" in ask().error_message
+
+
+def test_a_crowd_waits_for_whoever_came_first_to_a_new_redis(
+    scripted: Scripted, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [Reply("A", usage=Usage(input_tokens=1, output_tokens=1)) for _ in range(6)]
+    budgets = [entry(period="total", limit_usd="1")]
+    scripted(*answers, COST_STORES=redis(redis_server), BUDGETS=budgets, RETRY={"attempts": 1})
+    filling, waiting = threading.Event(), threading.Event()
+    read = recovery.spent_by_key
+
+    def slow(*arguments: Any) -> dict[str, int]:
+        filling.set()
+        assert waiting.wait(60)
+        return read(*arguments)
+
+    def wait(seconds: float) -> None:
+        waiting.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(recovery, "spent_by_key", slow)
+    monkeypatch.setattr(recovery, "_sleep", wait)
+
+    def call(number: int) -> Any:
+        try:
+            if number:
+                assert filling.wait(60)
+            return ask()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(call, range(6)))
+    assert [(each.success, each.error_message) for each in results] == [(True, "")] * 6
 
 
 def test_an_emptied_redis_refuses_for_a_lease_and_then_knows_everything(

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import router, transaction
 from django.test import TestCase
 from django.utils import timezone
 
 from django_obc_ai.indexes import generations, get_index
+from django_obc_ai.indexes.chunking import TextSpan
 from django_obc_ai.models import (
     Chunk,
     DirtyRow,
@@ -21,7 +22,8 @@ from django_obc_ai.models import (
     Tombstone,
 )
 from django_obc_ai.services.changes import mark_changed
-from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.services.embeddings import EmbeddingService
+from django_obc_ai.services.indexing import IndexingService, IndexProgress
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.testing import index_now, override_ai
 from tests.testapp.models import Child, CompositeThing, Place, Slugged, Tag, UUIDThing
@@ -40,10 +42,12 @@ def assert_equal_to_rows(name: str) -> None:
     index = get_index(name)
     serving = generations.serving_of(index)
     assert serving is not None
-    held: dict[str, list[str]] = {}
+    held: dict[str, list[TextSpan]] = {}
     for chunk in Chunk.objects.filter(generation=serving).order_by("object_key", "number"):
-        held.setdefault(chunk.object_key, []).append(chunk.text)
-    wanted = {index.key_of(row): index.split(row) for row in index.get_queryset()}
+        held.setdefault(chunk.object_key, []).append(
+            TextSpan(text=chunk.text, start=chunk.start, end=chunk.end)
+        )
+    wanted = {index.key_of(row): index.split(index.get_text(row)) for row in index.get_queryset()}
     assert held == {key: texts for key, texts in wanted.items() if texts}
 
 
@@ -70,7 +74,7 @@ def test_saves_and_deletes_reach_the_index_at_commit() -> None:
 def test_a_rolled_back_save_changes_nothing() -> None:
     Place.objects.create(name="Kept", province="A")
     IndexingService().index("places")
-    with pytest.raises(RuntimeError), transaction.atomic():
+    with pytest.raises(RuntimeError), transaction.atomic(using=router.db_for_write(Place)):
         Place.objects.create(name="Gone", province="A")
         Place.objects.filter(name="Kept").get().delete()
         raise RuntimeError
@@ -161,7 +165,7 @@ def test_unchanged_texts_are_not_embedded_again() -> None:
 def test_rows_deleted_without_a_signal_are_pruned() -> None:
     Place.objects.bulk_create([Place(name=f"Place {n}") for n in range(20)])
     IndexingService().index("places")
-    Place.objects.filter(name__endswith="5")._raw_delete("default")
+    Place.objects.filter(name__endswith="5")._raw_delete(router.db_for_write(Place))
     report = IndexingService().index("places", batch_size=3)
     assert report.removed == 2
     assert_equal_to_rows("places")
@@ -222,7 +226,7 @@ def test_a_row_that_changes_while_it_is_embedded_is_embedded_again(
 ) -> None:
     place = Place.objects.create(name="Before")
     IndexingService().index("places")
-    original = IndexingService._embed
+    original = EmbeddingService.embed_documents
     edits = iter(["During"])
 
     def embed_late(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +235,7 @@ def test_a_row_that_changes_while_it_is_embedded_is_embedded_again(
             Place.objects.filter(pk=place.pk).update(name=name)
         return vectors
 
-    monkeypatch.setattr(IndexingService, "_embed", embed_late)
+    monkeypatch.setattr(EmbeddingService, "embed_documents", embed_late)
     place.name = "Second"
     place.save()
     assert_equal_to_rows("places")
@@ -275,7 +279,7 @@ def test_a_deploy_that_changes_the_text_loses_no_save_of_either_side(
     index_class = type(get_index("places"))
     saved: list[str] = []
 
-    def save_beside_the_build(done: int, total: int) -> None:
+    def save_beside_the_build(step: IndexProgress) -> None:
         """A worker with the old settings, then one with the new ones, saves a row."""
         for version in ("1", "2") if not saved else ():
             monkeypatch.setattr(index_class, "text_version", version)

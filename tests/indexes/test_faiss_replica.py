@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
-from django_obc_ai.backends.vector_stores import _content, vector_stores
-from django_obc_ai.backends.vector_stores import faiss as faiss_store
+from django_obc_ai.backends.snapshots import stores
+from django_obc_ai.backends.vector_stores import vector_stores
 from django_obc_ai.backends.vector_stores.faiss import FaissVectorStore
 from django_obc_ai.backends.vector_stores.numpy import NumpyVectorStore
 from django_obc_ai.indexes import contents, generations, get_index
@@ -282,8 +282,8 @@ def test_a_replica_filled_beside_writers_is_one_exact_moment(places: list[Place]
 def test_searches_of_many_threads_beside_edits_and_folds_always_fill_their_places(
     places: list[Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_content, "_FOLD_ROWS", (8, 8))
-    monkeypatch.setattr(faiss_store, "_RETRY_SECONDS", 0.0)  # where one was in the way
+    monkeypatch.setattr(stores, "_FOLD_ROWS", (8, 8))
+    monkeypatch.setattr(stores, "_RETRY_SECONDS", 0.0)  # where one was in the way
     is_done = threading.Event()
 
     def search() -> set[int]:

@@ -25,7 +25,7 @@ from django_obc_ai.models import (
     Tombstone,
 )
 from django_obc_ai.services.embeddings import EmbeddingService
-from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.services.indexing import IndexingService, IndexProgress
 from django_obc_ai.services.search import SimilaritySearchService
 from django_obc_ai.testing import index_now, override_ai
 from tests.indexes.test_equal_to_data import assert_equal_to_rows, found
@@ -98,12 +98,12 @@ def test_saves_beside_a_rebuild_are_in_the_new_generation() -> None:
     Place.objects.bulk_create([Place(name=f"Place {n}", province="Sulu") for n in range(40)])
     IndexingService().index("places")
 
-    def save(done: int, total: int) -> None:
+    def save(step: IndexProgress) -> None:
         place = Place.objects.order_by("pk").first()
         assert place is not None
-        place.name = f"Renamed {done}"
+        place.name = f"Renamed {step.done}"
         place.save()
-        Place.objects.create(name=f"New {done}")
+        Place.objects.create(name=f"New {step.done}")
 
     IndexingService().index("places", rebuild=True, batch_size=10, progress=save)
     assert_equal_to_rows("places")
@@ -136,7 +136,7 @@ def test_a_wake_that_fails_fails_nobody_else(
         raise RuntimeError("the embedder is down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(IndexingService, "_embed", broken)
+        patch.setattr(EmbeddingService, "embed_documents", broken)
         with transaction.atomic():
             Place.objects.create(name="Saved")
             transaction.on_commit(lambda: heard.append("later hook"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,6 +13,7 @@ from django.db.models import Sum
 from django_obc_ai.exceptions import BudgetExceededError
 from django_obc_ai.models import AIOperation, Chunk
 from django_obc_ai.services.indexing import IndexingService
+from django_obc_ai.services.recall import measure_recall
 from django_obc_ai.testing import override_ai
 from tests.extras import requires
 from tests.gateway.test_embed import GENAI, settings_of
@@ -55,3 +57,29 @@ def test_a_spent_budget_stops_the_run_and_the_next_one_continues(places: GeminiS
     assert Chunk.objects.count() == 250
     # Nothing that was paid for and stored is paid for again.
     assert sum(len(entry.body["requests"]) for entry in places.journal) - texts == 250 - done
+
+
+@requires("faiss")
+def test_measuring_recall_asks_for_given_texts_only_and_under_the_budgets(
+    places: GeminiServer, tmp_path: Path
+) -> None:
+    options = {"path": str(tmp_path), "approximate": {"kind": "ivf_sq8", "above": 100}}
+    store = {
+        "BACKEND": "django_obc_ai.backends.vector_stores.faiss.FaissVectorStore",
+        "OPTIONS": options,
+    }
+    stores = {"VECTOR_STORES": {"default": store}}
+    with override_ai(**settings_of(GENAI, places, **stores)):
+        IndexingService().index("places")  # measures, too
+        paid = AIOperation.objects.count()
+        report = measure_recall("places")
+        assert (report.source, report.queries) == ("midpoints of sampled chunks", 125)
+        assert AIOperation.objects.count() == paid
+        measure_recall("places", queries=["barangay 7", "number 9"])
+        assert AIOperation.objects.count() == paid + 1
+    spent = [{"scope": "global", "period": "total", "limit_usd": "0.0000001"}]
+    with (
+        override_ai(**settings_of(GENAI, places, BUDGETS=spent, **stores)),
+        pytest.raises(BudgetExceededError),
+    ):
+        measure_recall("places", queries=["barangay 8"])

@@ -87,6 +87,15 @@ class Edits(RuleBasedStateMachine):
         visible = Place.objects.filter(is_hidden=False).exclude(name__startswith="deleted ")
         assert {each.object.pk for each in found} <= set(visible.values_list("pk", flat=True))
 
+    @invariant()
+    def searches_by_words_return_the_rows_that_hold_them(self) -> None:
+        service = SimilaritySearchService()
+        for word in ("river", "market", "upland"):
+            found = service.search("places", word, user=None, k=100, mode="lexical")
+            rows = Place.objects.filter(is_hidden=False).exclude(name__startswith="deleted ")
+            named = rows.filter(name__contains=word) | rows.filter(tags__name=word)
+            assert {each.object.pk for each in found} == {each.pk for each in named}
+
 
 @pytest.mark.django_db(transaction=True)
 def test_any_sequence_of_edits_leaves_index_and_queryset_equal() -> None:

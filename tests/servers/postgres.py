@@ -61,6 +61,11 @@ def _installation() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall"
 
 
+def programs() -> Path:
+    """Return the folder of the wheel's programs: pg_dump, pg_restore, psql."""
+    return _installation() / "bin"
+
+
 def _copy_for_everyone(installation: Path, folder: Path) -> Path:
     """Copy the programs and the libraries beside them to where another user can read them."""
     site = installation.parent.parent
@@ -71,8 +76,9 @@ def _copy_for_everyone(installation: Path, folder: Path) -> Path:
     return folder / installation.relative_to(site)
 
 
-def _start(changed: Mapping[str, str]) -> Supervised:
+def _start(changed: Mapping[str, str], kept: Path | None) -> Supervised:
     folder = make_folder("obc-pg-")
+    data = kept or folder / "data"
     installation = _installation()
     owner: tuple[int, int] | None = None
     drop: dict[str, object] = {}
@@ -83,20 +89,25 @@ def _start(changed: Mapping[str, str]) -> Supervised:
             drop = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             installation = _copy_for_everyone(installation, folder)
             os.chown(folder, *owner)
+        if kept is not None:
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if owner is not None:
+                os.chown(kept, *owner)
         initdb = [
-            f"{installation}/bin/initdb", "--pgdata", f"{folder}/data", "--username", "postgres",
+            f"{installation}/bin/initdb", "--pgdata", str(data), "--username", "postgres",
             "--auth", "trust", "--encoding", "UTF8", "--locale", "C",
             "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8",
             "--no-sync", "--no-instructions",
         ]  # fmt: skip
-        subprocess.run(
-            initdb,
-            cwd=folder,
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            **drop,
-        )  # type: ignore[call-overload]
+        if not (data / "PG_VERSION").exists():
+            subprocess.run(
+                initdb,
+                cwd=folder,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                **drop,
+            )  # type: ignore[call-overload]
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -109,20 +120,22 @@ def _start(changed: Mapping[str, str]) -> Supervised:
             return False
         return True
 
-    command = [f"{installation}/bin/postgres", "-D", f"{folder}/data", "-k", str(folder)]
+    command = [f"{installation}/bin/postgres", "-D", str(data), "-k", str(folder)]
     for name, value in {**SETTINGS, **changed}.items():
         command += ["-c", f"{name}={value}"]
     return start(command, folder=folder, stop_signal=signal.SIGINT, answers=answers, owner=owner)
 
 
 @contextmanager
-def run_postgres(**changed: str) -> Iterator[PostgresServer]:
+def run_postgres(*, data: Path | None = None, **changed: str) -> Iterator[PostgresServer]:
     """Run a server of one's own, reachable through a socket in a temporary folder.
 
     Args:
+        data: Folder of its data, which stays for the next run; None puts it into the temporary
+            folder. Every folder above it must be open to the user `nobody`.
         changed: What differs from `SETTINGS`; see also `DURABLE`.
     """
-    supervised = _start(changed)
+    supervised = _start(changed, data)
     try:
         yield PostgresServer(host=str(supervised.folder), supervised=supervised)
     finally:

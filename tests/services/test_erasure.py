@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
@@ -19,6 +20,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_obc_ai.backends.embedders.hashing import HashingEmbedder
+from django_obc_ai.backends.lexical_stores.words import words_of
 from django_obc_ai.exceptions import BadResponseError
 from django_obc_ai.indexes import get_index, replica
 from django_obc_ai.models import (
@@ -50,6 +52,7 @@ from tests.services.canaries import holding, in_files, in_tables
 from tests.testapp.models import Place
 
 pytestmark = pytest.mark.django_db(transaction=True)
+BM25 = "django_obc_ai.backends.lexical_stores.bm25.BM25LexicalStore"
 FAISS = "django_obc_ai.backends.vector_stores.faiss.FaissVectorStore"
 
 
@@ -85,6 +88,24 @@ def test_files_hold_no_vector_of_a_text_that_went(tmp_path: Path, amina: Any) ->
         erase_user(amina)
         assert not any(vector in content for _, content in in_files(tmp_path))
         assert replica.sync(get_index("places")).store.count("places") == 50
+
+
+def test_files_hold_no_word_of_a_text_that_went(tmp_path: Path, amina: Any) -> None:
+    options = {"path": str(tmp_path)}
+    with override_ai(LEXICAL_STORES={"default": {"BACKEND": BM25, "OPTIONS": options}}):
+        Place.objects.create(name="Barangay")
+        mine = Place.objects.create(name="house of amina", owner=amina)
+        IndexingService().index("places")
+        store = replica.sync_words(get_index("places")).store
+        word = np.array(words_of("amina"), dtype="<u8").tobytes()
+        assert any(word in content for _, content in in_files(tmp_path))
+        mine.delete()  # the files stay as they are, and the row is masked
+        replica.sync_words(get_index("places"))
+        assert store.count("places") == 1
+        assert any(word in content for _, content in in_files(tmp_path))
+        erase_user(amina)
+        assert not any(word in content for _, content in in_files(tmp_path))
+        assert store.count("places") == 1  # they are there already, without
 
 
 def shares() -> Counter[str]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.test import override_settings
 
+from django_obc_ai.backends.lexical_stores.bm25 import BM25LexicalStore
 from django_obc_ai.logs.handlers import SharedRotatingFileHandler
 from django_obc_ai.models import AIOperation
 from django_obc_ai.services import _data_health, _disk
@@ -113,10 +114,12 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def _folders(tmp_path: Path, log_file: Path) -> Iterator[None]:
-    for name in ("spoolfolder", "storefolder"):
+    for name in ("spoolfolder", "storefolder", "wordsfolder"):
         (tmp_path / name).mkdir()
     store = entry(FolderStore, path=str(tmp_path / "storefolder"))
-    with override_ai(VECTOR_STORES=store, LOG={"spool": tmp_path / "spoolfolder"}):
+    words = entry(BM25LexicalStore, path=str(tmp_path / "wordsfolder"))
+    spool = {"spool": tmp_path / "spoolfolder"}
+    with override_ai(VECTOR_STORES=store, LEXICAL_STORES=words, LOG=spool):
         yield
 
 
@@ -124,14 +127,19 @@ def _folders(tmp_path: Path, log_file: Path) -> Iterator[None]:
 def test_disks_with_room_are_fine(disk: Callable[..., None]) -> None:
     disk(logfolder=20_000 * MIB)
     found = look("disk")
-    assert found.message == "There is room for what is written in 3 folders."
+    assert found.message == "There is room for what is written in 4 folders."
     assert (found.status, found.detail) == ("ok", "20,000 MB or more left")
 
 
 @pytest.mark.usefixtures("_folders")
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("spoolfolder", "spool"), ("storefolder", "vector store default"), ("logfolder", "log")],
+    [
+        ("spoolfolder", "spool"),
+        ("storefolder", "vector store default"),
+        ("wordsfolder", "lexical store default"),
+        ("logfolder", "log"),
+    ],
 )
 def test_a_disk_that_is_nearly_full_is_named_by_what_is_on_it(
     disk: Callable[..., None], tmp_path: Path, name: str, told: str

@@ -154,3 +154,24 @@ def test_a_dead_worker_is_waited_for_until_its_lease_is_over(amina: Any) -> None
         assert _job_queue.claim() is not None
         assert erase_user(amina).jobs == 1
     assert not Job.objects.exists()
+
+
+def test_a_lease_that_ends_while_it_is_looked_at_leaves_no_job(
+    amina: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held when what may go is deleted, held no more when what is left is counted."""
+    delete = _job_erasing._delete_ended
+    with kit(JOBS={"lease_seconds": 60}):
+        GeminiService().submit("Q", user=amina)
+        job = _job_queue.claim()
+        assert job is not None
+
+        def delete_and_let_end(user_id: Any) -> int:
+            count = delete(user_id)
+            Job.objects.filter(pk=job.pk).update(lease_until=timezone.now())
+            return count
+
+        monkeypatch.setattr(_job_erasing, "_delete_ended", delete_and_let_end)
+        report = erase_user(amina)
+    assert (report.jobs, report.jobs_running) == (1, 0)
+    assert not Job.objects.exists()

@@ -15,6 +15,7 @@ from django_obc_ai.services.job_running import run_jobs
 from django_obc_ai.services.text import GeminiService
 from django_obc_ai.testing import override_ai
 from django_obc_ai.types import ProviderResponse, Usage
+from tests.extras import requires
 from tests.gateway.conftest import PRICES
 from tests.services.test_job_running import kit, submit
 from tests.services.ticket_runner import RUNNER
@@ -107,3 +108,18 @@ def test_a_job_that_was_sent_before_it_was_refused_has_made_an_attempt() -> None
             found.append((job.status, job.progress.attempts))
     assert found == [("queued", 1), ("failed", 2), ("failed", 2)]
     assert len(given.provider.requests) == 2 == AIOperation.objects.count()
+
+
+@requires("redis")
+def test_a_job_does_not_wait_for_limits_that_cannot_be_asked() -> None:
+    away = {
+        "default": {
+            "BACKEND": "django_obc_ai.backends.coordinators.redis.RedisCoordinator",
+            "OPTIONS": {"url": "redis://127.0.0.1:1/0"},  # nobody listens there
+        }
+    }
+    with kit("A", COORDINATORS=away, RATE_LIMITS={"default": {"per_minute": 5}}):
+        job = GeminiService().submit("Q", use_cache=False)
+        run_jobs()
+        job.refresh()
+    assert (job.status, job.result and job.result.text) == ("succeeded", "A")

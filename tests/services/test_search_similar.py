@@ -165,7 +165,7 @@ def test_hidden_rows_take_no_place_among_the_likest(amina: Any) -> None:
 def test_an_object_of_many_chunks_is_as_near_as_its_nearest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(PlaceIndex, "max_chunk_characters", 20)
+    monkeypatch.setattr(PlaceIndex, "chunk_tokens", 4)
     long, *_ = places("fish market by the sea and a school in the hills", "school hills", "sea")
     assert Chunk.objects.filter(object_key=str(long.pk)).count() > 1
     assert sorted(similar(long.pk, threshold=0.1)) == ["school hills", "sea"]

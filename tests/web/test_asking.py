@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.test import override_settings
 
-from django_obc_ai.exceptions import UnknownConversationError
+from django_obc_ai.exceptions import ConfigurationError, UnknownConversationError
 from django_obc_ai.models import Conversation
 from django_obc_ai.web.asking import SESSION_KEY, may_ask, open_conversation
 from tests.web.conftest import person, request_of
@@ -23,6 +23,27 @@ def test_strangers_may_ask_only_where_the_settings_say_so() -> None:
     assert not may_ask(AnonymousUser()) and not may_ask(None)
     with VISITORS:
         assert may_ask(AnonymousUser())
+
+
+def of_key_one(user: Any) -> bool:
+    return getattr(user, "pk", None) == 1
+
+
+def test_a_rule_of_the_project_only_takes_away() -> None:
+    for rule in (of_key_one, f"{__name__}.of_key_one"):
+        with override_settings(OBC_AI={"WEB": {"may_ask": rule}}):
+            assert may_ask(person(1)) and not may_ask(person(2))
+    with override_settings(OBC_AI={"WEB": {"may_ask": lambda user: True}}):
+        assert not may_ask(AnonymousUser()) and not may_ask(None)
+    visitors = {"anonymous_scope": "visitors", "may_ask": of_key_one}
+    with override_settings(OBC_AI={"WEB": visitors}):
+        assert not may_ask(AnonymousUser())
+
+
+@override_settings(OBC_AI={"WEB": {"may_ask": f"{__name__}.of_key_two"}})
+def test_a_rule_that_is_not_there_lets_nobody_in() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be imported"):
+        may_ask(person())
 
 
 @pytest.mark.django_db

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django_obc_ai.models import ChatMessage, Conversation
 from django_obc_ai.services.chat import ChatService
 from django_obc_ai.testing import override_ai
-from tests.widget.conftest import PAGE, QUESTION, ask, client_of
+from tests.widget.conftest import PAGE, QUESTION, ask, client_of, stream
 
 pytestmark = pytest.mark.django_db
 Users = dict[str, Any]
@@ -79,6 +79,17 @@ def test_staff_see_how_a_query_is_written(places: Users) -> None:
         client = client_of(places["omar"])
         last = client.get(ask(client).url).context["chat_messages"][-1]
         assert ("SELECT" in last.answer.sql) == is_staff
+
+
+def test_whom_the_project_refuses_is_not_sent_to_the_login(places: Users) -> None:
+    with override_ai(WEB={"may_ask": lambda user: user.username == "amina"}):
+        assert ask(client_of(places["amina"])).status_code == 302
+        refused = client_of(places["omar"])
+        assert refused.get(PAGE).status_code == ask(refused).status_code == 403
+        told = stream(refused)
+        assert (told.status_code, told.json()["detail"]) == (403, "You may not ask here.")
+        assert Client().get(PAGE).url.startswith("/accounts/login/")
+    assert Conversation.objects.filter(user=places["omar"]).count() == 0
 
 
 def test_what_is_anothers_is_absent(places: Users) -> None:

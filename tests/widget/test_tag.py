@@ -49,6 +49,13 @@ def test_others_get_a_link_to_the_login_and_back() -> None:
         assert "<form" in shown(AnonymousUser())
 
 
+def test_whom_the_project_refuses_is_shown_nothing() -> None:
+    with override_ai(WEB={"may_ask": lambda user: user is AMINA}):
+        assert "<form" in shown() and shown(OMAR).strip() == ""
+        assert shown(OMAR, "inline=True").strip() == ""
+        assert "/accounts/login/" in shown(AnonymousUser())
+
+
 def test_it_can_stand_in_the_page() -> None:
     arguments = 'inline=True title=title examples="One?|Two?" conversation="abc"'
     html = shown(arguments=arguments, title="Ask <us>")

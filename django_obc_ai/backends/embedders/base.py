@@ -23,6 +23,9 @@ class BaseEmbedder(BaseBackend, ABC):
     #: Is it lexical: does it match words rather than meaning?
     is_lexical: ClassVar[bool] = False
 
+    #: How an index is searched that does not say: "vector", "lexical" (words) or "hybrid".
+    #: Hybrid measures better with every embedder here; see docs/howto/hybrid-search.md.
+    search_mode: str = "hybrid"
     #: Results below this cosine similarity are noise for this embedder, in [-1, 1].
     minimum_similarity: float = -1.0
 
@@ -59,6 +62,24 @@ class BaseEmbedder(BaseBackend, ABC):
             (n, d) float32 in the order of the texts, rows L2-normalised or zero.
         """
         return self.embed_documents(texts, state=state)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Return how many tokens of a document a vector can tell of; None: any number.
+
+        As `count_tokens` counts them: without what the embedder adds itself. Longer texts
+        are split before they are embedded. It changes with `identity` alone.
+        """
+        return None
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has as a document, without what is added to it.
+
+        Here an estimate for models whose tokenizer is elsewhere: a token for every three
+        bytes of UTF-8, rounded up, which is more than English and Filipino have. Called often
+        and with few texts at a time. At most a token for each byte of the text in NFKD.
+        """
+        return [-(-len(text.strip().encode("utf-8", "replace")) // 3) for text in texts]
 
     def fit(self, texts: Iterable[str]) -> bytes:
         """Learn statistics of a whole corpus, read once and lazily; b"" if there are none."""

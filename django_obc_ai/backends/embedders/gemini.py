@@ -8,6 +8,8 @@ from django_obc_ai.backends.embedders.base import PaidEmbedder, check_similarity
 from django_obc_ai.types import EmbeddingPurpose, EmbeddingRequest
 
 MAXIMUM_DIMENSION = 3_072
+#: Of gemini-embedding-001, as Google's page on embeddings states it.
+MAXIMUM_TOKENS = 2_048
 
 
 class GeminiEmbedder(PaidEmbedder):
@@ -55,6 +57,11 @@ class GeminiEmbedder(PaidEmbedder):
     def dimension(self) -> int:
         """See `BaseEmbedder.dimension`."""
         return self._dimension
+
+    @property
+    def max_tokens(self) -> int:
+        """See `BaseEmbedder.max_tokens`. Tokens are estimated, since counting is a call."""
+        return MAXIMUM_TOKENS
 
     def build_request(self, texts: Sequence[str], *, purpose: EmbeddingPurpose) -> EmbeddingRequest:
         """See `PaidEmbedder.build_request`."""

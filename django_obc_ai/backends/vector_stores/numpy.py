@@ -130,6 +130,8 @@ class NumpyVectorStore(BaseVectorStore):
         vectors: NDArray[np.float32],
         k: int,
         allowed_ids: Sequence[int] | NDArray[np.int64] | None = None,
+        *,
+        is_exact: bool = True,
     ) -> list[list[SearchHit]]:
         """See `BaseVectorStore.search`."""
         content = self._held(index)

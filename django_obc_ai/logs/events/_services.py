@@ -50,10 +50,66 @@ VECTOR_STORES_SNAPSHOT_NOT_WRITTEN = Event(
     fields=("index",),
     every_seconds=OFTEN,
 )
+VECTOR_STORES_APPROXIMATE_BUILT = Event(
+    name="vector_stores.approximate_built",
+    level=INFO,
+    message="The approximate index of %(index)r was built: %(kind)s, %(chunks)d chunks,"
+    " %(seconds)s s.",
+    fields=("index", "kind", "chunks", "seconds"),
+)
+VECTOR_STORES_APPROXIMATE_NOT_BUILT = Event(
+    name="vector_stores.approximate_not_built",
+    level=ERROR,
+    message="The approximate index of %(index)r was not built; it is searched exactly.",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+LEXICAL_STORES_SNAPSHOT_SET_ASIDE = Event(
+    name="lexical_stores.snapshot_set_aside",
+    level=WARNING,
+    message="The words of the index %(index)r cannot be read from their files: %(reason)s. They are"
+    " now in %(folder)s.",
+    fields=("index", "reason", "folder"),
+)
+LEXICAL_STORES_SNAPSHOT_NOT_WRITTEN = Event(
+    name="lexical_stores.snapshot_not_written",
+    level=ERROR,
+    message="The next files of the words of the index %(index)r were not written.",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+INDEXES_RECALL_ALLOWS = Event(
+    name="indexes.recall_allows",
+    level=INFO,
+    message="The index %(index)r is searched approximately: recall@%(k)d is %(recall).3f, at least"
+    " %(floor).3f.",
+    fields=("index", "k", "recall", "floor"),
+)
+INDEXES_RECALL_TOO_LOW = Event(
+    name="indexes.recall_too_low",
+    level=WARNING,
+    message="The index %(index)r is searched exactly: recall@%(k)d would be %(recall).3f, below"
+    " %(floor).3f. See docs/howto/approximate-search.md.",
+    fields=("index", "k", "recall", "floor"),
+)
+INDEXES_RECALL_NOT_MEASURED = Event(
+    name="indexes.recall_not_measured",
+    level=WARNING,
+    message="The recall of the index %(index)r was not measured; it is searched as before."
+    " Run: manage.py ai_index %(index)s --measure-recall",
+    fields=("index",),
+)
 SEARCH_INDEX_LEFT_OUT = Event(
     name="search.index_left_out",
     level=WARNING,
     message="search_all() leaves the index %(index)r out.",
+    fields=("index",),
+    every_seconds=OFTEN,
+)
+SEARCH_NOT_RERANKED = Event(
+    name="search.not_reranked",
+    level=ERROR,
+    message="The results of a search in the index %(index)r were not put in order by its reranker.",
     fields=("index",),
     every_seconds=OFTEN,
 )

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_obc_ai.exceptions import UnknownIndexError
 from django_obc_ai.indexes import get_index, get_indexes
-from django_obc_ai.management.commands.ai_index import run
+from django_obc_ai.management.commands.ai_index import add_workers, run
 from django_obc_ai.services.indexing import BATCH_SIZE
 
 
@@ -21,6 +21,7 @@ class Command(BaseCommand):
         """Add the names."""
         parser.add_argument("--indices", nargs="+", metavar="NAME", help="Only these indexes.")
         parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
+        add_workers(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Rebuild; unknown names are refused before anything is done."""

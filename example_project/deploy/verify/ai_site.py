@@ -227,7 +227,7 @@ def nginx(context: Context) -> str:
     return f"port {context.address.http_port} leads to {where.partition('/health')[0]}"
 
 
-@suite.check("web", "Do the web processes answer, with database and Redis?",
+@suite.check("web", "Do the web processes answer, with the database?",
              needs=("https", "database", "redis"))  # fmt: skip
 def web(context: Context) -> str:
     """Ask whether they live, and whether they are ready."""
@@ -240,7 +240,7 @@ def web(context: Context) -> str:
                 f" {processes.how_to_start(context, 'web')}"
             )
         if answer.status == 503:
-            raise Failed(f"{path} answers 503: the site's database or Redis does not answer it")
+            raise Failed(f"{path} answers 503: the site's database does not answer it")
         if answer.status != 200:
             raise Failed(f"{path} answers {answer.status}, not 200")
     return "alive and ready"
@@ -258,9 +258,7 @@ def streams(context: Context) -> str:
         )
     status = processes.ask_socket(context, "streams", "/api/health/ready/")
     if status not in (None, 200):
-        raise Failed(
-            f"streams are not ready ({status}): does the database, does Redis answer them?"
-        )
+        raise Failed(f"streams are not ready ({status}): does the database answer them?")
     return "the chat page answers" + (", and they are ready" if status else "")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.verify import processes
-from deploy.verify.ai_connections import suite
+from deploy.verify.ai_installed import suite
 from deploy.verify.checks import Failed, Skipped
 from deploy.verify.context import Context
 
@@ -139,7 +139,8 @@ def vectors(context: Context) -> str:
         raise Failed(f"{name} {path}, which is a file: move it away, make a folder, run ai_index")
     if not path.exists():
         raise Failed(f"{name} {path}, which is not there: make it, and run manage.sh ai_index")
-    folders = [path, *(each for each in path.glob("*/*") if each.is_dir())]
+    below = [*path.glob("*/*"), *path.glob("*/*/words")]
+    folders = [path, *(each for each in below if each.is_dir())]
     for folder in folders:
         try:
             with tempfile.NamedTemporaryFile(dir=folder, prefix="new-verify-") as file:

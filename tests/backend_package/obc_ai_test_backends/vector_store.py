@@ -108,6 +108,8 @@ class FileVectorStore(BaseVectorStore):
         vectors: NDArray[np.float32],
         k: int,
         allowed_ids: Sequence[int] | NDArray[np.int64] | None = None,
+        *,
+        is_exact: bool = True,
     ) -> list[list[SearchHit]]:
         """See `BaseVectorStore.search`."""
         moment = self._held(index)

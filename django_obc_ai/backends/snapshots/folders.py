@@ -2,7 +2,9 @@
 
 ``<path>/<name of the index>-<hash>/<uuid of the index>/`` holds ``snapshot-…`` folders, a
 ``lock``, and for a while ``new-…`` (being written), ``old-…`` (being removed) and
-``set-aside-…`` (could not be used; the last few are kept for whoever wants to look).
+``set-aside-…`` (could not be used; the last few are kept for whoever wants to look). An
+approximate index is ``neighbours-…`` beside them, and ``building-…`` until it is ready. Those of
+words are all that in a folder ``words`` of their own, so that both kinds may be given one path.
 """
 
 from __future__ import annotations
@@ -15,32 +17,23 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic
 from uuid import UUID
 
-import numpy as np
-
-from django_obc_ai.backends.vector_stores._snapshots import (
+from django_obc_ai.backends.snapshots.files import (
     BadSnapshotError,
-    Snapshot,
-    SnapshotWriter,
-    open_snapshot,
-    read_manifest,
-    state_of,
+    OtherSnapshotError,
     sync_folder,
 )
-from django_obc_ai.backends.vector_stores.base import check_dimension
-from django_obc_ai.logs import events
+from django_obc_ai.backends.snapshots.kinds import Kind, SnapshotT, state_of
 from django_obc_ai.types import ReplicaState
 
-if TYPE_CHECKING:
-    from django_obc_ai.backends.vector_stores.base import Batch
-
 KEPT_ASIDE = 3
+NEIGHBOURS, BUILDING = "neighbours-", "building-"
 _ATTEMPTS = 20
 _POLL_SECONDS = 0.05
 #: Descriptors of the locks that this process holds; see `_close_inherited`.
@@ -74,39 +67,40 @@ def uuids_of(path: Path, index: str) -> list[UUID]:
     return found
 
 
-class IndexFolder:
-    """The snapshots of one index of one database."""
+class IndexFolder(Generic[SnapshotT]):
+    """The snapshots of one kind, of one index of one database."""
 
-    def __init__(self, path: Path, index: str, index_uuid: UUID) -> None:
+    def __init__(self, kind: Kind[SnapshotT], path: Path, index: str, index_uuid: UUID) -> None:
         """Name the folder; nothing is created before something is written."""
         self.index = index
         self.index_uuid = index_uuid
-        self.path = folder_of(path, index) / str(index_uuid)
-        self._owner: tuple[int, int] | None = None
+        self.path = folder_of(path, index) / str(index_uuid) / kind.subfolder
+        self._kind = kind
+        self._owners: dict[str, tuple[int, int]] = {}
 
     @contextmanager
-    def lock(self, *, wait_seconds: float) -> Iterator[bool]:
+    def lock(self, *, wait_seconds: float, name: str = "lock") -> Iterator[bool]:
         """Hold the writers' lock; yield False if another process holds it for too long.
 
         The thread that holds it may enter again. The lock ends with the process, however
-        that ends.
+        that ends. Another name is another lock.
         """
         me = (os.getpid(), threading.get_ident())
-        if self._owner == me:
+        if self._owners.get(name) == me:
             yield True
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o666)
         _locked.add(descriptor)
         try:
             if not _acquire(descriptor, wait_seconds):
                 yield False
                 return
-            self._owner = me
+            self._owners[name] = me
             try:
                 yield True
             finally:
-                self._owner = None
+                self._owners.pop(name, None)
                 fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do, if forked meanwhile
         finally:
             if descriptor in _locked:  # a child that was forked meanwhile has closed it
@@ -115,8 +109,12 @@ class IndexFolder:
 
     def names(self) -> list[Path]:
         """Return the folders of snapshots, of any generation, in no order."""
+        return self.named("snapshot-")
+
+    def named(self, prefix: str) -> list[Path]:
+        """Return the folders whose names begin like that, in no order."""
         try:
-            return [each for each in self.path.iterdir() if each.name.startswith("snapshot-")]
+            return [each for each in self.path.iterdir() if each.name.startswith(prefix)]
         except FileNotFoundError:
             return []
 
@@ -127,16 +125,20 @@ class IndexFolder:
         except FileNotFoundError:
             return 0
 
-    def has_newer(self, state: ReplicaState) -> bool:
-        """Return whether there is a later snapshot of the same generation."""
+    def manifests(self) -> Iterator[tuple[dict[str, Any], ReplicaState]]:
+        """Yield the manifests that can be read (Any: JSON), and their moments, in no order."""
         for folder in self.names():
             with suppress(FileNotFoundError, BadSnapshotError):
-                _, found = self._read(folder)
-                if found.generation == state.generation and found.version > state.version:
-                    return True
-        return False
+                yield self._read(folder)
 
-    def usable(self, wants: Callable[[ReplicaState], bool]) -> Snapshot | None:
+    def has_newer(self, state: ReplicaState) -> bool:
+        """Return whether there is a later snapshot of the same generation."""
+        return any(
+            found.generation == state.generation and found.version > state.version
+            for _, found in self.manifests()
+        )
+
+    def usable(self, wants: Callable[[ReplicaState], bool]) -> SnapshotT | None:
         """Open the newest snapshot that is wanted; set aside what is damaged or foreign.
 
         Args:
@@ -154,19 +156,21 @@ class IndexFolder:
                     return snapshot
         return None
 
-    def _open(self, folder: Path, wants: Callable[[ReplicaState], bool]) -> Snapshot | None:
+    def _open(self, folder: Path, wants: Callable[[ReplicaState], bool]) -> SnapshotT | None:
         try:
             manifest, state = self._read(folder)
-            return open_snapshot(folder, manifest) if wants(state) else None
+            return self._kind.open_snapshot(folder, manifest) if wants(state) else None
         except FileNotFoundError:
             if folder.exists():
                 self.set_aside(folder, "a file is missing")
+        except OtherSnapshotError:
+            return None  # it may be of use to others
         except BadSnapshotError as error:
             self.set_aside(folder, str(error))
         return None
 
     def _read(self, folder: Path) -> tuple[dict[str, Any], ReplicaState]:
-        manifest = read_manifest(folder)
+        manifest = self._kind.read_manifest(folder)
         state = state_of(manifest)
         if manifest["index"] != self.index or state.index_uuid != self.index_uuid:
             raise BadSnapshotError("it belongs to another index or another database")
@@ -174,40 +178,36 @@ class IndexFolder:
 
     def write(
         self,
-        batches: Iterable[Batch],
+        save: Callable[[Path], None],
         *,
-        dimension: int,
         state: ReplicaState,
         is_published: bool = True,
         is_history_new: bool = False,
-    ) -> Snapshot:
+    ) -> SnapshotT:
         """Write a snapshot beside the others, give it its name at the end, and open it.
 
         Args:
-            batches: See `BaseVectorStore.reset`.
-            dimension: d.
-            state: The moment that the batches are.
+            save: Makes the folder that it is given, and writes all files of the snapshot there.
+            state: The moment that they are.
             is_published: Whether others may find it, which needs the lock. If not, it is
                 unlinked at once: what is mapped lives on.
             is_history_new: See `clean`.
         """
         scratch = self.path / f"new-{os.getpid()}-{secrets.token_hex(6)}"
-        writer = SnapshotWriter(scratch, dimension)
         try:
-            for ids, vectors in batches:
-                check_dimension(self.index, vectors, dimension)
-                writer.add(np.asarray(ids, np.int64), np.asarray(vectors, np.float32))
-            writer.finish(self.index, state)
+            save(scratch)
             if not is_published:
-                return open_snapshot(scratch, read_manifest(scratch))
+                return self._reopen(scratch)
             target = self.path / f"snapshot-{state.version:020d}-{secrets.token_hex(6)}"
             scratch.rename(target)
             sync_folder(self.path)
             self.clean(keep=target, is_history_new=is_history_new)
-            return open_snapshot(target, read_manifest(target))
+            return self._reopen(target)
         finally:
-            writer.close()
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _reopen(self, folder: Path) -> SnapshotT:
+        return self._kind.open_snapshot(folder, self._kind.read_manifest(folder))
 
     def clean(self, *, keep: Path, is_history_new: bool) -> None:
         """Remove what a new snapshot replaces and leftovers of killed writers, under the lock.
@@ -225,6 +225,9 @@ class IndexFolder:
                 _, state = self._read(folder)
             except FileNotFoundError:
                 continue
+            except OtherSnapshotError:
+                self.remove(folder)
+                continue
             except BadSnapshotError as error:
                 self.set_aside(folder, str(error))
                 continue
@@ -232,7 +235,9 @@ class IndexFolder:
             if is_same and is_history_new and state != kept:
                 self.set_aside(folder, "the database does not know its version and stamp")
             elif is_same or is_history_new:
-                self._remove(folder)
+                self.remove(folder)
+        for folder in self.named(NEIGHBOURS) if is_history_new else []:
+            self.remove(folder)  # numbers of its chunks may be given anew
         for leftover in self.path.iterdir():
             if leftover.name.startswith(("new-", "old-")):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -245,23 +250,21 @@ class IndexFolder:
             folder.rename(target)
         except OSError:  # another process was faster, or this one may not write
             return
-        events.VECTOR_STORES_SNAPSHOT_SET_ASIDE.log(
-            index=self.index, reason=reason, folder=target.name
-        )
+        self._kind.set_aside.log(index=self.index, reason=reason, folder=target.name)
         aside = sorted(self.path.glob("set-aside-*"), key=lambda each: each.name)
         for each in aside[:-KEPT_ASIDE]:
             shutil.rmtree(each, ignore_errors=True)
 
     def remove_all(self) -> None:
         """Remove every snapshot and what is left of others, under the lock."""
-        for folder in self.names():
-            self._remove(folder)
-        for pattern in ("set-aside-*", "new-*", "old-*"):
+        for folder in [*self.names(), *self.named(NEIGHBOURS)]:
+            self.remove(folder)
+        for pattern in ("set-aside-*", "new-*", "old-*", f"{BUILDING}*"):
             for leftover in self.path.glob(pattern):
                 shutil.rmtree(leftover, ignore_errors=True)
 
-    def _remove(self, folder: Path) -> None:
-        # Renamed first: a reader never finds half of a snapshot under its name.
+    def remove(self, folder: Path) -> None:
+        """Remove a folder, renamed first: a reader never finds half of it under its name."""
         gone = self.path / f"old-{secrets.token_hex(6)}"
         with suppress(OSError):
             folder.rename(gone)
