@@ -22,8 +22,16 @@ from tests.servers.fixtures import (  # noqa: F401 - pytest finds fixtures by th
 )
 from tests.telemetry import heard  # noqa: F401 - the same
 
+#: What follows a page of the documentation to its end, or works on an installed site.
+_LONG_FIXTURES = {"quickstart", "home"}
 
+
+@pytest.hookimpl(tryfirst=True)  # before the option -m leaves out what is marked
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        is_of_kit = "tests/deploy/" in item.path.as_posix()
+        if is_of_kit or _LONG_FIXTURES & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.long)
     if os.environ.get("OBC_AI_LIVE_API_KEY"):
         return
     for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -14,10 +15,19 @@ QUICKSTART = DOCS / "tutorial" / "quickstart.md"
 
 
 @pytest.fixture(scope="session")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which the quickstart was followed to its end."""
-    folder = tmp_path_factory.mktemp("quickstart")
-    Page(QUICKSTART, folder, settings="mysite.settings").follow()
+def quickstart(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A project in which the quickstart was followed to its end, once for all processes."""
+    is_alone = not hasattr(request.config, "workerinput")  # of pytest-xdist
+    base = tmp_path_factory.getbasetemp()
+    home = base if is_alone else base.parent
+    folder, done = home / "quickstart", home / "quickstart.done"
+    with (home / "quickstart.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            Page(QUICKSTART, folder, settings="mysite.settings").follow()
+            done.touch()
     return folder
 
 
