@@ -187,6 +187,14 @@ def test_operations_are_found_by_scope_and_hash(viewer: Client, values: dict[str
     assert listed(viewer.get(reverse(LIST), {"q": term})) == ["sought"]
 
 
+def test_operations_are_found_by_the_name_of_their_user(viewer: Client) -> None:
+    user = get_user_model().objects.create(username="fatima")
+    make(operation_type="sought", user=user)
+    make(operation_type="other", user=get_user_model().objects.create(username="fatimah"))
+    make(operation_type="scoped", scope="fatima")  # a tenant may be named like that, too
+    assert set(listed(viewer.get(reverse(LIST), {"q": "fatima"}))) == {"sought", "scoped"}
+
+
 def test_a_search_for_anything_else_finds_nothing(viewer: Client) -> None:
     make()
     for term in ("hello world", "' OR 1=1 --", "00000000-0000-0000-0000-000000000000", "ff"):

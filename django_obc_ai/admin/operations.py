@@ -28,7 +28,7 @@ from django_obc_ai.admin.large_lists import (
     LargeChangeList,
     ValuesInUseFilter,
 )
-from django_obc_ai.admin.people import name_of, users_are_near
+from django_obc_ai.admin.people import key_of, name_of, users_are_near
 from django_obc_ai.admin.readonly import ReadOnly
 from django_obc_ai.models import AIOperation, StoredContent
 
@@ -70,7 +70,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         ("error_category", ErrorFilter),
     )
     search_fields = ("scope__exact", "prompt_hash__exact")
-    search_help_text = "Exact operation id, scope or prompt hash"
+    search_help_text = "Exact operation id, scope, user name or prompt hash"
     date_hierarchy = "created_at"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each would be counted over all rows
@@ -147,7 +147,7 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AIOperation], search_term: str
     ) -> tuple[QuerySet[AIOperation], bool]:
-        """Look for an operation's id, a prompt's hash or a scope, whichever is there.
+        """Look for an operation's id, user, prompt's hash or scope, whichever is there.
 
         One after the other, because all in one question is more than databases find indexes for.
         """
@@ -159,6 +159,8 @@ class AIOperationAdmin(ReadOnly, ModelAdmin):
         others = []
         if _HASH.fullmatch(term) and rows.of_prompt(term).exists():
             others.append(found.of_prompt(term))
+        if (user := key_of(term)) is not None and rows.filter(user_id=user).exists():
+            others.append(found.filter(user_id=user))
         with suppress(ValueError):
             key = UUID(term)
             if rows.filter(pk=key).exists():

@@ -22,3 +22,10 @@ def name_of(row: models.Model, field: str) -> str:
         return "-"
     user = getattr(row, field) if users_are_near() else None
     return f"#{key}" if user is None else str(user)
+
+
+def key_of(name: str) -> Any:
+    """Return the key of the user who logs in by this name, or None."""
+    users: Any = get_user_model()._default_manager  # whatever the project's model is
+    named = {users.model.USERNAME_FIELD: name}
+    return users.filter(**named).values_list("pk", flat=True).first()

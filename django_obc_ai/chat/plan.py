@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -118,7 +118,8 @@ def describe_models(user: Any, indexes: Sequence[str] = ()) -> str:
 
 
 def _describe(declared: ChatModel, allowed: dict[str, ChatModel]) -> str:
-    lines = [f"{declared.label} ({declared.model._meta.verbose_name_plural}):"]
+    called = [str(declared.model._meta.verbose_name_plural), *_also_called(declared.synonyms)]
+    lines = [f"{declared.label} ({'; '.join(called)}):"]
     for name in declared.fields:
         try:
             path = resolve(declared, name, allowed, "fields")
@@ -133,8 +134,13 @@ def _describe(declared: ChatModel, allowed: dict[str, ChatModel]) -> str:
     return "\n".join(lines)
 
 
+def _also_called(synonyms: Iterable[str]) -> list[str]:
+    words = ", ".join(map(str, synonyms))
+    return [f"also called {words}"] if words else []
+
+
 def _describe_field(path: FieldPath) -> str:
-    parts: list[str] = [path.kind]
+    parts = [path.kind, *_also_called(path.owner.field_synonyms.get(path.field.name, ()))]
     if isinstance(path.owner.fields, Mapping) and path.owner.fields[path.field.name]:
         parts.append(str(path.owner.fields[path.field.name]))
     elif path.field.help_text:

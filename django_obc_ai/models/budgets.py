@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.db import models, router, transaction
+from django.db import models, transaction
 from django.utils import timezone
 
+from django_obc_ai.conf import get_settings
 from django_obc_ai.conf.budgets import DEFAULT_ALERT_PERCENT, PERIODS, SCOPES, parse_budget
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.models.fields import NAME_LENGTH, NanoDollarField
@@ -75,8 +76,8 @@ class Budget(models.Model):
         return f"{self.scope}{'=' if self.key else ''}{self.key} per {self.period}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and note what it was before."""
-        using = kwargs.get("using") or router.db_for_write(Budget, instance=self)
+        """Save where calls read budgets unless told otherwise, and note what it was before."""
+        using = kwargs["using"] = kwargs.get("using") or self._database
         with transaction.atomic(using=using):
             rows = Budget.objects.using(using).filter(pk=self.pk) if self.pk else ()
             before = next((row.facts for row in rows), None)
@@ -85,7 +86,7 @@ class Budget(models.Model):
 
     def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         """Delete, and note what it was."""
-        alias = using or router.db_for_write(Budget, instance=self)
+        alias = using or self._database
         with transaction.atomic(using=alias):
             self._note(alias, self.facts, None)
             return super().delete(using=alias, keep_parents=keep_parents)
@@ -103,6 +104,10 @@ class Budget(models.Model):
             parse_budget(entry, "The budget")
         except ConfigurationError as error:
             raise ValidationError(str(error)) from None
+
+    @property
+    def _database(self) -> str:
+        return self._state.db or get_settings().database
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection, transaction
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_obc_ai.chat.guard import check_plan
 from django_obc_ai.chat.plan import as_mapping, describe, describe_models, plan_schema
 from django_obc_ai.chat.query import run
 from django_obc_ai.exceptions import DangerousQuery
+from tests.chat.conftest import DECLARED
 from tests.testapp.models import Place
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("declared", "places")]
@@ -128,6 +130,16 @@ def test_the_model_is_shown_what_the_user_may_ask(asker: User) -> None:
     assert "password" not in text and "is_hidden" not in text
     assert plan_schema(asker)["properties"]["model"]["enum"] == ["auth.User", "testapp.Place"]
     assert "model" not in plan_schema(None)["properties"]
+
+
+def test_the_model_is_told_what_things_are_called_besides(asker: User) -> None:
+    more = {"synonyms": ["lugar", "barangay"], "field_synonyms": {"name": ["pangalan"]}}
+    models = {**DECLARED, "testapp.Place": {**DECLARED["testapp.Place"], **more}}
+    with override_settings(OBC_AI={"CHAT": {"models": models}}):
+        text = describe_models(asker)
+    assert "testapp.Place (places; also called lugar, barangay):" in text
+    assert "- name: text; also called pangalan; Name of the place; lookups" in text
+    assert "- province: text; lookups" in text
 
 
 def test_the_savepoint_is_rolled_back_and_the_callers_work_stays(asker: User) -> None:
