@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from django_obc_ai.types import EmbeddingRequest, GenerationRequest, Usage
 from tests.extras import requires
 from tests.fakes import entry
 from tests.servers.gemini import GeminiServer, replies
+from tests.subprocesses import run_together
 
 GENAI = "django_obc_ai.backends.providers.google_genai.GoogleGenAIProvider"
 KEY = "AIza-loopback-key-of-the-settings-0123"
@@ -240,21 +240,10 @@ class DecoratedTests(TestCase):
         self.assertEqual((result.text, result.usage.output_tokens), ("Manila.", 2))
 
 
-def _record_in_process(path: str, number: int) -> None:
-    prompts = [f"shared {number % 2}", f"own {number}"]
-    with override_ai(cassette=Cassette(path, mode="all"), PROVIDERS=scripted("A", "B")):
-        for each in prompts:
-            providers["default"].generate(ask(each))
-
-
 def test_processes_that_record_into_one_file_lose_nothing(path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_record_in_process, args=(str(path), n)) for n in range(6)]
-    for each in workers:
-        each.start()
-    for each in workers:
-        each.join()
-    assert [each.exitcode for each in workers] == [0] * 6
+    given = {"path": str(path), "OBC_AI": {"PROVIDERS": scripted("A", "B")}}
+    asked = run_together("tests.testing.record_in_process", given, count=6)
+    assert len(asked) == 12 and len({*asked}) == 7
     held = Counter(each["request"]["prompt"] for each in json.loads(path.read_text())["calls"])
-    assert held == Counter([f"own {n}" for n in range(6)] + ["shared 0", "shared 1"])
+    assert held == Counter({*asked})
     assert [each.name for each in path.parent.iterdir()] == ["one.json"]  # nothing beside it
