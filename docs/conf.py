@@ -43,7 +43,7 @@ PROJECT = {
     name: f"project/{name.lower().replace('_', '-')}"
     for name in ("ADDING_BACKENDS", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 }
-LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\(([^)\s]+)\)")
 
 
 def leave_out_empty_sections(_app: Sphinx, docname: str, source: list[str]) -> None:
