@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django_obc_ai.conf.scopes import DEFAULT_ALERT_PERCENT, PERIODS, SCOPES
 from django_obc_ai.conf.values import (
     as_mapping,
     as_money,
@@ -19,10 +20,6 @@ from django_obc_ai.conf.values import (
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.types import Unit
 
-PERIODS = ("hour", "day", "week", "month", "total")
-#: "tenant" is the call's scope, the key that the project defines.
-SCOPES = ("global", "module", "operation_type", "model", "user", "group", "tenant")
-DEFAULT_ALERT_PERCENT = (75, 90)
 _LIMITS: dict[str, Unit] = {
     "limit_usd": "usd",
     "limit_tokens": "tokens",

@@ -37,7 +37,7 @@ from django_obc_ai.types import (
     Usage,
 )
 from django_obc_ai.types.coordination import Verdict
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 _CUT = (
     "The job's deadline passed while the provider was asked, which may have billed the call. Give"

@@ -13,7 +13,7 @@ from django_obc_ai.gateway import budget, prices
 from django_obc_ai.gateway.budget import Hold
 from django_obc_ai.logs import events
 from django_obc_ai.types import Amount, Usage, nano_from_usd
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 _NO_USAGE = Usage()
 

@@ -17,7 +17,7 @@ from django_obc_ai.backends.providers.base import BaseProvider
 from django_obc_ai.conf import get_settings
 from django_obc_ai.gateway.price_table import PRICE_TABLE
 from django_obc_ai.types import GenerationRequest, PriceRow, Usage, nano_from_usd, usd_from_nano
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 _PER_MILLION = Decimal(1_000_000)
 _VERSION = re.compile(r"-\d{3}$")

@@ -11,7 +11,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from django_obc_ai.conf import get_settings
-from django_obc_ai.conf.budgets import DEFAULT_ALERT_PERCENT, PERIODS, SCOPES, parse_budget
+from django_obc_ai.conf.scopes import DEFAULT_ALERT_PERCENT, PERIODS, SCOPES
 from django_obc_ai.exceptions import ConfigurationError
 from django_obc_ai.models.fields import NAME_LENGTH, NanoDollarField
 from django_obc_ai.models.managers import ConfiguredManager
@@ -97,6 +97,8 @@ class Budget(models.Model):
         Raises:
             ValidationError: Something is wrong.
         """
+        from django_obc_ai.conf.budgets import parse_budget
+
         entry = {name: getattr(self, name) for name in _FACTS}
         if self.limit_usd is None:
             del entry["limit_usd"]
@@ -200,6 +202,8 @@ class CostStoreMark(models.Model):
 
 def parsed(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
     """Return rows of `_FACTS` as `BudgetSettings`, in dollars, tokens or requests."""
+    from django_obc_ai.conf.budgets import parse_budget
+
     found = []
     for row in rows:
         entry = dict(zip(_FACTS, row, strict=True))

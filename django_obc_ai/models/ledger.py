@@ -20,7 +20,7 @@ from django_obc_ai.models.purged import PURGED_BY, WIDTH, PurgedSums, add
 from django_obc_ai.models.rollups import OperationRollup, RollupMark
 from django_obc_ai.querysets import COUNTS, BreakdownKey, day_bounds, default_zone
 from django_obc_ai.types import nano_from_usd, usd_from_nano
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 ResultT = TypeVar("ResultT")
 ParamT = ParamSpec("ParamT")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -12,7 +12,9 @@ from django.utils import timezone
 from django_obc_ai.models.fields import NAME_LENGTH, NanoDollarField
 from django_obc_ai.models.managers import AIOperationManager, ConfiguredManager
 from django_obc_ai.querysets import fell_back, start_of_hash
-from django_obc_ai.types import Usage
+
+if TYPE_CHECKING:
+    from django_obc_ai.types import Usage
 
 
 class AIOperation(models.Model):
@@ -156,6 +158,8 @@ class AIOperation(models.Model):
     @property
     def usage(self) -> Usage:
         """Return the token counts as prices take them."""
+        from django_obc_ai.types import Usage
+
         return Usage(
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,

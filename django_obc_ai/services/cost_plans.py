@@ -19,7 +19,7 @@ from django_obc_ai.gateway.price_table import PRICE_TABLE
 from django_obc_ai.models import AIOperation
 from django_obc_ai.querysets import current_day
 from django_obc_ai.types import Usage
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 #: What a plan's month is.
 MONTH_DAYS = 30

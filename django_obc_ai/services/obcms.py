@@ -31,7 +31,7 @@ from django_obc_ai.services._obcms_tables import (
     check_tables,
 )
 from django_obc_ai.services.rollups import bucket_of, roll_up
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 __all__ = ["ImportReport", "LeftEmbeddings", "import_obcms"]
 

@@ -18,7 +18,7 @@ from django_obc_ai.models import AIOperation, CostCorrection, Ledger
 from django_obc_ai.services import _corrections
 from django_obc_ai.services._billing_export import BilledRow, ExportError, read_export
 from django_obc_ai.types import nano_from_usd, usd_from_nano
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 __all__ = ["BilledRow", "Drift", "ExportError", "Reconciliation", "StoreDrift", "read_export"]
 

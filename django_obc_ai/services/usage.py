@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django_obc_ai.models import Ledger
-from django_obc_ai.types.money import EXACT
+from django_obc_ai.types.nano import EXACT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         PriceRow,
         Settlement,
         Unit,
+    )
+    from django_obc_ai.types.nano import (
         nano_from_usd,
         usd_from_nano,
     )
@@ -122,6 +124,8 @@ _HOMES = {
         "PriceRow",
         "Settlement",
         "Unit",
+    ),
+    "nano": (
         "nano_from_usd",
         "usd_from_nano",
     ),

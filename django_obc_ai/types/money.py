@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from typing import Literal, TypeAlias
 from uuid import UUID
-
-#: The thread's own context may round to a few digits; money does not.
-EXACT = Context(prec=60)
-
-
-def usd_from_nano(nano: int) -> Decimal:
-    """Return US dollars, exactly."""
-    return Decimal(nano).scaleb(-9, context=EXACT)
-
-
-def nano_from_usd(usd: Decimal, *, rounding: str = ROUND_HALF_EVEN) -> int:
-    """Return nano-dollars; what is finer than a nano-dollar is rounded."""
-    scaled = usd.scaleb(9, context=EXACT)
-    return int(scaled.to_integral_value(rounding=rounding, context=EXACT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
