@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from django.db import models
 
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.types.chat import AGGREGATES
+
+#: What may be computed over rows.
+AGGREGATES = ("count", "sum", "avg", "min", "max")
 
 
 class ChatModel:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django_obc_ai.chat.declaration import ChatModel
+from django_obc_ai.chat.declaration import AGGREGATES, ChatModel
 from django_obc_ai.chat.fields import text_of, typed
 from django_obc_ai.chat.messages import check_message
 from django_obc_ai.chat.paths import FieldPath, allowed_models, is_name, names_of, refusal, resolve
 from django_obc_ai.exceptions import DangerousQuery
 from django_obc_ai.types.chat import (
-    AGGREGATES,
     PLAN_KINDS,
     QueryAggregate,
     QueryFilter,

@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django_obc_ai.chat.declaration import ChatModel
+from django_obc_ai.chat.declaration import AGGREGATES, ChatModel
 from django_obc_ai.chat.fields import LOOKUPS
 from django_obc_ai.chat.paths import FieldPath, allowed_models, related, resolve
 from django_obc_ai.exceptions import DangerousQuery
-from django_obc_ai.types.chat import AGGREGATES, PLAN_KINDS, QueryFilter, QueryPlan
+from django_obc_ai.types.chat import PLAN_KINDS, QueryFilter, QueryPlan
 
 _MAX_CHOICES = 30
 

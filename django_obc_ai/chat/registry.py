@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
 from django.db import models
 from django.utils.module_loading import import_string
 
 from django_obc_ai.chat.declaration import ChatModel
-from django_obc_ai.conf import AISettings, get_settings, suggest
+from django_obc_ai.conf import get_settings, suggest
 from django_obc_ai.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from django_obc_ai.conf import AISettings
 
 DeclarationT = TypeVar("DeclarationT", bound=type[ChatModel])
 _declared: dict[str, ChatModel] = {}

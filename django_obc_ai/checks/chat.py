@@ -8,14 +8,13 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from django_obc_ai.chat.declaration import ChatModel
+from django_obc_ai.chat.declaration import AGGREGATES, ChatModel
 from django_obc_ai.chat.fields import LOOKUPS, kind_of
 from django_obc_ai.chat.paths import declared_field
 from django_obc_ai.chat.registry import get_chat_models
 from django_obc_ai.checks.messages import error, from_exception, warning
 from django_obc_ai.conf import find_errors, suggest
 from django_obc_ai.exceptions import ConfigurationError
-from django_obc_ai.types.chat import AGGREGATES
 
 _LISTS = ("fields", "relations", "aggregates", "default_fields", "synonyms")
 _MAPPINGS = ("lookups", "field_synonyms")

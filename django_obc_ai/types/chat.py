@@ -10,7 +10,6 @@ from uuid import UUID
 #: What a plan may be about. "both" is a query whose rows and a search's hits go into one answer.
 PlanKind = Literal["query", "search", "both", "answer", "refuse"]
 PLAN_KINDS: tuple[PlanKind, ...] = ("query", "search", "both", "answer", "refuse")
-AGGREGATES = ("count", "sum", "avg", "min", "max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
