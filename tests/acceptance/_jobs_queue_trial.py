@@ -114,18 +114,21 @@ class Trial:
         served = [(asked(entry), entry.started) for entry in journal]
         behind = self.behind(served)
         slots = size.workers * size.slots
-        bound = len(size.many) + size.single + slots
+        # Beside other proofs a worker may hold what it took for long: first come, first served
+        # would still be far above.
+        patience = 1 if size.is_strict else 2
+        bound = patience * (len(size.many) + size.single + slots)
         self.expect(
             max(behind, default=0) <= bound, f"{max(behind, default=0)} came before a single one"
         )
         apart = self.apart(served)
-        self.expect(apart <= 1 + slots, f"persons were {apart} answers apart")
+        self.expect(apart <= patience * (1 + slots), f"persons were {apart} answers apart")
         times = total / size.limit
         return (
             f"| {total} of {len(size.many) + size.single} persons, {times:.0f} times the limit |"
             f" {len(answered)} | {total - len(queued)} | {len(queued)} |"
             f" {most} of {size.limit} in {size.window:g} s |"
-            f" {max(behind, default=0)} (bound {bound}) | {apart} (bound {1 + slots}) |"
+            f" {max(behind, default=0)} (bound {bound}) | {apart} (bound {patience * (1 + slots)}) |"
             f" {self.seconds:.0f} s, at the limit {total / size.limit * size.window:.0f} s |"
         )
 
