@@ -122,13 +122,14 @@ class Trial:
             max(behind, default=0) <= bound, f"{max(behind, default=0)} came before a single one"
         )
         apart = self.apart(served)
-        self.expect(apart <= patience * (1 + slots), f"persons were {apart} answers apart")
+        most_apart = patience * (1 + slots)
+        self.expect(apart <= most_apart, f"persons were {apart} answers apart")
         times = total / size.limit
         return (
             f"| {total} of {len(size.many) + size.single} persons, {times:.0f} times the limit |"
             f" {len(answered)} | {total - len(queued)} | {len(queued)} |"
             f" {most} of {size.limit} in {size.window:g} s |"
-            f" {max(behind, default=0)} (bound {bound}) | {apart} (bound {patience * (1 + slots)}) |"
+            f" {max(behind, default=0)} (bound {bound}) | {apart} (bound {most_apart}) |"
             f" {self.seconds:.0f} s, at the limit {total / size.limit * size.window:.0f} s |"
         )
 
