@@ -130,9 +130,7 @@ def kill_in_the_middle(kit: Kit, good: Path, report: Report, times: int) -> None
     kit.run("db_restore.sh", good, "--force")
     states.append(kit.fingerprint())
     killed = tried = 0
-    while tried < times or (
-        not killed and tried < _MOST_TRIES
-    ):  # a machine may be faster than then
+    while tried < times or (not killed and tried < _MOST_TRIES):
         tried += 1
         killed += kill_at_random(kit, "db_backup.sh", [], seconds=seconds, chance=chance)
         report.expect(kit.fingerprint() == states[1], "A killed backup changed the database.")
