@@ -144,6 +144,10 @@ def kill_in_the_middle(kit: Kit, good: Path, report: Report, times: int) -> None
         arguments: list[object] = [newest, "--force"]
         killed += kill_at_random(kit, "db_restore.sh", arguments, seconds=restoring, chance=chance)
         found = kit.fingerprint()
+        if found not in states:  # it was at what follows the swap, which can be done by hand
+            for command in ("ai_drain_spool", "expire_reservations"):
+                kit.manage(command)
+            found = kit.fingerprint()
         report.expect(found in states, "A killed restore left neither the one nor the other.")
         ended[int(found == states[0])] += 1
         if found != states[1]:
