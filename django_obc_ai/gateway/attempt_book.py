@@ -105,7 +105,7 @@ class AttemptBook(ABC):
     def _ask(self, permit: Permit) -> None:
         wait = permit.ask(
             tokens=self.most_tokens_of(self.request),
-            patience_seconds=self.patience.remaining_seconds(),
+            patience_seconds=self.patience.seconds_for_limits(),
         )
         if wait:
             raise MustWait(wait)
@@ -127,7 +127,7 @@ class AttemptBook(ABC):
         return self._permit.ask_step(
             server,
             tokens=self.most_tokens_of(self.request),
-            patience_seconds=self.patience.remaining_seconds(),
+            patience_seconds=self.patience.seconds_for_limits(),
         )
 
     def send(self) -> Any:

@@ -63,7 +63,7 @@ class CallBook(AttemptBook):
         self._started_at = self._began if settings.USE_TZ else timezone.make_naive(self._began)
         self._clock = time.perf_counter()
         self.asked = request  # before it was fitted to a provider
-        self._first_alias = info.provider
+        self._first_alias, self._given = info.provider, request
         self._saved = Decimal(0)
         self._prompt_hash = ""
         self._first_chunk: float | None = None
@@ -125,7 +125,8 @@ class CallBook(AttemptBook):
         if not all(name in provider.generation_options for name in self.asked.options):
             return False
         self._pay_before_another()
-        self.asked = replace(self.asked, model="")
+        is_first = alias == self._first_alias
+        self.asked = self._given if is_first else replace(self.asked, model="")
         self.info = replace(self.info, provider=alias)
         self._fit_to(alias)
         return True

@@ -25,6 +25,7 @@ from django_obc_ai.exceptions import (
     SharedCallError,
     StreamInterruptedError,
 )
+from django_obc_ai.gateway import ratelimit
 from django_obc_ai.gateway.book import CallBook
 from django_obc_ai.gateway.singleflight import Flight, Landing
 from django_obc_ai.gateway.stream_book import StreamBook
@@ -167,22 +168,36 @@ def _time_left(book: CallBook) -> float:
 
 
 def _chain(book: CallBook) -> Flow:
-    """Ask the provider and, where it fails, those that stand in for it; return what came."""
+    """Ask the provider and, where it fails, those that stand in for it; return what came.
+
+    Nobody waits for a limit while another may have room. Those that have none are asked once more
+    after all others, whose room comes first before the rest, and then the call waits.
+    """
     others = list(get_settings().fallbacks.get(book.info.provider, ())) if book.may_turn else []
-    may_wait = False
+    room_at: dict[str, float] = {}
+    may_wait = is_second_round = False
     while True:
+        left = len(others) + len(room_at)
+        book.patience.waits_for_limits = is_second_round or not left
         try:
-            return (yield from _attempts(book, others=len(others)))
+            return (yield from _attempts(book, others=left))
         except ObcAIError as error:
             if isinstance(error, RateLimitedError):  # what one never takes, another takes later
                 error.is_final = error.is_final and not may_wait
             may_wait = may_wait or _passes(error)
+            failed = book.info.provider
+            time_left = book.patience.remaining_seconds()
+            if not book.patience.waits_for_limits and ratelimit.has_room_soon(error, time_left):
+                room_at[failed] = time.monotonic() + float(error.retry_after_seconds or 0.0)
             if not book.patience.may_turn_from(error, attempts=book.attempts):
                 raise
-            failed = book.info.provider
-            if not (yield from _turn(book, others)):
-                raise
-            _tell_fallback(book, failed, error)
+            while not (yield from _turn(book, others)):
+                if not room_at:
+                    raise
+                others, room_at = sorted(room_at, key=room_at.__getitem__), {}
+                is_second_round = True
+            if book.info.provider != failed:
+                _tell_fallback(book, failed, error)
         if book.outcome is not None:  # the other one's answer was in the cache
             return None
 

@@ -29,6 +29,7 @@ from django_obc_ai.exceptions import (
     JobDeadlineError,
     ObcAIError,
     QuotaExhaustedError,
+    RateLimitedError,
     RateLimitError,
     StreamInterruptedError,
     TransientError,
@@ -183,9 +184,7 @@ class Permit:
         return Step(step.call, hear), mark
 
     def _asked(self, tokens: int, patience_seconds: float) -> dict[str, Any]:
-        if _rates_of(self.alias).when_exceeded != "wait":
-            patience_seconds = 0.0
-        patience_seconds = min(patience_seconds, _longest_wait.get())
+        patience_seconds = _allowed_wait(self.alias, patience_seconds)
         return {"tokens": tokens, "limits": self.limits, "patience_seconds": patience_seconds}
 
     def _hear(self, answer: Admission, asked: Mapping[str, Any]) -> float:
@@ -260,6 +259,20 @@ def verdict_of(error: BaseException) -> tuple[Verdict, float | None]:
     if isinstance(error, ObcAIError):
         return "ok", None  # the provider is well, and did not like the request
     return "ended", None
+
+
+def _allowed_wait(alias: str, seconds: float) -> float:
+    """Return how much of the time that a call has it may wait for an alias."""
+    if _rates_of(alias).when_exceeded != "wait":
+        return 0.0
+    return min(seconds, _longest_wait.get())
+
+
+def has_room_soon(error: ObcAIError, seconds: float) -> bool:
+    """Return whether a limit has refused what a call that has so much time could wait for."""
+    if not isinstance(error, RateLimitedError) or error.reason in UNQUEUED:
+        return False
+    return 0 < (error.retry_after_seconds or 0.0) <= _allowed_wait(error.alias, seconds)
 
 
 def permit_for(alias: str) -> Permit | None:

@@ -60,12 +60,18 @@ class Patience:
         self._seconds = shortened(settings.deadline_seconds)
         self._began = began
         self._failures = 0
+        #: Whether a limit may be waited for now; False while another alias may have room.
+        self.waits_for_limits = True
 
     def remaining_seconds(self) -> float:
         """Return how long the call may still wait; 0 if it may not."""
         if not self.may_wait:
             return 0.0
         return max(0.0, self._began + self._seconds - time.monotonic())
+
+    def seconds_for_limits(self) -> float:
+        """Return how long the call may wait for a permit now."""
+        return self.remaining_seconds() if self.waits_for_limits else 0.0
 
     def wait_before_next(self, error: BaseException, *, attempts: int, others: int) -> float | None:
         """Return the seconds to wait before the same alias is tried again; None: it is not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from django.dispatch import Signal
 
+from django_obc_ai.backends.coordinators.memory import MemoryCoordinator
 from django_obc_ai.backends.providers import providers
 from django_obc_ai.exceptions import (
     AuthenticationError,
@@ -158,13 +160,105 @@ def test_a_provider_that_nothing_is_sent_to_costs_no_attempt(chain: Chain) -> No
     assert AIOperation.objects.get().attempts == 1
 
 
+class Clock:
+    """What the gates of a test see, moved by hand and by each wait."""
+
+    def __init__(self, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._waits, self._began, self._passed = waits, time.time(), 0.0
+        monkeypatch.setattr(MemoryCoordinator, "clock", staticmethod(self.now))
+
+    def now(self) -> float:
+        return self._began + self._passed + sum(self._waits)
+
+    def pass_(self, seconds: float) -> None:
+        self._passed += seconds
+
+
+@pytest.fixture
+def clock(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(waits, monkeypatch)
+
+
+def full(*aliases: str, when_exceeded: str = "wait") -> dict[str, Any]:
+    """Limits of one request a minute."""
+    return {each: {"per_minute": 1, "when_exceeded": when_exceeded} for each in aliases}
+
+
+@pytest.mark.parametrize("passed", [0.0, 1.0, 59.0])
 def test_a_full_window_goes_to_the_next_alias_without_waiting(
-    chain: Chain, waits: list[float]
+    chain: Chain, clock: Clock, waits: list[float], passed: float
 ) -> None:
-    chain(["A", "A"], ["B"], RATE_LIMITS={"default": {"per_minute": 1}})
-    texts = [TextService().generate_text(f"Q{n}").text for n in range(2)]
-    assert texts == ["A", "B"]
+    """Though a wait would end in time: nobody waits while another has room."""
+    chain(["A", "A"], ["B"], RATE_LIMITS=full("default"))
+    assert TextService().generate_text("Q0").text == "A"
+    clock.pass_(passed)
+    assert TextService().generate_text("Q1").text == "B"
     assert waits == []
+    assert AIOperation.objects.latest("created_at").fallback_from == "default"
+
+
+def test_where_all_are_full_the_one_with_room_first_is_waited_for(
+    chain: Chain, clock: Clock, waits: list[float]
+) -> None:
+    first, second = chain(["A", "C"], ["B"], RATE_LIMITS=full("default", "second"))
+    assert TextService().generate_text("Q0").text == "A"
+    clock.pass_(40)
+    assert TextService().generate_text("Q1").text == "B"
+    with ExitStack() as stack:
+        fell = heard(call_fell_back, stack)
+        result = TextService(model="asked").generate_text("Q2")
+    assert (result.text, waits) == ("C", [pytest.approx(20, abs=0.01)])
+    assert [request.model for request in first.requests] == ["m-default", "asked"]
+    assert second.call_count == 1
+    row = AIOperation.objects.get(pk=result.operation_id)
+    assert (row.provider, row.fallback_from, row.attempts) == ("default", "", 1)
+    assert [(each["from_alias"], each["to_alias"]) for each in fell] == [
+        ("default", "second"),
+        ("second", "default"),
+    ]
+
+
+def test_the_last_alias_is_waited_for_if_it_has_room_first(
+    chain: Chain, clock: Clock, waits: list[float]
+) -> None:
+    chain(["A", "C"], ["B", "D"], RATE_LIMITS=full("default", "second"))
+    ProviderPause.objects.create(alias="default", paused_by="x", reason="y")
+    assert TextService().generate_text("Q0").text == "B"
+    ProviderPause.objects.all().delete()
+    clock.pass_(40)
+    assert TextService().generate_text("Q1").text == "A"
+    assert TextService().generate_text("Q2").text == "D"
+    assert waits == [pytest.approx(20, abs=0.01)]
+
+
+@pytest.mark.parametrize("how", ["paused", "down", "without the option"])
+def test_a_limit_is_waited_for_if_no_other_can_answer(
+    chain: Chain, clock: Clock, waits: list[float], how: str
+) -> None:
+    options = {"k": 1} if how == "without the option" else {}
+    chain(["A", "C"], [DOWN] * 9, RATE_LIMITS=full("default"), RETRY={"attempts": 2})
+    if how == "paused":
+        ProviderPause.objects.create(alias="second", paused_by="x", reason="y")
+    providers["default"].generation_options = frozenset({"k"})
+    assert TextService().generate_text("Q0", **options).text == "A"
+    clock.pass_(50)
+    assert TextService().generate_text("Q1", **options).text == "C"
+    assert waits == [pytest.approx(10, abs=0.01)]
+
+
+def test_a_second_time_nobody_is_asked_who_shall_refuse(
+    chain: Chain, clock: Clock, waits: list[float]
+) -> None:
+    limits = full("default", "second", when_exceeded="refuse")
+    kits = chain(["A"], ["B"], RATE_LIMITS=limits)
+    texts = [TextService().generate_text(f"Q{n}").text for n in range(2)]
+    with ExitStack() as stack:
+        fell = heard(call_fell_back, stack)
+        result = TextService().generate_text("Q2")
+    assert (texts, result.error, waits) == (["A", "B"], "rate_limited", [])
+    assert [kit.call_count for kit in kits] == [1, 1]
+    assert [each["to_alias"] for each in fell] == ["second"]
+    assert "['RATE_LIMITS']['second']" in str(result.exception)
 
 
 def test_answers_of_another_alias_are_not_taken_for_the_first_ones(chain: Chain) -> None:
