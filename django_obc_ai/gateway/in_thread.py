@@ -37,7 +37,8 @@ async def to_its_end(
     """Do work in the thread of the caller's context, and wait until it has ended.
 
     Nothing that is cancelled shortens the wait: not the caller, and not the task that waits for
-    the thread, which a server that shuts down cancels with all others.
+    the thread, which a server that shuts down cancels with all others. That task has ended, too,
+    when this returns: a loop that is closed meanwhile would leave it to the garbage collector.
 
     Args:
         work: What to do.
@@ -47,9 +48,9 @@ async def to_its_end(
     waiter = asyncio.ensure_future(sync_to_async(_do)(work, done))
     waiter.add_done_callback(lambda _: done.cancel())  # has an effect if it was not begun
     cancelled: asyncio.CancelledError | None = None
-    while not done.done():
-        try:
-            await asyncio.shield(asyncio.wrap_future(done))
+    while not (waiter.done() and done.done()):
+        try:  # wait() cancels nothing of what it waits for
+            await asyncio.wait([asyncio.wrap_future(done) if waiter.done() else waiter])
         except asyncio.CancelledError as error:
             cancelled = error
             when_cancelled()

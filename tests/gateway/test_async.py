@@ -180,6 +180,28 @@ def test_work_that_no_thread_has_begun_is_not_waited_for() -> None:
     assert done == []
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_no_task_is_left_behind_by_work_in_a_thread(is_cancelled: bool) -> None:
+    """A loop that is closed then would leave it to the collector, which crashed Python 3.11."""
+
+    async def main() -> None:
+        may_end = threading.Event()
+        task = asyncio.create_task(to_its_end(may_end.wait, when_cancelled=may_end.set))
+        await asyncio.sleep(0.05)
+        if is_cancelled:
+            task.cancel()
+        else:
+            may_end.set()
+        ended = await task
+        assert (ended.is_begun, ended.result, ended.cancelled is None) == (
+            True, True, not is_cancelled,
+        )  # fmt: skip
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    for _ in range(20):
+        asyncio.run(main())
+
+
 def test_steps_of_the_books_share_a_thread(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
