@@ -227,10 +227,10 @@ def test_torn_and_broken_files_hold_up_nobody(spooled: SpoolOf, folder: Path) ->
     spooled()
     made = waiting(2)
     mark = spool.mark_of("default")
+    whole = json.loads(spool.find("default")[0].read_text())
     (folder / ".half.tmp").write_text('{"values": {"id"')  # killed before the rename
     (folder / f"{mark}-0.json").write_text('{"values": {"id"')
     (folder / f"{mark}-1.json").write_text("[]")
-    whole = json.loads(spool.find("default")[-1].read_text())
     newer = uuid.uuid4()
     whole["values"] |= {"id": str(newer), "of_a_newer_release": 1}
     (folder / f"{mark}-{newer}.json").write_text(json.dumps(whole))
