@@ -99,7 +99,7 @@ def test_reset_lets_waiting_clients_go(gemini_server: GeminiServer) -> None:
     gemini_server.script(replies.cut("silent"))
     with connect(gemini_server.url) as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.generate)
-        while not gemini_server.peek() or gemini_server.replies_left:
+        while not gemini_server.is_answering():
             time.sleep(0.01)
         gemini_server.reset()
         assert isinstance(waiting.exception(5), http.client.RemoteDisconnected)

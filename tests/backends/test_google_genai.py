@@ -38,7 +38,7 @@ def test_cancelling_ends_the_request(make_genai: Any, gemini_server: GeminiServe
 
     async def start_and_cancel() -> None:
         task = asyncio.ensure_future(provider.agenerate(ask()))
-        while not gemini_server.peek():  # noqa: ASYNC110 - the server runs in a thread
+        while not gemini_server.is_answering():  # noqa: ASYNC110 - the server runs in a thread
             await asyncio.sleep(0.01)
         task.cancel()
         await task

@@ -213,6 +213,10 @@ class GeminiServer:
         """The journal as it is now, without waiting."""
         return self._http.state.journal.peek()
 
+    def is_answering(self) -> bool:
+        """Whether a request has taken its reply; before that, the next one would be given it."""
+        return any(entry.reply for entry in self.peek())
+
     def billed(self) -> dict[str, BilledTokens]:
         """Tokens charged so far, by the model that answered."""
         return sum_billed(self.journal)
