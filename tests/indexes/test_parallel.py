@@ -203,7 +203,10 @@ def test_a_failure_of_one_request_stops_the_others_after_theirs(places: GeminiSe
 
 
 _SCRIPT = """
+import signal
 import time
+# A shell that runs the tests in the background lets all that it starts ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import django
 django.setup()
 from django.core.management import call_command
